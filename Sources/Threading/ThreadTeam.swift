@@ -1,0 +1,132 @@
+import CSystem
+import Foundation
+import Synchronization
+
+/// A fixed team of threads that share out numbered blocks of work. The caller is one of them.
+///
+/// Which thread takes which block is left open, so work must not depend on it: whatever is summed over blocks is stored
+/// by block and merged in block order. Then any number of threads gives the same bits.
+package final class ThreadTeam: @unchecked Sendable {
+  /// Threads in the team, the caller included.
+  package let count: Int
+
+  private typealias Body = (_ block: Int, _ thread: Int) -> Void
+  private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+  private let started = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+  private let finished = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+  private let next = Atomic<Int>(0)
+  private var body: Body?
+  private var blocks = 0
+  private var generation = 0
+  private var running = 0
+  private var stopping = false
+  private var threads: [pthread_t] = []
+
+  /// - Parameters:
+  ///   - count: how many threads; at least 1.
+  ///   - pinned: processors to pin the threads to, the caller to the first; empty leaves them to the system.
+  package init(count: Int, pinned: [Int] = []) {
+    precondition(count > 0, "a team of \(count) threads")
+    self.count = count
+    pthread_mutex_init(mutex, nil)
+    pthread_cond_init(started, nil)
+    pthread_cond_init(finished, nil)
+    if count > 1, !pinned.isEmpty { _ = csystem_pin(Int32(pinned[0])) }
+    for thread in 1..<max(count, 1) {
+      let processor = pinned.isEmpty ? nil : pinned[thread % pinned.count]
+      let start = Unmanaged.passRetained(Start(team: Unmanaged.passUnretained(self), thread: thread, processor: processor))
+      var handle = pthread_t()
+      let status = pthread_create(
+        &handle, nil,
+        { argument in
+          let start = Unmanaged<Start>.fromOpaque(argument!).takeRetainedValue()
+          if let processor = start.processor { _ = csystem_pin(Int32(processor)) }
+          start.team._withUnsafeGuaranteedRef { $0.work(thread: start.thread) }
+          return nil
+        }, start.toOpaque())
+      precondition(status == 0, "could not start thread \(thread) of \(count): \(String(cString: strerror(status)))")
+      threads.append(handle)
+    }
+  }
+
+  deinit {
+    pthread_mutex_lock(mutex)
+    stopping = true
+    pthread_cond_broadcast(started)
+    pthread_mutex_unlock(mutex)
+    for thread in threads { pthread_join(thread, nil) }
+    pthread_mutex_destroy(mutex)
+    pthread_cond_destroy(started)
+    pthread_cond_destroy(finished)
+    mutex.deallocate()
+    started.deallocate()
+    finished.deallocate()
+  }
+
+  /// Runs `body` once for each block in 0 ..< blocks, spread over the team, and returns when all are done.
+  /// - Parameter body: gets the block and the thread (0 ..< count) that runs it.
+  package func run(_ blocks: Int, _ body: (_ block: Int, _ thread: Int) -> Void) {
+    if count == 1 || blocks <= 1 {
+      for block in 0..<blocks { body(block, 0) }
+      return
+    }
+    withoutActuallyEscaping(body) { body in
+      pthread_mutex_lock(mutex)
+      self.body = body
+      self.blocks = blocks
+      next.store(0, ordering: .relaxed)
+      generation &+= 1
+      running = count - 1
+      pthread_cond_broadcast(started)
+      pthread_mutex_unlock(mutex)
+      take(body, blocks, thread: 0)
+      pthread_mutex_lock(mutex)
+      while running > 0 { pthread_cond_wait(finished, mutex) }
+      self.body = nil
+      pthread_mutex_unlock(mutex)
+    }
+  }
+
+  private func take(_ body: Body, _ blocks: Int, thread: Int) {
+    while true {
+      let block = next.wrappingAdd(1, ordering: .relaxed).oldValue
+      if block >= blocks { return }
+      body(block, thread)
+    }
+  }
+
+  private func work(thread: Int) {
+    var seen = 0
+    while true {
+      pthread_mutex_lock(mutex)
+      while generation == seen && !stopping { pthread_cond_wait(started, mutex) }
+      if stopping { pthread_mutex_unlock(mutex); return }
+      seen = generation
+      let (body, blocks) = (self.body!, self.blocks)
+      pthread_mutex_unlock(mutex)
+      take(body, blocks, thread: thread)
+      pthread_mutex_lock(mutex)
+      running -= 1
+      if running == 0 { pthread_cond_signal(finished) }
+      pthread_mutex_unlock(mutex)
+    }
+  }
+
+  private final class Start {
+    let team: Unmanaged<ThreadTeam>
+    let thread: Int
+    let processor: Int?
+    init(team: Unmanaged<ThreadTeam>, thread: Int, processor: Int?) {
+      self.team = team
+      self.thread = thread
+      self.processor = processor
+    }
+  }
+}
+
+/// Processors that the launcher bound this process to.
+package func boundProcessors() -> [Int] {
+  var processors = [Int32](repeating: 0, count: 1024)
+  let count = Int(csystem_processors(&processors, 1024))
+  return processors.prefix(min(count, 1024)).map(Int.init)
+}

@@ -1,0 +1,9 @@
+import ArgumentParser
+
+@main
+struct Apus: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "apus",
+    abstract: "Pre-trains image encoders without labels on CPU clusters.",
+    subcommands: [])
+}
