@@ -15,7 +15,7 @@ package final class ThreadTeam: @unchecked Sendable {
   private let started = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
   private let finished = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
   private let next = Atomic<Int>(0)
-  private var body: Body?
+  private var body: UnsafePointer<Body>?  // not the closure: a worker must not keep it alive beyond `run`
   private var blocks = 0
   private var generation = 0
   private var running = 0
@@ -70,28 +70,32 @@ package final class ThreadTeam: @unchecked Sendable {
       for block in 0..<blocks { body(block, 0) }
       return
     }
-    withoutActuallyEscaping(body) { body in
-      pthread_mutex_lock(mutex)
-      self.body = body
-      self.blocks = blocks
-      next.store(0, ordering: .relaxed)
-      generation &+= 1
-      running = count - 1
-      pthread_cond_broadcast(started)
-      pthread_mutex_unlock(mutex)
-      take(body, blocks, thread: 0)
-      pthread_mutex_lock(mutex)
-      while running > 0 { pthread_cond_wait(finished, mutex) }
-      self.body = nil
-      pthread_mutex_unlock(mutex)
+    withoutActuallyEscaping(body) { escaping in
+      withUnsafePointer(to: escaping) { share($0, blocks) }
     }
   }
 
-  private func take(_ body: Body, _ blocks: Int, thread: Int) {
+  private func share(_ body: UnsafePointer<Body>, _ blocks: Int) {
+    pthread_mutex_lock(mutex)
+    self.body = body
+    self.blocks = blocks
+    next.store(0, ordering: .relaxed)
+    generation &+= 1
+    running = count - 1
+    pthread_cond_broadcast(started)
+    pthread_mutex_unlock(mutex)
+    take(body, blocks, thread: 0)
+    pthread_mutex_lock(mutex)
+    while running > 0 { pthread_cond_wait(finished, mutex) }
+    self.body = nil
+    pthread_mutex_unlock(mutex)
+  }
+
+  private func take(_ body: UnsafePointer<Body>, _ blocks: Int, thread: Int) {
     while true {
       let block = next.wrappingAdd(1, ordering: .relaxed).oldValue
       if block >= blocks { return }
-      body(block, thread)
+      body.pointee(block, thread)
     }
   }
 
