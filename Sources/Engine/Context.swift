@@ -10,6 +10,8 @@ package final class Context {
   package private(set) var isDry = false
   /// Where set, every layer's output is looked at; see `Watch`.
   package var watch: Watch?
+  /// Where set, the time of every part of a step is added up.
+  package var profile: Profile?
 
   package init(threads: Int = 1, communicator: any Communicator = SingleProcess(), arena: Arena = Arena()) {
     team = ThreadTeam(count: threads)
@@ -28,6 +30,13 @@ package final class Context {
     isDry = true
     defer { isDry = false }
     return try body()
+  }
+
+  /// Runs `body` as a part of the step that the profile knows.
+  @inline(__always)
+  package func part<T>(_ part: Profile.Part, _ body: () throws -> T) rethrows -> T {
+    guard let profile, !isDry else { return try body() }
+    return try profile.measure(part, body)
   }
 
   /// Memory from the arena for the time of `body`.

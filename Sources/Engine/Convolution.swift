@@ -17,3 +17,7 @@ package struct Convolution {
   /// Height or width of the output for one of the input.
   package func extent(of input: Int) -> Int { (input + 2 * padding - kernel) / stride + 1 }
 }
+extension Convolution {
+  package func forward(_ x: Tensor, into y: Tensor, _ pass: Pass) {}
+  package func backward(_ dy: Tensor, x: Tensor, dx: Tensor?, accumulate: Bool, _ pass: Pass) {}
+}

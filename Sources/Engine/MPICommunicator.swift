@@ -24,10 +24,9 @@ package final class MPICommunicator: Communicator {
   package func stop() { cmpi_stop() }
 
   private func timed(_ body: () -> Void) {
-    let clock = ContinuousClock(), start = clock.now
+    let start = ContinuousClock.now
     body()
-    let spent = (clock.now - start).components
-    seconds += Double(spent.seconds) + Double(spent.attoseconds) * 1e-18
+    seconds += (ContinuousClock.now - start).seconds
   }
 
   private func reduce(_ data: UnsafeMutableRawPointer?, _ count: Int, _ type: cmpi_type, _ reduction: Reduction, _ channel: Channel, _ what: StaticString) {

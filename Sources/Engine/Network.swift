@@ -53,14 +53,20 @@ package struct Pass {
   package let groups: BatchGroups
   /// Where backward adds the parameters' gradients; same layout as the parameters.
   package let gradients: ParameterSlab?
+  /// Where set, gradients travel as backward finishes them.
+  package let reducer: GradientReducer?
 
-  package init(_ context: Context, _ state: NetworkState, _ mode: Mode, _ groups: BatchGroups, gradients: ParameterSlab? = nil) {
+  package init(
+    _ context: Context, _ state: NetworkState, _ mode: Mode, _ groups: BatchGroups, gradients: ParameterSlab? = nil,
+    reducer: GradientReducer? = nil
+  ) {
     precondition(!mode.records || gradients != nil, "a pass that records needs a place for gradients")
     self.context = context
     self.state = state
     self.mode = mode
     self.groups = groups
     self.gradients = gradients
+    self.reducer = reducer
   }
 
   package var arena: Arena { context.arena }

@@ -5,7 +5,7 @@ package struct Slice: Sendable {
   package let offset: Int, count: Int
 }
 
-/// What a parameter is. Optimisers decide by it who takes part in decay and in trust ratios.
+/// What a parameter is. Optimizers decide by it who takes part in decay and in trust ratios.
 package enum ParameterKind: String, Sendable, Codable {
   case weight, bias
   /// γ and β of a normalisation.
@@ -24,7 +24,7 @@ package struct ParameterLayout: Sendable {
     package let kind: ParameterKind
     package let slice: Slice
     package let initialisation: Initialisation
-    /// Left as it is by the optimiser.
+    /// Left as it is by the optimizer.
     package var frozen = false
     /// Factor on the learning rate.
     package var rateFactor: Float = 1

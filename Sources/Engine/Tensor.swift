@@ -5,7 +5,7 @@
 /// B images of the global batch, Q queue length, P ranks. `dX` is the gradient of the loss with respect to `X`.
 ///
 /// A feature map is also a matrix of N·H·W rows by C columns; a matrix of features is (N, 1, 1, D).
-package struct Tensor {
+package struct Tensor: BitwiseCopyable {
   package let data: UnsafeMutablePointer<Float>
   package let n: Int, h: Int, w: Int, c: Int
 
