@@ -40,9 +40,9 @@ package struct EvaluationView: Codable, Equatable, Sendable {
         let sample = samples[i], record = source.record(sample)
         do {
           try source.fetch(sample..<sample + 1, into: &bytes)
-          try bytes.withUnsafeBytes {
+          try bytes.withUnsafeBytes { buffer in
             try makers.all[thread].make(
-              $0, record, ViewKey(seed: 0, epoch: 0, step: 0, sample: sample, view: 0), decode
+              UnsafeRawBufferPointer(rebasing: buffer[..<record.length]), record, ViewKey(seed: 0, epoch: 0, step: 0, sample: sample, view: 0), decode
             ) { _, _ in out + i * area }
           }
         } catch {

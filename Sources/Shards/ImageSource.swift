@@ -10,8 +10,8 @@ package protocol ImageSource: AnyObject, Sendable {
   /// Names a sample for a message.
   func name(_ sample: Int) -> String
   /// The samples of the shard that holds this one.
-  func shard(of sample: Int) -> Range<Int>
-  /// The bytes of consecutive samples of one shard, from the first one's offset.
+  func neighbours(of sample: Int) -> Range<Int>
+  /// Reads the bytes of consecutive samples of one shard into the start of `bytes`, which grows where it is too short.
   func fetch(_ samples: Range<Int>, into bytes: inout [UInt8]) throws
 }
 
@@ -21,5 +21,18 @@ extension ImageSource {
     let stride = max(1, count / 1024)
     let lengths = Swift.stride(from: 0, to: count, by: stride).map { record($0).length }
     return lengths.reduce(0, +) / lengths.count
+  }
+}
+
+extension DataSet: ImageSource {
+  package func name(_ sample: Int) -> String {
+    let shard = shards[self.shard(of: sample)].path
+    return (try? key(sample)).map { "\($0) in \(shard)" } ?? shard
+  }
+
+  package func neighbours(of sample: Int) -> Range<Int> { shards[shard(of: sample)].samples }
+
+  package func fetch(_ samples: Range<Int>, into bytes: inout [UInt8]) throws {
+    try read(samples: samples, into: &bytes)
   }
 }

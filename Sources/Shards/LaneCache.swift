@@ -3,16 +3,17 @@ import Synchronization
 
 /// Bytes of consecutive samples, read at once.
 final class RunBytes: @unchecked Sendable {
+  /// The first `count` are of this run.
   fileprivate(set) var bytes: [UInt8] = []
   /// Offset in the shard of the first byte.
   fileprivate(set) var offset = 0
+  fileprivate(set) var count = 0
 
   /// Lends one sample's bytes.
   func with<R>(_ record: ImageRecord, _ body: (UnsafeRawBufferPointer) throws -> R) throws -> R {
     let start = record.offset - offset
-    guard start >= 0, record.length >= 0, start + record.length <= bytes.count else {
-      throw ImageError(
-        description: "its bytes \(start) ..< \(start + record.length) lie outside the \(bytes.count) that were read")
+    guard start >= 0, record.length >= 0, start + record.length <= count else {
+      throw ImageError("its bytes \(start) ..< \(start + record.length) lie outside of the \(count) that were read")
     }
     return try bytes.withUnsafeBytes { try body(UnsafeRawBufferPointer(rebasing: $0[start..<start + record.length])) }
   }
@@ -91,7 +92,7 @@ final class LaneCache: Sendable {
 
   /// The part of a run that this rank uses and that lies in one shard.
   private func needed(of place: Order.Place, _ position: Int) -> Range<Int> {
-    var run = place.run.clamped(to: source.shard(of: place.sample))
+    var run = place.run.clamped(to: source.neighbours(of: place.sample))
     let lastSize = order.size(ofStep: place.windowEnd)
     if lastSize < order.batch, !share(of: lastSize, rank: rank, ranks: ranks).contains(position) {
       let foreign = order.place(step: place.windowEnd, position: position).sample
@@ -102,9 +103,11 @@ final class LaneCache: Sendable {
   }
 
   private func fetch(_ run: Range<Int>, _ buffer: RunBytes) throws -> RunBytes {
-    buffer.offset = source.record(run.lowerBound).offset
+    let first = source.record(run.lowerBound), last = source.record(run.upperBound - 1)
+    buffer.offset = first.offset
+    buffer.count = last.offset + last.length - first.offset
     try source.fetch(run, into: &buffer.bytes)
-    read.wrappingAdd(buffer.bytes.count, ordering: .relaxed)
+    read.wrappingAdd(buffer.count, ordering: .relaxed)
     return buffer
   }
 }

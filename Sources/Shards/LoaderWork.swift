@@ -10,7 +10,8 @@ final class LoaderWork: @unchecked Sendable {
     let labels: UnsafeMutablePointer<Int32>
     /// The step it is made for, its images in work, and whether the caller still has it.
     var step = -1, left = 0, held = false
-    var error: LoadError?
+    /// Of the first image in the batch that failed.
+    var error: (image: Int, error: LoadError)?
   }
 
   let cache: LaneCache
@@ -81,7 +82,7 @@ final class LoaderWork: @unchecked Sendable {
     let index = step % slots.count
     precondition(!slots[index].held, "step \(step) waits for step \(slots[index].step), which was not released")
     while !(slots[index].step == step && slots[index].left == 0) { state.wait() }
-    if let error = slots[index].error { throw error }
+    if let failed = slots[index].error { throw failed.error }
     slots[index].held = true
     let slot = slots[index], positions = positions(step)
     return Batch(
@@ -116,8 +117,8 @@ final class LoaderWork: @unchecked Sendable {
       let error = load(step, images, into: slot, maker)
       state.lock()
       let index = step % slots.count
-      // Of several errors the lowest sample's is told, whichever thread is first.
-      if let error, slots[index].error.map({ error.sample < $0.sample }) ?? true { slots[index].error = error }
+      // Of several errors the first image's is told, whichever thread is first.
+      if let error, error.image < slots[index].error?.image ?? .max { slots[index].error = error }
       slots[index].left -= images.count
       if slots[index].left == 0 { state.broadcast() }
     }
@@ -150,7 +151,9 @@ final class LoaderWork: @unchecked Sendable {
     }
   }
 
-  private func load(_ step: Int, _ images: Range<Int>, into slot: Slot, _ maker: ViewMaker) -> LoadError? {
+  private func load(_ step: Int, _ images: Range<Int>, into slot: Slot, _ maker: ViewMaker)
+    -> (image: Int, error: LoadError)?
+  {
     let positions = positions(step), epoch = order.epoch(ofStep: step)
     for i in images {
       let position = positions.lowerBound + i, place = order.place(step: step, position: position)
@@ -168,7 +171,7 @@ final class LoaderWork: @unchecked Sendable {
           }
         }
       } catch {
-        return LoadError(sample: sample, source.name(sample), error)
+        return (i, LoadError(sample: sample, source.name(sample), error))
       }
     }
     return nil

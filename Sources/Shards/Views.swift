@@ -42,10 +42,13 @@ package enum DecodeMode: String, Codable, CaseIterable, Sendable {
 /// A thread's means to make views: decoder, pixels, scratch memory.
 package final class ViewMaker {
   private let views: Views
-  private var decoder = Decoder(), pixels = Pixels(), frames: [Frame] = []
+  private var decoder: Decoder, pixels = Pixels(), frames: [Frame] = []
   package let workspace = Workspace()
 
-  package init(_ views: Views) { self.views = views }
+  package init(_ views: Views) {
+    self.views = views
+    decoder = Decoder(channels: views.channels)
+  }
 
   /// Decodes an image once and makes all its views.
   /// - Parameters:
@@ -62,9 +65,6 @@ package final class ViewMaker {
       frames.append(view.framing.frame(width: record.width, height: record.height, size: view.size, key))
     }
     let decoded = try decode(bytes, record, mode)
-    guard pixels.channels == views.channels || pixels.channels == 1 else {
-      throw ImageError(description: "the image has \(pixels.channels) channels, the data set \(views.channels)")
-    }
     for (i, view) in views.views.enumerated() {
       let canvas = Canvas(size: view.size, channels: views.channels, in: workspace)
       canvas.fill(from: pixels, decoded.map(frames[i], pixels), view.framing.interpolation)
@@ -96,7 +96,8 @@ package final class ViewMaker {
 extension DecodedRegion {
   /// A frame of the upright image in the coordinates of what was decoded.
   func map(_ frame: Frame, _ pixels: Pixels) -> Frame {
-    let left = Double(region.x), top = Double(region.y), clip = frame.clip
+    let left = x, top = y, clip = frame.clip
+    let scale = 1 / step
     func clamp(_ value: Double, _ limit: Int) -> Int { min(max(0, Int(value)), limit) }
     let x0 = clamp((scale * (Double(clip.x) - left)).rounded(.down), pixels.width - 1)
     let y0 = clamp((scale * (Double(clip.y) - top)).rounded(.down), pixels.height - 1)
