@@ -10,6 +10,8 @@ package final class Context {
   package private(set) var isDry = false
   /// Where set, every layer's output is looked at; see `Watch`.
   package var watch: Watch?
+  /// How convolutions are computed.
+  package var convolution = ConvolutionAlgorithm.fast
 
   package init(threads: Int = 1, communicator: any Communicator = SingleProcess(), arena: Arena = Arena()) {
     team = ThreadTeam(count: threads)
