@@ -57,6 +57,16 @@ package struct BatchGroups {
     spansRanks = spans
   }
 
+  /// The groups of some of the local images, for a batch that is computed in parts. Where a group spans ranks, or parts,
+  /// parts are not exact; recipes that ask for that are refused.
+  package func images(_ range: Range<Int>) -> BatchGroups {
+    BatchGroups(count: count, group: UnsafeMutableBufferPointer(rebasing: group[range]), spansRanks: spansRanks)
+  }
+
+  private init(count: Int, group: UnsafeMutableBufferPointer<Int32>, spansRanks: Bool) {
+    (self.count, self.group, self.spansRanks) = (count, group, spansRanks)
+  }
+
   /// All images in one group, on this process alone: for evaluation and tests.
   package init(images: Int, in arena: Arena) {
     self.init(.global, batch: images, positions: 0..<images, ranks: 1, in: arena)

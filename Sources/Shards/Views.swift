@@ -42,12 +42,12 @@ package enum DecodeMode: String, Codable, CaseIterable, Sendable {
 /// A thread's means to make views: decoder, pixels, scratch memory.
 package final class ViewMaker {
   private let views: Views
-  private var decoder: Decoder, pixels = Pixels(), frames: [Frame] = []
+  private var decoder: ImageDecoder, pixels = Pixels(), frames: [Frame] = []
   package let workspace = Workspace()
 
   package init(_ views: Views) {
     self.views = views
-    decoder = Decoder(channels: views.channels)
+    decoder = ImageDecoder(channels: views.channels)
   }
 
   /// Decodes an image once and makes all its views.
