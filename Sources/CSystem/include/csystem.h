@@ -13,6 +13,18 @@ int csystem_pin(int processor);
 /// Peak resident memory of this process, in bytes.
 int64_t csystem_peak_resident(void);
 
+/// OpenBLAS's kernels that are faster on this processor than its own choice, or NULL where its choice stands.
+const char *csystem_blas_core(void);
+
+/// The processor's model as the system names it.
+const char *csystem_processor_name(void);
+
+/// Bytes of memory that this process may still take, by the system and its control group; 0 where unknown.
+int64_t csystem_memory_available(void);
+
+/// Processors that are online.
+int csystem_online(void);
+
 /// The instruction-set baseline that the Swift code was compiled for.
 const char *csystem_baseline(void);
 

@@ -1,15 +1,7 @@
 import Engine
 
-/// A piece of state that a checkpoint holds.
+/// A piece of state that a checkpoint holds; every rank has the same.
 package struct SavedState {
-  /// How the ranks hold it.
-  package enum Placement: Equatable {
-    /// Every rank has the same.
-    case replicated
-    /// This rank has the rows in `range` of `total`, by global index.
-    case sharded(range: Range<Int>, total: Int)
-  }
-
   package enum Values {
     case floats(UnsafeMutableBufferPointer<Float>)
     case integers(UnsafeMutableBufferPointer<Int64>)
@@ -19,16 +11,13 @@ package struct SavedState {
   package let name: String
   package let shape: [Int]
   package let values: Values
-  package let placement: Placement
 
-  package init(
-    _ name: String, shape: [Int], floats: UnsafeMutableBufferPointer<Float>, _ placement: Placement = .replicated
-  ) {
-    (self.name, self.shape, self.values, self.placement) = (name, shape, .floats(floats), placement)
+  package init(_ name: String, shape: [Int], floats: UnsafeMutableBufferPointer<Float>) {
+    (self.name, self.shape, self.values) = (name, shape, .floats(floats))
   }
 
   package init(_ name: String, integers: UnsafeMutableBufferPointer<Int64>) {
-    (self.name, self.shape, self.values, self.placement) = (name, [integers.count], .integers(integers), .replicated)
+    (self.name, self.shape, self.values) = (name, [integers.count], .integers(integers))
   }
 
   /// The bytes in memory.
