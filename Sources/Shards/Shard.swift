@@ -78,7 +78,8 @@ struct ShardReader {
   }
 
   /// Validates the index against the file and returns it.
-  func load() throws(ShardError) -> (shard: Shard, records: [ImageRecord]) {
+  /// - Parameter first: sample number that its first image gets.
+  func load(first: Int) throws(ShardError) -> (shard: Shard, records: [ImageRecord]) {
     let size = try shardErrors { () throws(HDF5Error) in try file.shape(of: "bytes") }
     let isBytes = (try? file.type(of: "bytes")) == .uint8
     guard size.count == 1, size[0] > 0, isBytes else { throw damaged("\"bytes\" is not a row of bytes") }
