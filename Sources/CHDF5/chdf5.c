@@ -42,10 +42,11 @@ static int start(char *message) {
   // A crashed writer's lock must not outlive it, and many cluster file systems have no locks at all.
   setenv("HDF5_USE_FILE_LOCKING", "FALSE", 1);
   if (H5open() < 0) return refused("the HDF5 library does not start", message);
-  H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
   started = 1;
   return 0;
 }
+
+void chdf5_quiet(void) { H5Eset_auto2(H5E_DEFAULT, NULL, NULL); }
 
 // MARK: Types
 

@@ -18,7 +18,10 @@ package final class HDF5File: @unchecked Sendable {
   private init(_ path: String, _ mode: Int, alignment: Int, _ attempt: String) throws(HDF5Error) {
     self.path = path
     var message = [CChar](repeating: 0, count: Int(CHDF5_MESSAGE))
-    handle = Self.library.withLock { _ in chdf5_open(path, Int32(mode), Int64(alignment), &message) }
+    handle = Self.library.withLock { _ in
+      chdf5_quiet()
+      return chdf5_open(path, Int32(mode), Int64(alignment), &message)
+    }
     if handle < 0 { throw HDF5Error(path, attempt, Self.text(message)) }
   }
 
@@ -69,7 +72,7 @@ package final class HDF5File: @unchecked Sendable {
     // An empty buffer has no address, and none would mean "allocate only".
     try call("write dataset \"\(name)\" to") {
       chdf5_write(
-        handle, name, T.hdf5Type.rawValue, Int64(MemoryLayout<T>.size), Int32(extents.count), extents,
+        open, name, T.hdf5Type.rawValue, Int64(MemoryLayout<T>.size), Int32(extents.count), extents,
         values.baseAddress, $0)
     }
   }
@@ -85,14 +88,14 @@ package final class HDF5File: @unchecked Sendable {
   package func write(_ texts: [String], to name: String) throws(HDF5Error) {
     let (bytes, element) = Self.pad(texts)
     try call("write dataset \"\(name)\" to") {
-      chdf5_write(handle, name, HDF5Type.text.rawValue, Int64(element), 1, [Int64(texts.count)], bytes, $0)
+      chdf5_write(open, name, HDF5Type.text.rawValue, Int64(element), 1, [Int64(texts.count)], bytes, $0)
     }
   }
 
   /// Allocates a dataset of bytes without writing them: its range in the file is left as it is.
   package func reserve(bytes: Int, as name: String) throws(HDF5Error) {
     try call("write dataset \"\(name)\" to") {
-      chdf5_write(handle, name, HDF5Type.uint8.rawValue, 1, 1, [Int64(bytes)], nil, $0)
+      chdf5_write(open, name, HDF5Type.uint8.rawValue, 1, 1, [Int64(bytes)], nil, $0)
     }
   }
 
@@ -129,7 +132,7 @@ package final class HDF5File: @unchecked Sendable {
     }
     guard buffer.count > 0 else { return }
     try call("read dataset \"\(name)\" of") {
-      chdf5_read(handle, name, T.hdf5Type.rawValue, Int64(MemoryLayout<T>.size), buffer.baseAddress, $0)
+      chdf5_read(open, name, T.hdf5Type.rawValue, Int64(MemoryLayout<T>.size), buffer.baseAddress, $0)
     }
   }
 
@@ -140,7 +143,7 @@ package final class HDF5File: @unchecked Sendable {
     var bytes = [UInt8](repeating: 0, count: Int(info.count * info.element))
     if bytes.isEmpty { return [] }
     try call("read dataset \"\(name)\" of") {
-      chdf5_read(handle, name, HDF5Type.text.rawValue, info.element, &bytes, $0)
+      chdf5_read(open, name, HDF5Type.text.rawValue, info.element, &bytes, $0)
     }
     return Self.unpad(bytes, Int(info.element))
   }
@@ -148,12 +151,12 @@ package final class HDF5File: @unchecked Sendable {
   /// Names of what a group holds, sorted.
   package func names(in group: String = "/") throws(HDF5Error) -> [String] {
     var count = 0 as Int64
-    try call("list group \"\(group)\" of") { count = chdf5_group_count(handle, group, $0); return count < 0 ? -1 : 0 }
+    try call("list group \"\(group)\" of") { count = chdf5_group_count(open, group, $0); return count < 0 ? -1 : 0 }
     var names: [String] = []
     for index in 0..<count {
       var name = [CChar](repeating: 0, count: 1024)
       try call("list group \"\(group)\" of") {
-        chdf5_group_name(handle, group, index, &name, 1024, $0) < 0 ? -1 : 0
+        chdf5_group_name(open, group, index, &name, 1024, $0) < 0 ? -1 : 0
       }
       names.append(Self.text(name))
     }
@@ -164,7 +167,10 @@ package final class HDF5File: @unchecked Sendable {
 
   func call(_ attempt: String, _ body: (UnsafeMutablePointer<CChar>) -> Int32) throws(HDF5Error) {
     var message = [CChar](repeating: 0, count: Int(CHDF5_MESSAGE))
-    let status = Self.library.withLock { _ in body(&message) }
+    let status = Self.library.withLock { _ in
+      chdf5_quiet()
+      return body(&message)
+    }
     if status != 0 { throw HDF5Error(path, attempt, Self.text(message)) }
   }
 

@@ -21,8 +21,8 @@
 enum Format {
   static let version = 1
   static let kind = "apus shard"
-  /// Where `bytes` starts: a page, so that reads of the first images are aligned.
-  static let bytesOffset = 4096
+  /// `bytes` starts at a multiple of it, a page.
+  static let alignment = 4096
 
   static func shardName(_ number: Int) -> String {
     let digits = String(number)

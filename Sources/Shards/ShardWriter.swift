@@ -10,15 +10,30 @@ final class ShardWriter {
   private(set) var byteCount = 0
   private var keys: [String] = []
   private var file: RandomAccessFile
+  /// Where HDF5 puts `bytes`, whatever its size.
+  private let bytesOffset: Int
 
   init(_ path: String) throws(ShardError) {
     self.path = path
+    let layout = path + ".layout"
+    defer { unlink(layout) }
+    bytesOffset = try Self.reserve(1, layout)
     file = try RandomAccessFile(creating: path)
+  }
+
+  /// Makes an HDF5 file that holds only `bytes`, and says where.
+  private static func reserve(_ byteCount: Int, _ path: String) throws(ShardError) -> Int {
+    try shardErrors { () throws(HDF5Error) in
+      let layout = try HDF5File.create(path, alignment: Format.alignment)
+      try layout.reserve(bytes: byteCount, as: "bytes")
+      try layout.close()
+      return try HDF5File.open(path).offset(of: "bytes")
+    }
   }
 
   /// Adds an image; the record's offset and length are set here.
   func append(_ bytes: UnsafeRawBufferPointer, _ record: ImageRecord, key: String) throws(ShardError) {
-    try file.write(bytes, at: Format.bytesOffset + byteCount)
+    try file.write(bytes, at: bytesOffset + byteCount)
     var record = record
     record.offset = byteCount
     record.length = bytes.count
@@ -34,23 +49,19 @@ final class ShardWriter {
     try writeLayout(layout, classNames)
     let source = try RandomAccessFile(opening: layout)
     let size = try source.size()
-    try file.copy(0..<Format.bytesOffset, from: source)
-    try file.copy(Format.bytesOffset + byteCount..<size, from: source)
+    try file.copy(0..<bytesOffset, from: source)
+    try file.copy(bytesOffset + byteCount..<size, from: source)
     try file.synchronise()
     try file.close()
     keys = []
   }
 
   private func writeLayout(_ path: String, _ classNames: [String]) throws(ShardError) {
-    let (records, keys, byteCount) = (self.records, self.keys, self.byteCount)
+    let (records, keys) = (self.records, self.keys)
+    let offset = try Self.reserve(byteCount, path)
+    precondition(offset == bytesOffset, "HDF5 put \(byteCount) bytes at \(offset), 1 byte at \(bytesOffset)")
     try shardErrors { () throws(HDF5Error) in
-      let layout = try HDF5File.create(path, alignment: Format.bytesOffset)
-      try layout.reserve(bytes: byteCount, as: "bytes")
-      try layout.close()
-      // The rest needs no alignment.
-      let index = try HDF5File.update(path)
-      let offset = try index.offset(of: "bytes")
-      precondition(offset == Format.bytesOffset, "HDF5 put \"bytes\" at \(offset), not at \(Format.bytesOffset)")
+      let index = try HDF5File.update(path)  // opened again: the rest needs no alignment
       try index.write(records.map { Int64($0.offset) }, to: "index/offset")
       try index.write(records.map { Int64($0.length) }, to: "index/length")
       try index.write(records.map { Int32($0.width) }, to: "index/width")

@@ -32,6 +32,9 @@ typedef struct {
   int64_t stored;                 // bytes that are allocated
 } chdf5_info;
 
+/// Keeps the library from printing its errors. Some builds have a switch per thread, so call it before every call.
+void chdf5_quiet(void);
+
 /// Opens or creates a file. `alignment` > 1 starts every allocation at a multiple of it (creating only).
 int64_t chdf5_open(const char *path, int mode, int64_t alignment, char *message);
 int chdf5_close(int64_t file, char *message);
