@@ -123,7 +123,7 @@ package struct Colour: Augmentation {
   /// With h in sixths of a turn, V the largest value and R the range, a channel is V - R·clamp(min(k, 4 - k), 0, 1),
   /// k = (n + h) mod 6, n = 5, 3, 1 for red, green, blue: no branch and one division.
   package static func turn(_ canvas: Canvas, _ turn: Float) {
-    let (r, g, b) = (canvas.plane(0), canvas.plane(1), canvas.plane(2)), shift = 6 * turn + 6
+    let (r, g, b) = (canvas.plane(0), canvas.plane(1), canvas.plane(2)), shift = 6 * turn
     for i in 0..<canvas.area {
       let (x, y, z) = (r[i], g[i], b[i])
       let high = larger(larger(x, y), z), range = high - smaller(smaller(x, y), z)
