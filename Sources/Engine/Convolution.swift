@@ -25,7 +25,11 @@ package struct Convolution {
     let shape = ConvolutionShape(self, x)
     precondition(y.shape == shape.output, "a convolution of \(x.shape) gives \(shape.output), not \(y.shape)")
     if x.n == 0 { return }
-    LoweredConvolution(shape, pass.context).forward(x.data, pass.state.parameters[weight], into: y.data)
+    if usesWinograd(shape, pass) {
+      WinogradConvolution(shape: shape, context: pass.context).forward(x.data, winogradWeight(pass), into: y.data)
+    } else {
+      LoweredConvolution(shape, pass.context).forward(x.data, pass.state.parameters[weight], into: y.data)
+    }
   }
 
   /// Gradients for dy (N, H', W', K) and the input x of forward.
@@ -38,11 +42,28 @@ package struct Convolution {
     precondition(dy.shape == shape.output, "a convolution of \(x.shape) gives \(shape.output), not \(dy.shape)")
     precondition(dx?.hasShape(of: x) ?? true, "a data gradient of shape \(dx!.shape) for an input of \(x.shape)")
     if x.n == 0 { return }
-    let lowered = LoweredConvolution(shape, pass.context)
-    lowered.weightGradient(dy.data, x.data, addingTo: pass.gradients![weight])
-    if let dx {
-      lowered.dataGradient(dy.data, pass.state.parameters[weight], into: dx.data, accumulate: accumulate)
+    let dw = pass.gradients![weight]
+    if usesWinograd(shape, pass) {
+      let winograd = WinogradConvolution(shape: shape, context: pass.context)
+      winograd.weightGradient(dy.data, x.data, addingTo: dw)
+      if let dx {
+        winograd.forward(dy.data, winogradWeight(pass), into: dx.data, transposed: true, accumulate: accumulate)
+      }
+    } else {
+      let lowered = LoweredConvolution(shape, pass.context)
+      lowered.weightGradient(dy.data, x.data, addingTo: dw)
+      if let dx {
+        lowered.dataGradient(dy.data, pass.state.parameters[weight], into: dx.data, accumulate: accumulate)
+      }
     }
+  }
+
+  private func usesWinograd(_ shape: ConvolutionShape, _ pass: Pass) -> Bool {
+    pass.context.convolution == .fast && WinogradConvolution.suits(shape)
+  }
+
+  private func winogradWeight(_ pass: Pass) -> UnsafePointer<Float> {
+    pass.state.prepared.winograd(weight, of: pass.state.parameters, pass.context)
   }
 }
 

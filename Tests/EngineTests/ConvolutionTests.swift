@@ -1,6 +1,5 @@
-import Testing
-
 import Engine
+import Testing
 
 /// Half of an ulp of 1: the relative error of one rounding.
 private let u = 0x1p-24
@@ -56,25 +55,7 @@ private let cases: [ReferenceConvolution] = [
 }
 
 @Test(arguments: cases) func dryRunPlansForSmallerBatches(_ reference: ReferenceConvolution) {
-  let test = ConvolutionCase(reference, threads: 2)
-  func traverse(_ n: Int) {
-    let (x, dy) = (test.x.images(0..<n), test.dy.images(0..<n))
-    let pass = test.pass
-    test.context.scratch { arena in
-      let y = arena.tensor(like: dy), dx = arena.tensor(like: x)
-      test.convolution.forward(x, into: y, pass)
-      test.convolution.backward(dy, x: x, dx: dx, accumulate: false, pass)
-    }
-  }
-  let mark = test.context.arena.mark()
-  test.context.dry { traverse(reference.n) }
-  test.context.arena.release(to: mark)
-  test.context.arena.seal()
-  for n in 0...reference.n {  // the arena stops the program where its plan is too small
-    let mark = test.context.arena.mark()
-    traverse(n)
-    test.context.arena.release(to: mark)
-  }
+  ConvolutionCase(reference, threads: 2).checkPlan()
 }
 
 /// The twin is tested too: its gradients against central differences of ⟨dy, forward⟩. It is linear in both arguments,
