@@ -12,6 +12,8 @@ package final class Context {
   package var watch: Watch?
   /// Where set, the time of every part of a step is added up.
   package var profile: Profile?
+  /// How convolutions are computed.
+  package var convolution = ConvolutionAlgorithm.fast
 
   package init(threads: Int = 1, communicator: any Communicator = SingleProcess(), arena: Arena = Arena()) {
     team = ThreadTeam(count: threads)
