@@ -71,6 +71,9 @@ let foundation = [
 let runtime: [LinkerSetting] =
   environment["APUS_STATIC"] == nil ? [] : [.unsafeFlags(["-static-stdlib"] + foundation.map { "-l" + $0 })]
 
+/// Recipes that the binary carries.
+let recipes = ["moco-v2-fashion", "moco-v2-imagenet", "simclr-v1-fashion", "simclr-v1-imagenet"]
+
 let package = Package(
   name: "apus",
   products: [.executable(name: "apus", targets: ["apus"])],
@@ -97,7 +100,8 @@ let package = Package(
     .target(
       name: "Engine", dependencies: ["Randomness", "Threading", "CMPI", "COpenBLAS", "CSystem"], swiftSettings: kernels),
     .target(
-      name: "Training", dependencies: ["Shards", "Engine", "HDF5", "CZlib", "Yams"], swiftSettings: kernels),
+      name: "Training", dependencies: ["Shards", "Engine", "HDF5", "CZlib", "CSystem", "COpenBLAS", "Yams"],
+      resources: recipes.map { .embedInCode("Recipes/\($0).yaml") }, swiftSettings: kernels),
     .executableTarget(
       name: "apus",
       dependencies: ["Training", .product(name: "ArgumentParser", package: "swift-argument-parser")],

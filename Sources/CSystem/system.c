@@ -32,6 +32,8 @@ int csystem_pin(int processor) {
   return sched_setaffinity(0, sizeof set, &set) == 0 ? 0 : errno;
 }
 
+void csystem_flush_lines(void) { setvbuf(stdout, NULL, _IOLBF, 0); }
+
 int64_t csystem_peak_resident(void) {
   struct rusage usage;
   getrusage(RUSAGE_SELF, &usage);

@@ -27,7 +27,9 @@ package struct BatchGroups {
   package let count: Int
   /// By local image.
   package let group: UnsafeMutableBufferPointer<Int32>
-  /// Whether statistics have to travel.
+  /// Whether other ranks hold images of the batch: the running statistics are over all its groups.
+  package let isShared: Bool
+  /// Whether a group spans ranks, so that its gradients' sums have to travel too.
   package let spansRanks: Bool
 
   /// - Parameters:
@@ -55,16 +57,18 @@ package struct BatchGroups {
       }
     }
     spansRanks = spans
+    isShared = ranks > 1
   }
 
   /// The groups of some of the local images, for a batch that is computed in parts. Where a group spans ranks, or parts,
   /// parts are not exact; recipes that ask for that are refused.
   package func images(_ range: Range<Int>) -> BatchGroups {
-    BatchGroups(count: count, group: UnsafeMutableBufferPointer(rebasing: group[range]), spansRanks: spansRanks)
+    BatchGroups(self, UnsafeMutableBufferPointer(rebasing: group[range]))
   }
 
-  private init(count: Int, group: UnsafeMutableBufferPointer<Int32>, spansRanks: Bool) {
-    (self.count, self.group, self.spansRanks) = (count, group, spansRanks)
+  private init(_ other: BatchGroups, _ group: UnsafeMutableBufferPointer<Int32>) {
+    (count, isShared, spansRanks) = (other.count, other.isShared, other.spansRanks)
+    self.group = group
   }
 
   /// All images in one group, on this process alone: for evaluation and tests.

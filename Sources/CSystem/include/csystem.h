@@ -10,6 +10,9 @@ int csystem_processors(int *processors, int capacity);
 /// Pins the calling thread to one processor. Returns 0, or errno.
 int csystem_pin(int processor);
 
+/// Makes standard output hand over every line at once, also into a file.
+void csystem_flush_lines(void);
+
 /// Peak resident memory of this process, in bytes.
 int64_t csystem_peak_resident(void);
 

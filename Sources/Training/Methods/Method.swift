@@ -6,8 +6,9 @@ import Shards
 package protocol MethodRecipe: Codable, Sendable {
   static var name: String { get }
   /// Refuses what cannot work, before anything is read.
+  /// - Parameter images: of the data set.
   /// - Returns: warnings in words.
-  func validate(_ stage: Stage) throws(RecipeError) -> [String]
+  func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String]
   func make(_ setting: MethodSetting) -> any Method
 }
 

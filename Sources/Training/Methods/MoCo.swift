@@ -44,23 +44,32 @@ package struct MoCo: MethodRecipe {
     try container.encode(momentum, forKey: .momentum)
   }
 
-  package func validate(_ stage: Stage) throws(RecipeError) -> [String] {
+  package func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] {
     guard stage.views.count == 1, stage.views[0].count == 2 else {
       throw RecipeError("moco: views have counts \(stage.views.map(\.count)); it takes one kind, count 2: query and key")
     }
+    var warnings: [String] = []
+    if queue >= images {
+      warnings.append(
+        "the queue of \(queue) keys holds each of the \(images) images about \(queue / images) times, so old keys of an "
+          + "image are its own negatives; take a shorter queue")
+    }
     switch stage.batchNorm.groups {
-    case .shuffle: return []
-    case .group:
-      return ["moco with fixed BN groups leaks: a query and its key share statistics, so the pretext task gets easy; batchNorm: {shuffle: 32} is the paper's"]
+    case .shuffle: break
+    case .group: warnings.append("moco with fixed BN groups leaks: " + Self.leak)
     case .global:
       if stage.accumulate > 1 {
         throw RecipeError(
           "accumulate is \(stage.accumulate), but with batchNorm global the statistics are the whole batch's and its parts "
             + "would have others; use batchNorm: {shuffle: IMAGES}")
       }
-      return ["moco with one BN group leaks: query and key share statistics, so the pretext task gets easy; batchNorm: {shuffle: 32} is the paper's"]
+      warnings.append("moco with one BN group leaks: " + Self.leak)
     }
+    return warnings
   }
+
+  private static let leak =
+    "a query and its key share statistics, so the pretext task gets easy; batchNorm: {shuffle: 32} is the paper's"
 
   package func layers(features: Int) -> [Head.Layer] {
     head.enumerated().map { i, width in
@@ -116,7 +125,7 @@ package struct MoCo: MethodRecipe {
           let range = part * n / setting.accumulate..<(part + 1) * n / setting.accumulate
           context.scratch { arena in
             let groups = groups(input, shuffled: false, arena).images(range)
-            let pass = query.pass(context, groups, isLast: part == setting.accumulate - 1)
+            let pass = query.pass(context, groups, part: part, of: setting.accumulate)
             let tape = query.network.forward(images.images(range), pass)
             let q = tape.output
             context.part(.loss) {

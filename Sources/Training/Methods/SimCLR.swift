@@ -41,7 +41,7 @@ package struct SimCLR: MethodRecipe {
     try container.encode(lossScale, forKey: .lossScale)
   }
 
-  package func validate(_ stage: Stage) throws(RecipeError) -> [String] {
+  package func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] {
     guard stage.views.count == 1, stage.views[0].count == 2 else {
       throw RecipeError("simclr: views have counts \(stage.views.map(\.count)); it takes one kind of view, count 2")
     }

@@ -28,6 +28,7 @@ package enum Launch {
   /// - Parameter threads: compute threads of this rank; nil for what the launcher bound.
   /// - Throws: `LaunchError` where more threads are asked for than there are processors for them.
   package static func start(threads: Int?) throws -> Context {
+    csystem_flush_lines()
     StopSignal.install()
     let communicator = MPICommunicator()
     let bound = boundProcessors().count, online = Int(csystem_online())
@@ -59,3 +60,6 @@ package struct LaunchError: Error, CustomStringConvertible {
   package let description: String
   package init(_ description: String) { self.description = description }
 }
+
+/// Peak resident memory of this process, bytes.
+package func peakResident() -> Int64 { csystem_peak_resident() }
