@@ -15,6 +15,10 @@ package struct PackSource: Sendable {
     /// Class, -1 for none.
     package var label: Int32
     package var location: Location
+
+    package init(key: String, label: Int32, location: Location) {
+      (self.key, self.label, self.location) = (key, label, location)
+    }
   }
 
   /// What kind of source it is, for people.

@@ -60,7 +60,7 @@ package struct Packer {
     var images = Split.ordered(source.images)
     if let limit = options.limit { images.removeLast(max(0, images.count - limit)) }
     let staging = try Staging(out, force: options.force)
-    try SpaceEstimate.check(images, at: out)
+    try SpaceEstimate.check(images, source.idx, at: out)
     let writers = try self.writers(staging.path, classNames)
     try write(images, writers, progress)
     let described = try self.description()

@@ -8,16 +8,16 @@ enum SpaceEstimate {
   /// Index and key of an image.
   private static let perImage = 256
 
-  static func check(_ images: [PackSource.Image], at path: String) throws(ShardError) {
+  static func check(_ images: [PackSource.Image], _ idx: IDXImages?, at path: String) throws(ShardError) {
     guard let free = Staging.freeSpace(path) else { return }
-    let needed = bytes(images)
+    let needed = bytes(images) + (idx.map { $0.width * $0.height * $0.channels * images.count } ?? 0)
     if needed > free {
       throw ShardError(
         path, "pack to", "about \(byteText(needed)) are needed, \(byteText(free)) are free; choose another place")
     }
   }
 
-  static func bytes(_ images: [PackSource.Image]) -> Int {
+  private static func bytes(_ images: [PackSource.Image]) -> Int {
     let sample = images.prefix(sampled)  // in random order already
     if sample.isEmpty { return 0 }
     let total = sample.reduce(0) { $0 + stored($1) + perImage }

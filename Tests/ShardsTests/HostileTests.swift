@@ -1,0 +1,56 @@
+import Foundation
+import Shards
+import Testing
+
+/// What must happen to a file of `Fixtures/hostile`; see Scripts/make-hostile-images.
+struct Expectation: Decodable {
+  var width: Int?, height: Int?, channels: Int?, depth: Int?, crc32: UInt32?
+  var reason: String?
+
+  static let folder = Bundle.module.resourcePath! + "/Fixtures/hostile"
+
+  static func all() throws -> [String: Expectation] {
+    let data = try Data(contentsOf: URL(fileURLWithPath: folder + "/expect.json"))
+    return try JSONDecoder().decode([String: Expectation].self, from: data)
+  }
+}
+
+/// Decodes what a shard would store for a file.
+func decode(
+  _ imported: ImageImporter.Imported, channels: Int?, region: PixelRect? = nil, target: Int? = nil, scaled: Bool = false
+) throws -> (Pixels, DecodedRegion) {
+  var pixels = Pixels()
+  var decoder = Decoder(channels: channels)
+  let held = try imported.bytes.withUnsafeBytes {
+    try decoder.decode($0, imported.record, region: region, target: target, scaled: scaled, into: &pixels)
+  }
+  return (pixels, held)
+}
+
+func crc(_ pixels: Pixels) -> UInt32 { pixels.bytes.withUnsafeBytes { checksum(.init(rebasing: $0[..<pixels.size])) } }
+
+@Suite struct HostileTests {
+  @Test func everyGoodFileDecodesToPillowsPixelsAndEveryBadOneSaysWhy() throws {
+    let all = try Expectation.all()
+    #expect(all.count > 90)
+    for (name, expected) in all.sorted(by: { $0.key < $1.key }) {
+      var importer = ImageImporter(channels: nil)
+      do {
+        let imported = try importer.take(file: Expectation.folder + "/" + name)
+        if let reason = expected.reason {
+          Issue.record("\(name) was taken, expected \"\(reason)\"")
+          continue
+        }
+        let (pixels, held) = try decode(imported, channels: nil)
+        #expect(held == DecodedRegion(), "\(name)")
+        #expect([imported.record.width, imported.record.height] == [expected.width, expected.height], "\(name)")
+        #expect([pixels.width, pixels.height, pixels.channels] == [expected.width, expected.height, expected.channels])
+        #expect(pixels.depth == expected.depth, "\(name)")
+        // The same integer arithmetic in both decoders: equal to the bit.
+        #expect(crc(pixels) == expected.crc32, "\(name)")
+      } catch let error as ImageError {
+        #expect(error.reason.contains(expected.reason ?? "nothing"), "\(name): \(error.reason)")
+      }
+    }
+  }
+}
