@@ -64,24 +64,24 @@ package struct Blur: Augmentation {
     let total = (-full...full).reduce(0.0) { $0 + exp(-Double($1 * $1) / (2 * sigma * sigma)) }
     let radius = min(full, Int(sigma * (2 * 27 * log(2.0)).squareRoot()))
     if radius == 0 { return }
-    let width = (size + 2 * radius + 31) / 16 * 16, rows = size + 2 * radius
+    let width = (size + 2 * radius + 79) / 16 * 16, rows = size + 2 * radius
     let count = 2 * radius + 1
-    let memory = canvas.workspace.floats(.blur, count + width * 2 + rows * width)
+    let memory = canvas.workspace.floats(.blur, count + width * 2 + (rows + 1) * width)
     let weights = memory, line = memory + count, blurred = line + width * 2
     for t in 0..<count { weights[t] = Float(exp(-Double((t - radius) * (t - radius)) / (2 * sigma * sigma)) / total) }
     for c in 0..<canvas.channels {
       let plane = canvas.plane(c)
       for row in 0..<size {
         pad(plane + row * size, size, radius, into: line)
-        convolve(line, step: 1, weights, count, size, into: blurred + (row + radius) * width)
+        weighted(line, step: 1, weights, count, count: size, into: blurred + (row + radius) * width)
       }
       for r in 1...radius {
         (blurred + (radius - r) * width).update(from: blurred + (radius + r) * width, count: size)
         (blurred + (radius + size - 1 + r) * width).update(from: blurred + (radius + size - 1 - r) * width, count: size)
       }
       for row in 0..<size {
-        convolve(blurred + row * width, step: width, weights, count, size, into: line)
-        (plane + row * size).update(from: line, count: size)
+        // What it writes behind a row is overwritten by the next one, or lies in the plane's padding.
+        weighted(blurred + row * width, step: width, weights, count, count: size, into: plane + row * size)
       }
     }
   }
@@ -94,24 +94,6 @@ package struct Blur: Augmentation {
     for r in 1...radius {
       line[radius - r] = row[r]
       line[radius + size - 1 + r] = row[size - 1 - r]
-    }
-  }
-
-  /// out[i] = Σ weights[t] · source[i + t·step] for i in 0 ..< size; writes whole vectors of 16.
-  private static func convolve(
-    _ source: UnsafePointer<Float>, step: Int, _ weights: UnsafePointer<Float>, _ taps: Int, _ size: Int,
-    into out: UnsafeMutablePointer<Float>
-  ) {
-    var i = 0
-    while i < size {
-      var sum = SIMD16<Float>.zero
-      for t in 0..<taps {
-        sum.addProduct(
-          SIMD16(repeating: weights[t]),
-          UnsafeRawPointer(source + (i &+ t &* step)).loadUnaligned(as: SIMD16<Float>.self))
-      }
-      UnsafeMutableRawPointer(out + i).storeBytes(of: sum, as: SIMD16<Float>.self)
-      i &+= 16
     }
   }
 }

@@ -20,15 +20,12 @@ package struct Flip: Augmentation {
   }
 
   package static func flip(_ canvas: Canvas) {
-    let size = canvas.size
+    let size = canvas.size, copy = canvas.workspace.floats(.line, size), last = copy + size - 1
     for c in 0..<canvas.channels {
       for row in 0..<size {
         let line = canvas.plane(c) + row * size
-        for j in 0..<size / 2 {
-          let left = line[j]
-          line[j] = line[size &- 1 &- j]
-          line[size &- 1 &- j] = left
-        }
+        copy.update(from: line, count: size)
+        for j in 0..<size { line[j] = last[-j] }
       }
     }
   }

@@ -43,6 +43,8 @@ final class LaneCache: Sendable {
   private let read = Atomic<Int>(0)
   /// Whether runs are kept.
   let keeps: Bool
+  /// Bytes kept at most, by the samples' mean length.
+  let memory: Int
   /// Bytes read so far.
   var bytesRead: Int { read.load(ordering: .relaxed) }
 
@@ -52,13 +54,16 @@ final class LaneCache: Sendable {
     (self.source, self.order, self.rank, self.ranks, self.ahead) = (source, order, rank, ranks, ahead)
     owned = share(of: order.batch, rank: rank, ranks: ranks)
     lanes = owned.map { _ in Locked() }
-    keeps = order.block > 1 && owned.count * order.window * order.block * source.meanLength <= limit
+    let most = owned.count * order.window * order.block * source.meanLength
+    keeps = order.block > 1 && most <= limit
+    memory = keeps ? most : 0
   }
 
   /// The bytes that hold a sample.
-  func bytes(step: Int, position: Int, _ place: Order.Place) throws -> RunBytes {
+  /// - Parameter spare: the calling thread's own, for what is not kept.
+  func bytes(step: Int, position: Int, _ place: Order.Place, spare: RunBytes) throws -> RunBytes {
     // A smaller last batch is shared out anew, so a position may be another rank's lane.
-    guard keeps, owned.contains(position) else { return try fetch(place.sample..<place.sample + 1, RunBytes()) }
+    guard keeps, owned.contains(position) else { return try fetch(place.sample..<place.sample + 1, spare) }
     let run = needed(of: place, position)
     return try lanes[position - owned.lowerBound].lane.withLock { lane throws in
       try take(run, place, step: step, from: &lane)

@@ -24,6 +24,9 @@ package final class Loader: @unchecked Sendable {
   package let notices: [String]
   /// Seconds that `next` had to wait.
   package private(set) var secondsWaited = 0.0
+  /// Bytes that batches and kept samples take at most; each thread has scratch memory besides, for about one decoded
+  /// image and one view.
+  package var memory: Int { work.memory + work.cache.memory }
   /// Encoded bytes read.
   package var bytesRead: Int { work.cache.bytesRead }
 

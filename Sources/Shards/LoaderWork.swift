@@ -20,6 +20,8 @@ final class LoaderWork: @unchecked Sendable {
   private let views: Views
   private let rank: Int, ranks: Int, seed: UInt64, until: Int, chunk: Int
   private let decode: DecodeMode
+  /// Bytes of all batches.
+  let memory: Int
 
   // Under `state`'s lock.
   private let state = NSCondition()
@@ -34,9 +36,10 @@ final class LoaderWork: @unchecked Sendable {
     (self.source, self.order, self.views, self.cache) = (source, order, views, cache)
     (self.rank, self.ranks, self.seed, self.step, self.until) = (rank, ranks, seed, step, until)
     self.decode = decode
-    // A smaller last batch never gives a rank more than its share of a full one.
-    let images = max(1, share(of: order.batch, rank: rank, ranks: ranks).count + 1)
+    // A smaller last batch may fall to a rank whose share of a full one is rounded down.
+    let images = share(of: order.batch, rank: rank, ranks: ranks).count + 1
     chunk = min(16, max(1, images / (4 * threads)))
+    memory = ahead * images * 4 * views.recipes.reduce(0) { $0 + $1.count * $1.size * $1.size * views.channels }
     slots = (0..<ahead).map { _ in
       Slot(
         pixels: views.recipes.map { recipe in
@@ -109,12 +112,12 @@ final class LoaderWork: @unchecked Sendable {
   // MARK: The threads' side
 
   private func run() {
-    let maker = ViewMaker(views)
+    let maker = ViewMaker(views), spare = RunBytes()
     state.lock()
     while let (step, images) = nextChunk() {
       let slot = slots[step % slots.count]
       state.unlock()
-      let error = load(step, images, into: slot, maker)
+      let error = load(step, images, into: slot, maker, spare)
       state.lock()
       let index = step % slots.count
       // Of several errors the first image's is told, whichever thread is first.
@@ -151,15 +154,16 @@ final class LoaderWork: @unchecked Sendable {
     }
   }
 
-  private func load(_ step: Int, _ images: Range<Int>, into slot: Slot, _ maker: ViewMaker)
-    -> (image: Int, error: LoadError)?
-  {
+  private func load(
+    _ step: Int, _ images: Range<Int>, into slot: Slot, _ maker: ViewMaker, _ spare: RunBytes
+  ) -> (image: Int, error: LoadError)? {
     let positions = positions(step), epoch = order.epoch(ofStep: step)
     for i in images {
       let position = positions.lowerBound + i, place = order.place(step: step, position: position)
       let sample = place.sample
       do {
-        let bytes = try cache.bytes(step: step, position: position, place), record = source.record(sample)
+        let bytes = try cache.bytes(step: step, position: position, place, spare: spare)
+        let record = source.record(sample)
         slot.samples[i] = sample
         slot.labels[i] = record.label
         try bytes.with(record) { bytes in
