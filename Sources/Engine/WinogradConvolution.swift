@@ -39,16 +39,24 @@ struct WinogradConvolution {
     context.scratch { arena in
       let buffers = arena.array(of: Float.self, count: context.team.count * Winograd.points * (vStep + mStep)).baseAddress!
       let bench = Workbench(context, arena, channels: c)
+      let turned = transposed && isNarrow(c, k) ? arena.array(of: Float.self, count: Winograd.points * uStep).baseAddress : nil
+      if let turned {
+        context.run(Winograd.points) { p, _ in
+          transpose(u + Winograd.reversed(p) * uStep, k, c, into: turned + p * uStep)
+        }
+      }
       context.run(pieces(tiles, of: block)) { index, thread in
         let some = piece(index, of: block, in: 0..<tiles), work = bench.work(thread)
         let v = buffers + thread * Winograd.points * (vStep + mStep), m = v + Winograd.points * vStep
         transformInput(x, c, some, into: v, vStep, bench.zeros, work)
         for p in 0..<Winograd.points {
-          if transposed {
+          if let turned {
+            gemm(some.count, k, c, v + p * vStep, lda: c, turned + p * uStep, ldb: k, into: m + p * mStep, ldc: k)
+          } else if transposed {
             sgemm(some.count, k, c, v + p * vStep, lda: c, transposed: false, u + Winograd.reversed(p) * uStep, ldb: c,
               transposed: true, into: m + p * mStep, ldc: k)
           } else {
-            sgemm(some.count, k, c, v + p * vStep, lda: c, u + p * uStep, ldb: k, into: m + p * mStep, ldc: k)
+            gemm(some.count, k, c, v + p * vStep, lda: c, u + p * uStep, ldb: k, into: m + p * mStep, ldc: k)
           }
         }
         transformOutput(m, mStep, k, some, into: y, accumulate, work)
@@ -79,8 +87,8 @@ struct WinogradConvolution {
           for slot in 0..<here.count {
             let some = piece(first + slot, of: block, in: 0..<tiles)
             let v = buffers + slot * Winograd.points * (vStep + eStep), e = v + Winograd.points * vStep
-            sgemm(c, k, some.count, v + p * vStep, lda: c, transposed: true, e + p * eStep, ldb: k,
-              into: du + p * uStep, ldc: k, beta: first + slot == 0 ? 0 : 1)
+            gemm(c, k, some.count, v + p * vStep, lda: c, transposed: true, e + p * eStep, ldb: k,
+              into: du + p * uStep, ldc: k, accumulate: first + slot > 0)
           }
         }
       }

@@ -45,7 +45,10 @@ private func errors(_ found: [Float], _ expected: [Double], _ model: Double) -> 
   #expect(zip(zero.dw, added.dw).allSatisfy { abs($0 + 1024 - $1) <= 0x1p-13 })
 }
 
-@Test(arguments: cases) func threadsDoNotChangeABitOfWinograd(_ reference: ReferenceConvolution) {
+/// Enough blocks that threads do meet.
+private let large = ReferenceConvolution(n: 64, h: 32, w: 32, c: 16, k: 8, kernel: 3, stride: 1, padding: 1)
+
+@Test(arguments: cases + [large]) func threadsDoNotChangeABitOfWinograd(_ reference: ReferenceConvolution) {
   let one = ConvolutionCase(reference, .fast).run(), three = ConvolutionCase(reference, threads: 3, .fast).run()
   #expect(one.y == three.y && one.dx == three.dx && one.dw == three.dw, "\(reference)")
 }
