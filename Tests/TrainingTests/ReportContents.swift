@@ -45,9 +45,9 @@ extension ReportContent {
     }
     content.classNames = (0..<9).map { "class \($0)" } + [hostile]
     content.grids = [
-      Grid("Views", text: "Two views of an image.", rows: (0..<3).map { row in ("image \(row)", (0..<6).map { Picture(picture(row * 6 + $0, 28, 1), caption: "view \($0)") }) }),
-      Grid("Nearest neighbours", rows: [(hostile, [Picture(picture(1, 16, 3), caption: hostile, mark: .query), Picture(picture(2, 16, 3), caption: "a", mark: .same), Picture(picture(3, 16, 3), caption: "b", mark: .different)])]),
-      Grid("Kernels", size: 40, rows: [("", (0..<16).map { Picture(picture(40 + $0, 3, 1)) })]),
+      Grid("Views", text: "Two views of an image.", rows: (0..<3).map { row in .init("image \(row)", (0..<6).map { Picture(picture(row * 6 + $0, 28, 1), caption: "view \($0)") }) }),
+      Grid("Nearest neighbours", rows: [.init(hostile, [Picture(picture(1, 16, 3), caption: hostile, mark: .query), Picture(picture(2, 16, 3), caption: "a", mark: .same), Picture(picture(3, 16, 3), caption: "b", mark: .different)])]),
+      Grid("Kernels", size: 40, rows: [.init("", (0..<16).map { Picture(picture(40 + $0, 3, 1)) })]),
     ]
     return content
   }

@@ -8,7 +8,7 @@ import Training
     for part in [
       "<!doctype html>", "<meta charset=\"utf-8\">", "id=\"warnings\"", "<section id=\"results\">", "<section id=\"curves\">",
       "<section id=\"grid1\">", "<section id=\"grid2\">", "<section id=\"grid3\">", "<section id=\"classes\">", "<section id=\"run\">",
-      "linear probe (linear-v1), 12000 training and 10000 test images", "<b>87.12 %</b>", "86.45 – 87.76", "8712 / 10000",
+      "linear probe (linear-v1), 12,000 training and 10,000 test images", "<b>87.12 %</b>", "86.45 – 87.76", "8,712 / 10,000",
       ">guessing: ln(511)</text>", ">even spread</text>", ">two views of an image</span>",
     ] { #expect(html.components(separatedBy: part).count == 2, "\(part)") }
     #expect(html.components(separatedBy: "<polyline").count - 1 == 12)
@@ -76,5 +76,71 @@ import Training
     #expect(ReportImage(width: 3, height: 1, channels: 1, stretching: [-1, 0, 3], symmetric: true).pixels == [85, 128, 255])
     #expect(ReportImage(width: 2, height: 1, channels: 1, stretching: [2, 2]).pixels == [128, 128])
     #expect(ReportImage(width: 2, height: 1, channels: 1, stretching: [.nan, 2]).pixels == [128, 128])
+  }
+}
+
+@Suite struct ReportFilesTests {
+  func withRun(_ body: (String) throws -> Void) throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("apus-run-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    try body(folder.path)
+  }
+
+  @Test func aRunFolderBecomesAReport() throws {
+    try withRun { run in
+      let sample = try ReportContent.sample()
+      let writer = try MetricsWriter(path: run + "/metrics.jsonl")
+      for line in sample.metrics { try writer.append(line) }
+      try writer.append(MetricsLine(step: 5001, values: ["warnings": .list([.text("careful")])]))
+      try Data(sample.recipe.utf8).write(to: URL(fileURLWithPath: run + "/recipe.yaml"))
+      try RunFiles.add(Array(sample.evaluations.prefix(5)), to: run)
+      try RunFiles.add(Array(sample.evaluations.dropFirst(3)), to: run)
+      try RunFiles.write(
+        ReportExhibits(title: sample.title, summary: sample.summary, facts: sample.facts, classNames: sample.classNames, grids: sample.grids), to: run)
+      var content = try ReportContent(run: run)
+      #expect(content.warnings == ["this run is not finished: the file `complete` is missing from its folder", "careful"])
+      #expect(content.metrics.count == 501)
+      // 3 ... 8 were added last.
+      #expect(content.evaluations == sample.evaluations)
+      content.warnings = sample.warnings
+      content.metrics.removeLast()
+      #expect(Report.html(content) == Report.html(sample))
+      try Data().write(to: URL(fileURLWithPath: run + "/complete"))
+      #expect(try ReportContent(run: run).warnings == ["careful"])
+    }
+  }
+
+  @Test func anEmptyFolderAndABrokenFile() throws {
+    try withRun { run in
+      let content = try ReportContent(run: run)
+      #expect(content.title == URL(fileURLWithPath: run).lastPathComponent && content.evaluations.isEmpty)
+      try Data("[{]".utf8).write(to: URL(fileURLWithPath: run + "/evaluations.json"))
+      let error = #expect(throws: ReportError.self) { try RunFiles.evaluations(of: run) }
+      #expect(error?.description.hasPrefix("cannot read \(run)/evaluations.json: ") == true)
+      let lie = #"{"title":"","summary":"","facts":[],"classNames":[],"grids":[{"title":"","text":"","size":1,"rows":[{"name":"","pictures":[{"caption":"","mark":"none","image":{"width":9,"height":9,"channels":3,"pixels":"AAAA"}}]}]}]}"#
+      try Data(lie.utf8).write(to: URL(fileURLWithPath: run + "/exhibits.json"))
+      #expect(throws: ReportError.self) { try RunFiles.exhibits(of: run) }
+    }
+  }
+
+  @Test func gridsTakeTheRightPixels() throws {
+    // (2 views, 2 images, 2 × 2, 1): the value's integer part names view and image.
+    let views: [Float] = (0..<16).map { Float($0 / 4) * 10 + Float($0 % 4) }
+    let grid = ReportContent.Grid.views(views, count: 2, images: 2, size: 2, channels: 1, names: ["a", "b"])
+    #expect(grid.rows.map(\.name) == ["a", "b"] && grid.rows.allSatisfy { $0.pictures.count == 2 })
+    #expect(grid.rows[1].pictures[0].image.pixels == [0, 85, 170, 255])
+    // (1, 2, 1, 3): filters are the fastest.
+    let kernels = ReportContent.Grid.kernels([1, 0, -1, -1, 1, 1] + [0, 0, 0, 0, 0, 0], kernel: 2, channels: 1, filters: 3)
+    #expect(kernels.rows[0].pictures.map(\.image.pixels) == [[255, 0, 128, 128], [128, 255, 128, 128], [0, 255, 128, 128]])
+    let table = FeatureTable(features: [1, 0, 0, 1, 0.9, 0.1], labels: [0, 1, 1], classCount: 2)
+    let near = try ReportContent.Grid.neighbours(table, table, queries: [0], neighbours: 2, classNames: ["x", "y"]) { isTraining, row in
+      ReportImage(width: 1, height: 1, channels: 1, pixels: [UInt8(row + (isTraining ? 10 : 0))])
+    }
+    #expect(near.rows == [.init("x", [
+      .init(ReportImage(width: 1, height: 1, channels: 1, pixels: [0]), caption: "query", mark: .query),
+      .init(ReportImage(width: 1, height: 1, channels: 1, pixels: [10]), caption: "x", mark: .same),
+      .init(ReportImage(width: 1, height: 1, channels: 1, pixels: [12]), caption: "y", mark: .different),
+    ])])
   }
 }

@@ -67,11 +67,14 @@ package struct Curve {
   }
 
   private func draw(_ guide: Guide, _ y: Axis) -> String {
-    let place = place(y(guide.value)), end = Int(Self.width - Self.right)
-    // The name stands below the line where there is no room above it.
+    let place = place(y(guide.value)), start = Int(Self.left), end = Int(Self.width - Self.right)
+    // The name stands where the curves are farther from the guide, and below it where there is no room above.
+    func distance(_ points: [(x: Double, y: Double)]) -> Double { points.map { abs($0.y - guide.value) }.min() ?? 0 }
+    let atStart = distance(series.compactMap(\.points.first)) > distance(series.compactMap(\.points.last))
     let offset = y(guide.value) < Self.top + 14 ? "1.15em" : "-.4em"
-    return "<line class=\"guide\" x1=\"\(Int(Self.left))\" x2=\"\(end)\" y1=\"\(place)\" y2=\"\(place)\"/>"
-      + "<text class=\"guide\" x=\"\(end)\" y=\"\(place)\" dy=\"\(offset)\" text-anchor=\"end\">\(HTML.escape(guide.name))</text>"
+    return "<line class=\"guide\" x1=\"\(start)\" x2=\"\(end)\" y1=\"\(place)\" y2=\"\(place)\"/>"
+      + "<text class=\"guide\" x=\"\(atStart ? start + 6 : end)\" y=\"\(place)\" dy=\"\(offset)\" "
+      + "text-anchor=\"\(atStart ? "start" : "end")\">\(HTML.escape(guide.name))</text>"
   }
 
   private func draw(_ series: Series, number: Int, _ x: Axis, _ y: Axis) -> String {

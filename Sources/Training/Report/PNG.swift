@@ -53,6 +53,30 @@ package struct ReportImage: Sendable, Equatable {
   package var dataURI: String { "data:image/png;base64," + Data(png).base64EncodedString() }
 }
 
+extension ReportImage: Codable {
+  private enum CodingKeys: String, CodingKey { case width, height, channels, pixels }
+
+  package init(from decoder: any Decoder) throws {
+    let container = try decoder.container(keyedBy: CodingKeys.self)
+    let width = try container.decode(Int.self, forKey: .width), height = try container.decode(Int.self, forKey: .height)
+    let channels = try container.decode(Int.self, forKey: .channels)
+    let pixels = [UInt8](try container.decode(Data.self, forKey: .pixels))
+    guard [width, height, channels].allSatisfy({ (1...65535).contains($0) }), pixels.count == width * height * channels else {
+      throw DecodingError.dataCorruptedError(
+        forKey: .pixels, in: container, debugDescription: "\(pixels.count) bytes for (\(height), \(width), \(channels)) pixels")
+    }
+    self.init(width: width, height: height, channels: channels, pixels: pixels)
+  }
+
+  package func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(width, forKey: .width)
+    try container.encode(height, forKey: .height)
+    try container.encode(channels, forKey: .channels)
+    try container.encode(Data(pixels), forKey: .pixels)
+  }
+}
+
 private func bigEndian(_ value: Int) -> [UInt8] { [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: value >> $0) } }
 
 private func chunk(_ name: String, _ data: [UInt8]) -> [UInt8] {

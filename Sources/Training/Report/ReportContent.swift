@@ -1,15 +1,15 @@
 /// All that a report shows. Numbers come from the run's files; the page computes none of its own.
 package struct ReportContent: Sendable {
   /// A name and its value, such as ("encoder", "ResNet-18, width 0.25, 0.7 M parameters").
-  package struct Fact: Sendable {
+  package struct Fact: Sendable, Codable, Equatable {
     package var name: String
     package var value: String
     package init(_ name: String, _ value: String) { (self.name, self.value) = (name, value) }
   }
 
   /// A picture with what is known of it.
-  package struct Picture: Sendable {
-    package enum Mark: String, Sendable {
+  package struct Picture: Sendable, Codable, Equatable {
+    package enum Mark: String, Sendable, Codable {
       case none
       /// What was asked for.
       case query
@@ -25,13 +25,18 @@ package struct ReportContent: Sendable {
   }
 
   /// Rows of pictures: views of an image, a query and its neighbours, kernels.
-  package struct Grid: Sendable {
+  package struct Grid: Sendable, Codable, Equatable {
+    package struct Row: Sendable, Codable, Equatable {
+      package var name: String
+      package var pictures: [Picture]
+      package init(_ name: String, _ pictures: [Picture]) { (self.name, self.pictures) = (name, pictures) }
+    }
     package var title: String
     package var text: String
-    package var rows: [(name: String, pictures: [Picture])]
+    package var rows: [Row]
     /// Width of a picture on the page, in CSS pixels.
     package var size: Int
-    package init(_ title: String, text: String = "", size: Int = 64, rows: [(name: String, pictures: [Picture])]) {
+    package init(_ title: String, text: String = "", size: Int = 64, rows: [Row]) {
       (self.title, self.text, self.size, self.rows) = (title, text, size, rows)
     }
   }

@@ -20,7 +20,7 @@ enum ReportCurves {
     var speed = curve(lines, "Speed", "views/s", [("timing.views_per_second", "views/s")])
     speed.including = [0]
     var shares = curve(
-      lines, "Time not spent computing", "%",
+      lines, "Time lost", "%",
       [("timing.data_wait_share", "waiting for images"), ("timing.communication_share", "communication")], scale: 100)
     shares.including = [0, 10]
     var norm = curve(lines, "Gradient norm", "", [("gradient_norm", "gradient norm")])

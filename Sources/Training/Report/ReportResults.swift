@@ -14,25 +14,25 @@ struct ReportResults {
     let hasTop5 = results.contains { $0.top5 != nil }
     let head = "<tr><th>features</th><th class=\"n\">top-1</th><th class=\"n\">95 % interval</th>"
       + "<th class=\"plot\">\(scale(axis))</th><th class=\"n\">correct</th>\(hasTop5 ? "<th class=\"n\">top-5</th>" : "")"
-      + "<th class=\"n\">width</th></tr>"
+      + "<th class=\"n\">dimensions</th></tr>"
     let bodies = titles.map { title in
       let rows = results.filter { key($0) == title }
       let best = rows.map(\.correct).max()
-      return "<tbody><tr class=\"protocol\"><th colspan=\"\(hasTop5 ? 7 : 6)\">\(HTML.escape(title))</th></tr>"
+      return "<tbody><tr class=\"protocol\"><th colspan=\"\(hasTop5 ? 7 : 6)\"><span>\(HTML.escape(title))</span></th></tr>"
         + rows.map { row($0, axis, hasTop5, best: $0.correct == best && rows.count > 1) }.joined() + "</tbody>"
     }
     return "<div class=\"scroll\"><table class=\"results\"><thead>\(head)</thead>\(bodies.joined())</table></div>" + notes
   }
 
   private func key(_ result: EvaluationResult) -> String {
-    "\(result.title) (\(result.identifier)), \(result.trainCount) training and \(result.testCount) test images"
+    "\(result.title) (\(result.identifier)), \(grouped(result.trainCount)) training and \(grouped(result.testCount)) test images"
   }
 
   private func row(_ result: EvaluationResult, _ axis: Axis, _ hasTop5: Bool, best: Bool) -> String {
     let features = result.features.isEmpty ? result.title : result.features
     return "<tr\(best ? " class=\"best\"" : "")><td>\(HTML.escape(features))</td><td class=\"n\"><b>\(percent(result.top1)) %</b></td>"
       + "<td class=\"n\">\(percent(result.interval.low)) – \(percent(result.interval.high))</td>"
-      + "<td class=\"plot\">\(whisker(result, axis))</td><td class=\"n\">\(result.correct) / \(result.testCount)</td>"
+      + "<td class=\"plot\">\(whisker(result, axis))</td><td class=\"n\">\(grouped(result.correct)) / \(grouped(result.testCount))</td>"
       + (hasTop5 ? "<td class=\"n\">\(result.top5.map { "\(percent($0)) %" } ?? "")</td>" : "")
       + "<td class=\"n\">\(result.dimension)</td></tr>"
   }
@@ -49,7 +49,7 @@ struct ReportResults {
 
   private func scale(_ axis: Axis) -> String {
     let marks = axis.ticks.map {
-      "<text class=\"tick\" x=\"\(fixed(axis($0), 2))%\" y=\"70%\" text-anchor=\"middle\">\(axis.text($0))</text>"
+      "<text class=\"tick\" x=\"\(fixed(axis($0), 2))%\" y=\"70%\" text-anchor=\"middle\">\(axis.text($0)) %</text>"
     }
     return "<svg aria-hidden=\"true\">\(marks.joined())</svg>"
   }
@@ -69,7 +69,7 @@ struct ReportResults {
     let head = shown.map { "<th class=\"n\">\(HTML.escape($0.features.isEmpty ? $0.title : $0.features))</th>" }
     let rows = names.indices.map { label in
       "<tr><td>\(HTML.escape(names[label]))</td>" + shown.map { cell($0.classes[label]) }.joined()
-        + "<td class=\"n\">\(first.classes[label].count)</td></tr>"
+        + "<td class=\"n\">\(grouped(first.classes[label].count))</td></tr>"
     }
     let table = "<div class=\"scroll\"><table class=\"classes\"><tr><th>class</th>\(head.joined())<th class=\"n\">images</th></tr>"
       + "\(rows.joined())</table></div>"
@@ -81,4 +81,14 @@ struct ReportResults {
     guard let accuracy = found.accuracy else { return "<td class=\"n\">–</td>" }
     return "<td class=\"n bar\" style=\"--share:\(fixed(accuracy * 100, 1))%\">\(fixed(accuracy * 100, 1)) %</td>"
   }
+}
+
+/// A count with its thousands set apart: `12,000`.
+func grouped(_ count: Int) -> String {
+  var text = "", digits = String(count)
+  while digits.count > 3 {
+    text = "," + digits.suffix(3) + text
+    digits.removeLast(3)
+  }
+  return digits + text
 }

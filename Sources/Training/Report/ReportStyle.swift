@@ -22,7 +22,7 @@ let reportStyle = """
   main, footer { max-width: 1120px; margin: 0 auto; padding: 0 24px; }
   header { padding: 48px 0 8px; }
   h1 { font-size: clamp(1.7rem, 4vw, 2.4rem); line-height: 1.15; margin: 0 0 10px; letter-spacing: -.018em; overflow-wrap: anywhere; }
-  .lead { font-size: 1.12rem; color: var(--soft); margin: 0; max-width: 46em; }
+  .lead { font-size: 1.12rem; color: var(--soft); margin: 0; max-width: 50em; }
   section { margin-top: 52px; }
   h2 { font-size: 1.3rem; margin: 0 0 14px; letter-spacing: -.01em; }
   h3 { font-size: 1rem; margin: 26px 0 8px; }
@@ -36,7 +36,8 @@ let reportStyle = """
   td, dd, .tick { font-variant-numeric: tabular-nums; }
   .n { text-align: right; white-space: nowrap; }
   .results .protocol th { color: var(--ink); font-size: .94rem; padding-top: 22px; }
-  .results .best td:first-child { font-weight: 600; }
+  .results .protocol span { position: sticky; left: 0; display: inline-block; max-width: calc(100vw - 48px); white-space: normal; }
+  .results td:first-child { white-space: nowrap; } .results .best td:first-child { font-weight: 600; }
   .results b { font-weight: 600; }
   .plot { width: 32%; min-width: 190px; padding: 0 22px 0 14px; }
   .plot svg { display: block; width: 100%; height: 34px; overflow: visible; }
@@ -66,10 +67,10 @@ let reportStyle = """
   .row .name { flex: 0 0 110px; font-size: .84rem; color: var(--soft); padding-top: 4px; overflow-wrap: anywhere; }
   .pictures { display: flex; flex-wrap: wrap; gap: 8px; }
   .pictures figure { margin: 0; width: var(--size); }
-  .pictures img { display: block; width: var(--size); height: auto; image-rendering: pixelated; border-radius: 3px; background: var(--line); }
+  .pictures img { display: block; width: var(--size); height: auto; border-bottom: 3px solid transparent; box-sizing: content-box; image-rendering: pixelated; border-radius: 3px; background: var(--line); background-clip: padding-box; }
   .pictures figcaption { font-size: .7rem; line-height: 1.25; color: var(--soft); margin-top: 4px; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-  .query img { outline: 3px solid var(--s0); outline-offset: -1px; } .query { margin-right: 12px !important; }
-  .same img { border-bottom: 3px solid var(--good); } .different img { border-bottom: 3px solid var(--bad); }
+  .query img { outline: 3px solid var(--s0); outline-offset: -1px; border-bottom: 0; margin-bottom: 3px; } .pictures .query { margin-right: 12px; }
+  .same img { border-bottom-color: var(--good); } .different img { border-bottom-color: var(--bad); }
   .different figcaption { color: var(--bad); }
   .classes { width: auto; min-width: min(100%, 620px); } .classes th, .classes td { padding: 6px 12px; }
   .bar { background: linear-gradient(to right, var(--tint) var(--share), transparent var(--share)); min-width: 110px; }
