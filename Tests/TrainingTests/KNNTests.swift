@@ -74,6 +74,19 @@ import Training
     }
   }
 
+  @Test(arguments: [1, 2, 4]) func ranksGatherTheirRows(ranks: Int) throws {
+    let gathered = try ThreadCommunicator.run(ranks: ranks) { [test] communicator in
+      // A rank may have none.
+      let borders = (0...ranks).map { $0 == 1 && ranks > 1 ? 0 : $0 * test.count / ranks }
+      let counts = (0..<ranks).map { borders[$0 + 1] - borders[$0] }
+      let own = borders[communicator.rank] * 24..<borders[communicator.rank + 1] * 24
+      return FeatureTable(
+        gathering: Array(test.features[own]), counts: counts, dimension: 24, labels: test.labels, classCount: 7,
+        over: communicator)
+    }
+    for table in gathered { #expect(table.features == test.features && table.count == 333) }
+  }
+
   @Test func kIsCutInWords() throws {
     let few = FeatureTable.clouds(count: 12, dimension: 3, classes: 2, spread: 0.1, part: 0)
     let result = try KNN().run(train: few, test: few, communicator: SingleProcess())

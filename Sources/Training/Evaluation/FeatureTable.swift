@@ -18,6 +18,31 @@ package struct FeatureTable: Sendable {
     (self.features, self.labels, self.classCount) = (features, labels, classCount)
   }
 
+  /// Gathers the ranks' rows; every rank calls it.
+  /// - Parameters:
+  ///   - own: (counts[rank], dimension), this rank's rows.
+  ///   - counts: rows of every rank; together they are the rows of `labels`, in rank order.
+  ///   - labels: of all rows.
+  package init(
+    gathering own: [Float], counts: [Int], dimension: Int, labels: [Int32], classCount: Int,
+    over communicator: any Communicator
+  ) {
+    precondition(
+      counts.count == communicator.size && own.count == counts[communicator.rank] * dimension
+        && counts.reduce(0, +) == labels.count,
+      "rank \(communicator.rank) of \(communicator.size): \(own.count) numbers, \(counts) rows of \(dimension), \(labels.count) labels")
+    var features = [Float](repeating: 0, count: labels.count * dimension)
+    own.withUnsafeBufferPointer { own in
+      features.withUnsafeMutableBufferPointer { all in
+        if let target = all.baseAddress {
+          // A rank without rows still takes part.
+          communicator.allGather(own.baseAddress ?? UnsafePointer(target), counts: counts.map { $0 * dimension }, into: target, "features")
+        }
+      }
+    }
+    self.init(features: features, labels: labels, classCount: classCount)
+  }
+
   package var count: Int { labels.count }
   package var dimension: Int { labels.isEmpty ? 0 : features.count / labels.count }
 

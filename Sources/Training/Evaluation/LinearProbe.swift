@@ -17,7 +17,7 @@ package struct LinearProbe: Evaluation {
   package var grid = [1e-1, 1e-2, 1e-3, 1e-4, 1e-5]
   /// Bound on every part of the gradient, as in scikit-learn's logistic regression.
   package var tolerance = 1e-4
-  package var iterations = 200
+  package var iterations = 500
   /// Keys the choice of the held-out fifth.
   package var seed: UInt64 = 0
   package var title: String { "linear probe" }
