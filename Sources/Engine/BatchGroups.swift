@@ -27,8 +27,10 @@ package struct BatchGroups {
   package let count: Int
   /// By local image.
   package let group: UnsafeMutableBufferPointer<Int32>
-  /// Whether statistics have to travel.
+  /// Whether a group has images on several ranks, so that its sums have to travel.
   package let spansRanks: Bool
+  /// Whether the global batch has images on other ranks. Running statistics are over all groups, wherever they are.
+  package let isShared: Bool
 
   /// - Parameters:
   ///   - kind: how the global batch is divided.
@@ -55,6 +57,7 @@ package struct BatchGroups {
       }
     }
     spansRanks = spans
+    isShared = ranks > 1
   }
 
   /// All images in one group, on this process alone: for evaluation and tests.

@@ -83,7 +83,7 @@ package struct BatchNorm {
   private func measure(_ x: Tensor, _ tape: Tape, _ pass: Pass) {
     let running = pass.state.statistics[mean], runningVariance = pass.state.statistics[variance]
     pass.context.scratch { arena in
-      let sums = sumsByGroup(x.n, pass, arena) { image, into in
+      let sums = sumsByGroup(x.n, pass, arena, overRanks: pass.groups.isShared) { image, into in
         Self.moments(x.data + image * x.rowsPerImage * channels, rows: x.rowsPerImage, channels, shift: running, into)
       }
       pass.context.run(1) { _, _ in
@@ -142,7 +142,8 @@ package struct BatchNorm {
     let gamma = gamma.map { pass.state.parameters[$0] }
     pass.context.scratch { arena in
       let local = arena.array(of: Double.self, count: 2 * c).baseAddress!
-      let sums = sumsByGroup(x.n, pass, arena, keeping: local) { image, into in
+      let travels = pass.mode.usesBatchStatistics && pass.groups.spansRanks
+      let sums = sumsByGroup(x.n, pass, arena, overRanks: travels, keeping: local) { image, into in
         let start = image * rows * c, g = groups == 1 ? 0 : Int(pass.groups.group[image])
         Self.moments(
           gradient: dy.data + start, y: y.map { $0.data + start }, x: x.data + start, rows: rows, c,
@@ -179,11 +180,12 @@ package struct BatchNorm {
 
   /// Sums 2·C values over the images of each group: by blocks of images in parallel, merged in order, then over ranks.
   /// - Parameters:
+  ///   - overRanks: whether the sums of all ranks are wanted.
   ///   - keeping: gets this rank's sums over all its groups, (2C).
   ///   - add: adds one image's 2·C values.
   /// - Returns: per group: images, then 2·C sums.
   private func sumsByGroup(
-    _ images: Int, _ pass: Pass, _ arena: Arena, keeping local: UnsafeMutablePointer<Double>? = nil,
+    _ images: Int, _ pass: Pass, _ arena: Arena, overRanks: Bool, keeping local: UnsafeMutablePointer<Double>? = nil,
     _ add: (_ image: Int, _ into: UnsafeMutablePointer<Double>) -> Void
   ) -> UnsafeMutablePointer<Double> {
     let groups = groupCount(pass), c2 = 2 * channels, width = c2 + 1
@@ -206,7 +208,7 @@ package struct BatchNorm {
         if let local { for i in 0..<c2 { local[i] += from[i] } }
       }
     }
-    if pass.mode.usesBatchStatistics && pass.groups.spansRanks {
+    if overRanks {
       pass.context.allReduce(sums, on: .statistics, "batch statistics")
     }
     return sums.baseAddress!
