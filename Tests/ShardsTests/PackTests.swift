@@ -181,7 +181,7 @@ import Testing
     let grey = try pack(source, to: "grey") { $0.channels = 1 }.sets[0]
     #expect(grey.channels == 1)
     for set in [mixed.sets[0], grey] {
-      var sums = ChannelSums(channels: set.channels), decoder = Decoder(channels: set.channels)
+      var sums = ChannelSums(channels: set.channels), decoder = ImageDecoder(channels: set.channels)
       var pixels = Pixels(), bytes: [UInt8] = []
       for sample in 0..<set.count {
         try set.read(sample, into: &bytes)
