@@ -2,11 +2,12 @@ import ArgumentParser
 import Foundation
 import Shards
 import Threading
+import Training
 
 struct InspectCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "inspect",
-    abstract: "Show what a path is: a data set or one of its shards.")
+    abstract: "Show what a path is: a data set or one of its shards, a run or one of its checkpoints.")
 
   @Argument(help: "What to look at.") var path: String
   @Flag(help: "Recompute every checksum and decode every image; the exit status is 1 where anything is damaged.")
@@ -24,6 +25,8 @@ struct InspectCommand: ParsableCommand {
     Kind(name: "a shard", fits: { isFile($0) && $0.hasSuffix(".h5") }, show: { try $0.showShard() }),
     Kind(name: "a data set", fits: { isFile($0 + "/shard-00000.h5") }, show: { try $0.showDataSet() }),
     Kind(name: "a split data set", fits: { isFile($0 + "/train/shard-00000.h5") }, show: { try $0.showSplit() }),
+    Kind(name: "a checkpoint", fits: { isFile($0 + "/manifest.json") }, show: { try $0.showCheckpoint() }),
+    Kind(name: "a run", fits: { isFile($0 + "/recipe.yaml") }, show: { try $0.showRun() }),
   ]
 
   func validate() throws {
@@ -76,5 +79,29 @@ struct InspectCommand: ParsableCommand {
         ? "verified \(set.count) images of \(set.path): all checksums match, all images decode"
         : "\(damages.count) of \(set.count) images of \(set.path) are damaged; copy the shard again or pack again")
     return damages.count
+  }
+
+  // MARK: Runs
+
+  private func showCheckpoint() throws {
+    let manifest = try Checkpoint.verify(path)
+    print("checkpoint after step \(manifest.step), stage \(manifest.stage), of a run on \(manifest.data) (\(manifest.images) images)")
+    for (key, value) in manifest.fingerprint.sorted(by: { $0.key < $1.key }) { print("  \(key): \(value)") }
+    print("array, shape, checksum, norm")
+    for array in try Checkpoint.arrays(path) {
+      print("  \(array.name)  \(array.shape)  \(String(array.crc32, radix: 16))  \(array.norm)")
+    }
+  }
+
+  private func showRun() throws {
+    let folder = RunFolder(path), steps = Checkpoint.list(folder)
+    print("run \(path): \(folder.isComplete ? "complete" : "not complete"), checkpoints after steps \(steps.map(String.init).joined(separator: ", "))")
+    if let last = try MetricsFile.read(folder.metrics).last(where: { $0["loss"] != nil }) { print("last metrics: \(last.json)") }
+    for result in try RunFiles.evaluations(of: path) { print("\(result.identifier) on \(result.features): \(percent(result.top1)) %") }
+    guard verify else { return }
+    let (newest, damaged) = Checkpoint.newest(folder)
+    for reason in damaged { print("damaged: \(reason)") }
+    print(newest.map { "the checkpoint after step \($0.step) is whole" } ?? "there is no whole checkpoint")
+    if !damaged.isEmpty || newest == nil { throw ExitCode.failure }
   }
 }

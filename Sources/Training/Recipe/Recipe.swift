@@ -57,20 +57,24 @@ package struct Recipe: Sendable {
     }
   }
 
-  /// The resolved recipe: every field, defaults filled in; reading it gives the same recipe.
+  /// The resolved recipe: every field, defaults filled in; reading it gives the same recipe, to the bit.
   package var yaml: String {
     get throws {
-      let encoder = YAMLEncoder()
-      encoder.options.width = -1
-      var text = "seed: \(seed)\n"
-      if stages.count == 1 { return try text + encoder.encode(stages[0]) }
-      text += "stages:\n"
-      for stage in stages {
-        let lines = try encoder.encode(stage).split(separator: "\n")
-        text += lines.enumerated().map { ($0 == 0 ? "- " : "  ") + $1 }.joined(separator: "\n") + "\n"
+      let stages = try stages.map { try Recipe.node(of: $0) }
+      var root = Node.Mapping([(Node("seed"), Node("\(seed)"))])
+      if stages.count == 1, let fields = stages[0].mapping {
+        for (key, value) in fields { root[key] = value }
+      } else {
+        root[Node("stages")] = .sequence(Node.Sequence(stages))
       }
-      return text
+      return try Yams.serialize(node: .mapping(root), width: -1)
     }
+  }
+
+  /// Yams keeps the order of the fields, but writes numbers with 15 digits; JSON's are exact.
+  private static func node(of stage: Stage) throws -> Node {
+    let fields = try Yams.compose(yaml: YAMLEncoder().encode(stage)) ?? Node("")
+    return fields.exact(try JSONDecoder().decode(JSONValue.self, from: JSONEncoder().encode(stage)), isTop: true)
   }
 
   /// The text of a file or built-in recipe.
@@ -87,6 +91,20 @@ package struct Recipe: Sendable {
 }
 
 extension Node {
+  /// This node with every number as JSON has it, and everything below the top in one line.
+  fileprivate func exact(_ json: JSONValue, isTop: Bool = false) -> Node {
+    switch self {
+    case .mapping(let mapping):
+      let pairs = mapping.map { key, value in (key, value.exact(json.object?[key.string ?? ""] ?? .null)) }
+      return .mapping(Mapping(pairs, .implicit, isTop ? .block : .flow))
+    case .sequence(let sequence):
+      let isLong = sequence.contains { $0.mapping != nil }
+      return .sequence(
+        Sequence(zip(sequence, json.list ?? []).map { $0.exact($1) }, .implicit, isLong && isTop ? .block : .flow))
+    default: return json.number == nil ? self : Node(json.json)
+    }
+  }
+
   /// This mapping with another's values in place of its own, key by key through nested mappings.
   fileprivate func merged(with other: Node) -> Node {
     guard case .mapping(var mine) = self, case .mapping(let theirs) = other else { return other }

@@ -1,4 +1,5 @@
 import CZlib
+import Engine
 import Foundation
 import HDF5
 
@@ -17,6 +18,8 @@ package struct Manifest: Codable, Sendable, Equatable {
   package var data: String
   package var dataFingerprint: String
   package var images: Int
+  /// Which of the trained networks holds the encoder that the run is for.
+  package var encoder: String
   package var channels: Int
   package var fingerprint: [String: String]
   package var files: [File] = []
@@ -147,5 +150,32 @@ package enum Checkpoint {
       case .integers(let values): try file.read(array.name, into: values)
       }
     }
+  }
+
+  // MARK: Showing
+
+  /// What a checkpoint holds, array by array.
+  package static func arrays(_ path: String) throws -> [(name: String, shape: [Int], crc32: UInt32, norm: Double)] {
+    let file = try HDF5File.open(path + "/" + stateFile)
+    defer { try? file.close() }
+    var arrays: [(name: String, shape: [Int], crc32: UInt32, norm: Double)] = []
+    func visit(_ group: String) throws {
+      for name in try file.names(in: group.isEmpty ? "/" : group) {
+        let full = group.isEmpty ? name : group + "/" + name
+        guard let shape = try? file.shape(of: full) else {
+          try visit(full)
+          continue
+        }
+        if try file.type(of: full) == .float {
+          let values = try file.read(full, as: Float.self)
+          arrays.append((full, shape, values.withUnsafeBytes { czlib_crc32(0, $0.baseAddress, $0.count) }, norm(values, values.count)))
+        } else {
+          let values = try file.read(full, as: Int64.self)
+          arrays.append((full, shape, values.withUnsafeBytes { czlib_crc32(0, $0.baseAddress, $0.count) }, Double(values.first ?? 0)))
+        }
+      }
+    }
+    try visit("")
+    return arrays
   }
 }

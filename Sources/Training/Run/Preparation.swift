@@ -14,6 +14,8 @@ package final class Session {
   package let optimizer: any Optimizer
   package let extractor: FeatureExtractor
   package let context: Context
+  /// The run's seed and the stage, in one.
+  private let seed: UInt64
   /// The learning rate after scaling, and the factor.
   package let rate: Double, rateScale: Double
   /// Candidates of each anchor at a full batch.
@@ -26,10 +28,12 @@ package final class Session {
   /// - Throws: `RecipeError` or `RunError`, the same on every rank.
   package init(_ stage: Stage, data: DataSet, heldOut: DataSet?, seed: UInt64, index: Int, _ context: Context) throws {
     (self.stage, self.data, self.heldOut, self.context) = (stage, data, heldOut, context)
+    let seed = seed &+ UInt64(index) << 32
+    self.seed = seed
     let ranks = context.communicator.size, rank = context.communicator.rank
     var notices = try Session.check(stage, data, ranks: ranks)
     order = Order(
-      count: data.count, batch: stage.batch, seed: seed &+ UInt64(index) << 32, block: stage.data.block, window: stage.data.window,
+      count: data.count, batch: stage.batch, seed: seed, block: stage.data.block, window: stage.data.window,
       last: stage.data.last)
     plan = RunPlan(stepsPerEpoch: order.stepsPerEpoch, batch: stage.batch, length: stage.length)
     guard plan.totalSteps > 0 else { throw RecipeError("length \(stage.length) is no step of \(stage.batch) images; make it longer") }
@@ -40,7 +44,7 @@ package final class Session {
     let encoder = stage.encoder.options(channels: data.channels)
     method = stage.method.value.make(
       MethodSetting(
-        encoder: encoder, normalisation: stage.batchNorm.groups, seed: seed &+ UInt64(index) << 32, accumulate: stage.accumulate,
+        encoder: encoder, normalisation: stage.batchNorm.groups, seed: seed, accumulate: stage.accumulate,
         context: context))
     let normalise = stage.views[0].operations.last?.body as? Normalise ?? .none
     extractor = FeatureExtractor(
@@ -104,6 +108,52 @@ package final class Session {
         "accumulate is \(stage.accumulate): a rank's \(Double(stage.batch) / Double(ranks)) images would be computed \(part) at a time, "
           + "but BN groups have \(images) images and must not be cut; take a batch that is a multiple of \(ranks * stage.accumulate * images), and data.last: drop")
     }
+  }
+
+  // MARK: A step
+
+  /// Gradients of a step's global batch, summed over ranks.
+  package func gradients(_ input: MethodInput) -> MethodOutcome {
+    for trained in method.trained { trained.gradients.zero() }
+    let outcome = method.step(input)
+    for trained in method.trained { trained.reducer.finish() }
+    return outcome
+  }
+
+  /// Moves the parameters by their gradients, and then what follows them.
+  /// - Parameter step: of this stage.
+  /// - Returns: the rate.
+  @discardableResult
+  package func update(step: Int) -> Double {
+    let rate = rate(step: step)
+    context.part(.update) {
+      for trained in method.trained {
+        optimizer.update(trained.state.parameters, trained.gradients, momentum: trained.momentum, rate: Float(rate), context)
+      }
+      method.commit()
+    }
+    return rate
+  }
+
+  /// Norm of all gradients.
+  package var gradientNorm: Double {
+    method.trained.reduce(0) { $0 + pow(norm($1.gradients.data, $1.gradients.count), 2) }.squareRoot()
+  }
+
+  /// Batches of this rank from a step on.
+  package func loader(from step: Int, threads: Int) throws -> Loader {
+    try Loader(
+      data, order: order, views: stage.views, rank: context.communicator.rank, ranks: context.communicator.size, seed: seed,
+      threads: threads, ahead: stage.data.ahead, from: step, until: plan.totalSteps, decode: stage.data.decode)
+  }
+
+  /// A batch as the method takes it; its pixels stay the loader's.
+  package func input(_ batch: Batch) -> MethodInput {
+    MethodInput(
+      step: batch.step, batch: batch.globalCount, shares: shares(step: batch.step), rank: context.communicator.rank,
+      views: batch.groups.map {
+        Tensor($0.pixels, n: $0.recipe.count * batch.count, h: $0.recipe.size, w: $0.recipe.size, c: data.channels)
+      })
   }
 
   /// Images of every rank in a step.

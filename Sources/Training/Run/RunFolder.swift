@@ -1,6 +1,6 @@
 import Foundation
 
-/// A run's folder: `recipe.yaml`, `metrics.jsonl`, `checkpoints/`, `evaluation.json`, `report.html`, and `complete` once
+/// A run's folder: `recipe.yaml`, `metrics.jsonl`, `checkpoints/`, `evaluations.json`, `report.html`, and `complete` once
 /// the run has reached its length.
 package struct RunFolder: Sendable {
   package let path: String
@@ -10,7 +10,6 @@ package struct RunFolder: Sendable {
   package var recipe: String { path + "/recipe.yaml" }
   package var metrics: String { path + "/metrics.jsonl" }
   package var checkpoints: String { path + "/checkpoints" }
-  package var evaluation: String { path + "/evaluation.json" }
   package var report: String { path + "/report.html" }
   package var facts: String { path + "/facts.json" }
   package var complete: String { path + "/complete" }

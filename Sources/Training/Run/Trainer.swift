@@ -92,11 +92,8 @@ package final class Trainer {
 
   /// One stage, step by step.
   private func train(_ session: Session, index: Int, from first: Int, offset: Int) throws -> Ending {
-    let stage = session.stage, plan = session.plan, method = session.method
-    let loader = try Loader(
-      data, order: session.order, views: stage.views, rank: communicator.rank, ranks: communicator.size,
-      seed: request.recipe.seed &+ UInt64(index) << 32, threads: request.loaderThreads, ahead: stage.data.ahead, from: first,
-      until: plan.totalSteps, decode: stage.data.decode)
+    let stage = session.stage, plan = session.plan
+    let loader = try session.loader(from: first, threads: request.loaderThreads)
     if communicator.isRoot { metrics = try MetricsWriter(path: folder.metrics) }
     let progress = communicator.isRoot ? RunProgress(from: first, to: plan.totalSteps) : nil
     defer { progress?.finish() }
@@ -107,28 +104,18 @@ package final class Trainer {
     for step in first..<plan.totalSteps {
       // Data.
       let batch = try loader.next()
-      let shares = session.shares(step: step)
-      let input = MethodInput(
-        step: step, batch: batch.globalCount, shares: shares, rank: communicator.rank,
-        views: batch.groups.map { Tensor($0.pixels, n: $0.recipe.count * batch.count, h: $0.recipe.size, w: $0.recipe.size, c: data.channels) })
+      let input = session.input(batch)
       views += batch.globalCount * stage.views.reduce(0) { $0 + $1.count }
 
       // Gradients, summed over ranks, and looked at before they change anything.
-      for trained in method.trained { trained.gradients.zero() }
-      let outcome = method.step(input)
-      for trained in method.trained { trained.reducer.finish() }
-      let gradientNorm = method.trained.reduce(0) { $0 + pow(norm($1.gradients.data, $1.gradients.count), 2) }.squareRoot()
+      let outcome = session.gradients(input), gradientNorm = session.gradientNorm
       guard outcome.loss.isFinite, gradientNorm.isFinite else {
         throw diagnose(session, input, batch, outcome, gradientNorm, done: offset + step)
       }
       loader.release(batch)
 
       // Update, and only then what follows the parameters.
-      let rate = session.rate(step: step)
-      for trained in method.trained {
-        session.optimizer.update(trained.state.parameters, trained.gradients, momentum: trained.momentum, rate: Float(rate), context)
-      }
-      method.commit()
+      let rate = session.update(step: step)
 
       // What is told, saved, and agreed on.
       let done = step + 1, isLast = done == plan.totalSteps
@@ -229,7 +216,7 @@ package final class Trainer {
     try metrics?.synchronize()
     let manifest = Manifest(
       stage: index, step: done, recipe: try request.recipe.yaml, data: data.path, dataFingerprint: String(data.fingerprint, radix: 16),
-      images: data.count, channels: data.channels, fingerprint: Launch.fingerprint(context))
+      images: data.count, encoder: session.method.encoder.name, channels: data.channels, fingerprint: Launch.fingerprint(context))
     _ = try communicator.onRoot {
       try Checkpoint.write(session.method.saved, manifest, in: folder, keep: session.stage.checkpoint.keep)
       return ""
@@ -320,9 +307,7 @@ package final class Trainer {
     let watch = Watch()
     context.watch = watch
     defer { context.watch = nil }
-    for trained in session.method.trained { trained.gradients.zero() }
-    _ = session.method.step(input)
-    for trained in session.method.trained { trained.reducer.finish() }
+    _ = session.gradients(input)
     // The earliest layer, and of its ranks the lowest.
     let mine = watch.found.map { $0.position * communicator.size + communicator.rank } ?? Int.max
     let first = communicator.allReduce(mine, .min)
