@@ -68,13 +68,13 @@ struct ReportPage {
   private func pictures(_ grid: ReportContent.Grid) -> String {
     let rows = grid.rows.map { row in
       let name = row.name.isEmpty ? "" : "<div class=\"name\">\(HTML.escape(row.name))</div>"
-      return "<div class=\"row\">\(name)<div class=\"pictures\">\(row.pictures.map(picture).joined())</div></div>"
+      return "<div class=\"row\">\(name)<div class=\"pictures\">\(row.pictures.map { picture($0, size: grid.size) }.joined())</div></div>"
     }
     return "<div class=\"grid\" style=\"--size:\(grid.size)px\">\(rows.joined(separator: "\n"))</div>"
   }
 
-  private func picture(_ picture: ReportContent.Picture) -> String {
-    let image = picture.image
+  private func picture(_ picture: ReportContent.Picture, size: Int) -> String {
+    let image = picture.image.reduced(to: 2 * size)  // fine enough for a dense screen
     // A picture without a caption is decoration to a screen reader: its row says what it is.
     let img = "<img src=\"\(image.dataURI)\" width=\"\(image.width)\" height=\"\(image.height)\" alt=\"\(HTML.escape(picture.caption))\">"
     let caption = picture.caption.isEmpty ? "" : "<figcaption>\(HTML.escape(picture.caption))</figcaption>"
