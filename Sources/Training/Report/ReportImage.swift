@@ -58,12 +58,15 @@ extension ReportImage: Codable {
 
   package init(from decoder: any Decoder) throws {
     let container = try decoder.container(keyedBy: CodingKeys.self)
-    let width = try container.decode(Int.self, forKey: .width), height = try container.decode(Int.self, forKey: .height)
+    let width = try container.decode(Int.self, forKey: .width)
+    let height = try container.decode(Int.self, forKey: .height)
     let channels = try container.decode(Int.self, forKey: .channels)
     let pixels = [UInt8](try container.decode(Data.self, forKey: .pixels))
-    guard [width, height, channels].allSatisfy({ (1...65535).contains($0) }), pixels.count == width * height * channels else {
+    guard [width, height, channels].allSatisfy({ (1...65535).contains($0) }), pixels.count == width * height * channels
+    else {
       throw DecodingError.dataCorruptedError(
-        forKey: .pixels, in: container, debugDescription: "\(pixels.count) bytes for (\(height), \(width), \(channels)) pixels")
+        forKey: .pixels, in: container,
+        debugDescription: "\(pixels.count) bytes for (\(height), \(width), \(channels)) pixels")
     }
     self.init(width: width, height: height, channels: channels, pixels: pixels)
   }
