@@ -2,8 +2,8 @@ import Foundation
 
 /// What a batch of embeddings says about the health of a run: whether they spread over the sphere or collapse.
 package struct EmbeddingHealth: Sendable, Equatable {
-  /// Mean over dimensions of the embeddings' deviation, times √d: 1 where they are spread evenly over the sphere, 0 where
-  /// they have collapsed to a point.
+  /// Mean over dimensions of the embeddings' deviation, times √d: 1 where they are spread evenly over the sphere, 0
+  /// where they have collapsed to a point.
   package var deviation: Double
   /// exp of the entropy of the covariance's eigenvalues, 1 ... d: how many dimensions are in use. 0 for a point.
   ///

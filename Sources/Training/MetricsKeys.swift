@@ -5,7 +5,9 @@ package enum Metrics {
     /// Empty for a pure number.
     package let unit: String
     package let meaning: String
-    init(_ name: String, _ unit: String, _ meaning: String) { (self.name, self.unit, self.meaning) = (name, unit, meaning) }
+    init(_ name: String, _ unit: String, _ meaning: String) {
+      (self.name, self.unit, self.meaning) = (name, unit, meaning)
+    }
   }
 
   package static let documentation: [Key] = [
@@ -13,12 +15,12 @@ package enum Metrics {
     Key("epoch", "", "passes over the data, with their fraction"),
     Key("stage", "", "the stage of the recipe, counted from 0"),
     Key("loss", "nats", "mean over the log interval, all ranks"),
-    Key("candidates", "", "among how many embeddings the positive is to be found; guessing gives a loss of ln(candidates)"),
+    Key("candidates", "", "among how many the positive is to be found; guessing gives a loss of ln(candidates)"),
     Key("rate", "", "learning rate, scaling included"),
     Key("top1", "", "share of anchors whose positive is the most similar candidate"),
     Key("positive_similarity", "", "mean cosine of the two views of an image"),
     Key("negative_similarity", "", "mean cosine of different images"),
-    Key("embedding_deviation", "", "deviation of the embeddings times √d; 1 is an even spread over the sphere, 0 collapse"),
+    Key("embedding_deviation", "", "deviation of the embeddings times √d; 1 is even on the sphere, 0 is collapse"),
     Key("effective_rank", "dimensions", "exp of the entropy of the eigenvalues of the embeddings' covariance"),
     Key("gradient_norm", "", "of all parameters, before clipping"),
     Key("weight_norm", "", "of all parameters"),

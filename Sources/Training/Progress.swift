@@ -48,7 +48,8 @@ package final class RunProgress {
     package var secondsCommunicating: Double
 
     package init(
-      step: Int, epoch: Double, loss: Double, rate: Double, views: Int, secondsWaited: Double, secondsCommunicating: Double
+      step: Int, epoch: Double, loss: Double, rate: Double, views: Int, secondsWaited: Double,
+      secondsCommunicating: Double
     ) {
       (self.step, self.epoch, self.loss, self.rate, self.views) = (step, epoch, loss, rate, views)
       (self.secondsWaited, self.secondsCommunicating) = (secondsWaited, secondsCommunicating)
@@ -128,7 +129,8 @@ package final class RunProgress {
     var rates = ProgressRates()
     rates.viewsPerSecond = Double(new.step.views - old.step.views) / seconds
     rates.dataWaitShare = min(1, max(0, (new.step.secondsWaited - old.step.secondsWaited) / seconds))
-    rates.communicationShare = min(1, max(0, (new.step.secondsCommunicating - old.step.secondsCommunicating) / seconds))
+    let communicating = new.step.secondsCommunicating - old.step.secondsCommunicating
+    rates.communicationShare = min(1, max(0, communicating / seconds))
     rates.seconds = now - start
     let steps = new.step.step - old.step.step
     if steps > 0 { rates.secondsLeft = seconds / Double(steps) * Double(max(0, end - new.step.step)) }
@@ -158,7 +160,9 @@ package final class RunProgress {
     if let left = rates.secondsLeft, step.step < end { fields.append((7, "\(duration(left)) left")) }
     if step.step >= end { fields.append((7, "in \(duration(rates.seconds))")) }
     func text() -> String { fields.map(\.text).joined(separator: "  ") }
-    while fields.count > 1, text().count > width, let least = fields.indices.min(by: { fields[$0].need < fields[$1].need }) {
+    while fields.count > 1, text().count > width,
+      let least = fields.indices.min(by: { fields[$0].need < fields[$1].need })
+    {
       fields.remove(at: least)
     }
     return String(text().prefix(width))

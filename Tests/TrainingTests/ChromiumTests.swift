@@ -43,6 +43,7 @@ enum Chromium {
     process.standardOutput = try FileHandle(forWritingTo: dom)
     process.standardError = try FileHandle(forWritingTo: log)
     try process.run()
+    DispatchQueue.global().asyncAfter(deadline: .now() + 60) { if process.isRunning { process.terminate() } }
     process.waitUntilExit()
     #expect(process.terminationStatus == 0)
     // Chromium logs what a page says as `INFO:CONSOLE`, and what it did not load as a violation of its policy.

@@ -71,6 +71,37 @@ import Training
     #expect(svg.contains("step 7777: x 9"))
   }
 
+  /// Bytes that Pillow reads as these pixels.
+  @Test func imagesBecomePNG() {
+    let colours = ReportImage(width: 2, height: 2, channels: 3, pixels: [255, 0, 0, 0, 255, 0, 0, 0, 255, 10, 20, 30])
+    #expect(colours.dataURI == "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAGUlEQVR4AQEOAPH/AP8AAAD/AAAAAP8KFB4aWAM6zZjbSwAAAABJRU5ErkJggg==")
+    let grey = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAADUlEQVR4AQECAP3/AAcACQAIuayGhwAAAABJRU5ErkJggg=="
+    for pixels in [[7], [7, 9]] as [[UInt8]] {
+      #expect(Data(ReportImage(width: 1, height: 1, channels: pixels.count, pixels: pixels).png).base64EncodedString() == grey)
+    }
+  }
+
+  @Test func largeImagesSpanSeveralStoredBlocks() {
+    let image = ReportContent.picture(3, 200, 3), png = image.png
+    var at = 8 + 25 + 8 + 2, rows: [UInt8] = [], isLast = false
+    while !isLast {
+      isLast = png[at] == 1
+      let count = Int(png[at + 1]) | Int(png[at + 2]) << 8
+      #expect(png[at + 1] == ~png[at + 3] && png[at + 2] == ~png[at + 4])
+      rows += png[at + 5..<at + 5 + count]
+      at += 5 + count
+    }
+    #expect(rows.count == 200 * 601 && png.count == at + 4 + 4 + 12)
+    for y in 0..<200 { #expect(rows[y * 601] == 0 && rows[y * 601 + 1..<(y + 1) * 601].elementsEqual(image.pixels[y * 600..<(y + 1) * 600])) }
+  }
+
+  @Test func imagesAreReduced() {
+    let image = ReportImage(width: 5, height: 2, channels: 1, pixels: [0, 10, 20, 30, 40, 10, 20, 30, 40, 51])
+    #expect(image.reduced(to: 5) == image)
+    #expect(image.reduced(to: 3) == ReportImage(width: 3, height: 1, channels: 1, pixels: [10, 30, 46]))
+    #expect(ReportContent.picture(1, 224, 3).reduced(to: 128).width == 112)
+  }
+
   @Test func imagesAreStretched() {
     #expect(ReportImage(width: 3, height: 1, channels: 1, stretching: [-1, 0, 3]).pixels == [0, 64, 255])
     #expect(ReportImage(width: 3, height: 1, channels: 1, stretching: [-1, 0, 3], symmetric: true).pixels == [85, 128, 255])
@@ -125,11 +156,11 @@ import Training
   }
 
   @Test func gridsTakeTheRightPixels() throws {
-    // (2 views, 2 images, 2 × 2, 1): the value's integer part names view and image.
-    let views: [Float] = (0..<16).map { Float($0 / 4) * 10 + Float($0 % 4) }
+    // (2 views, 2 images, 2 × 2, 1): the place of the one white pixel names view and image.
+    let views: [Float] = (0..<16).map { $0 % 4 == $0 / 4 ? 1 : 0 }
     let grid = ReportContent.Grid.views(views, count: 2, images: 2, size: 2, channels: 1, names: ["a", "b"])
     #expect(grid.rows.map(\.name) == ["a", "b"] && grid.rows.allSatisfy { $0.pictures.count == 2 })
-    #expect(grid.rows[1].pictures[0].image.pixels == [0, 85, 170, 255])
+    #expect(grid.rows[1].pictures.map(\.image.pixels) == [[0, 255, 0, 0], [0, 0, 0, 255]])
     // (1, 2, 1, 3): filters are the fastest.
     let kernels = ReportContent.Grid.kernels([1, 0, -1, -1, 1, 1] + [0, 0, 0, 0, 0, 0], kernel: 2, channels: 1, filters: 3)
     #expect(kernels.rows[0].pictures.map(\.image.pixels) == [[255, 0, 128, 128], [128, 255, 128, 128], [0, 255, 128, 128]])

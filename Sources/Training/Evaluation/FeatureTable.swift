@@ -30,13 +30,15 @@ package struct FeatureTable: Sendable {
     precondition(
       counts.count == communicator.size && own.count == counts[communicator.rank] * dimension
         && counts.reduce(0, +) == labels.count,
-      "rank \(communicator.rank) of \(communicator.size): \(own.count) numbers, \(counts) rows of \(dimension), \(labels.count) labels")
+      "rank \(communicator.rank) of \(communicator.size): \(own.count) numbers, \(counts) rows of \(dimension), "
+        + "\(labels.count) labels")
     var features = [Float](repeating: 0, count: labels.count * dimension)
     own.withUnsafeBufferPointer { own in
       features.withUnsafeMutableBufferPointer { all in
         if let target = all.baseAddress {
           // A rank without rows still takes part.
-          communicator.allGather(own.baseAddress ?? UnsafePointer(target), counts: counts.map { $0 * dimension }, into: target, "features")
+          let own = own.baseAddress ?? UnsafePointer(target)
+          communicator.allGather(own, counts: counts.map { $0 * dimension }, into: target, "features")
         }
       }
     }
@@ -98,5 +100,7 @@ struct RowBlocks {
   /// Rows of a block.
   func rows(of block: Int) -> Range<Int> { block * size..<min(rows, (block + 1) * size) }
   /// Rows of a range of blocks.
-  func rows(of blocks: Range<Int>) -> Range<Int> { min(rows, blocks.lowerBound * size)..<min(rows, blocks.upperBound * size) }
+  func rows(of blocks: Range<Int>) -> Range<Int> {
+    min(rows, blocks.lowerBound * size)..<min(rows, blocks.upperBound * size)
+  }
 }

@@ -4,9 +4,9 @@ import Foundation
 /// Weighted vote of the nearest training images: cosine similarity s of L2-normalised features, the k nearest vote for
 /// their class with weight exp(s / T).
 ///
-/// Wu, Xiong, Yu, Lin: Unsupervised Feature Learning via Non-Parametric Instance Discrimination (arXiv 1805.01978), who
-/// take k = 200 and T = 0.07; T = 0.1 is the usual choice for later methods. Ties go to the earlier training image and the
-/// lower class, so the result is one and the same on any number of ranks and threads.
+/// Wu, Xiong, Yu, Lin: Unsupervised Feature Learning via Non-Parametric Instance Discrimination (arXiv 1805.01978),
+/// who take k = 200 and T = 0.07; T = 0.1 is the usual choice for later methods. Ties go to the earlier training image
+/// and the lower class, so the result is one and the same on any number of ranks and threads.
 package struct KNN: Evaluation {
   package static let name = "knn"
   package static let version = 1
@@ -57,7 +57,8 @@ package struct KNN: Evaluation {
 
   /// How many classes have more votes than `label` (or as many and a lower number); Int.max where it has none.
   private func place(
-    of label: Int, _ similarities: UnsafeBufferPointer<Float>, _ indices: UnsafeBufferPointer<Int32>, _ train: FeatureTable
+    of label: Int, _ similarities: UnsafeBufferPointer<Float>, _ indices: UnsafeBufferPointer<Int32>,
+    _ train: FeatureTable
   ) -> Int {
     var votes = [Double](repeating: 0, count: train.classCount)
     for i in 0..<indices.count {

@@ -4,11 +4,11 @@ import Randomness
 /// Multinomial logistic regression on frozen, standardised features.
 ///
 /// Each feature is moved to mean 0 and deviation 1 as measured on the training images. The penalty λ is the one of
-/// `grid` with the most right answers on a held-out fifth of the training images (ties: the larger λ) after a fit on the
-/// other four; then all training images are fitted, from where that fit ended. A fit is full-batch L-BFGS until no part
-/// of the gradient exceeds `tolerance` (ten times that while λ is chosen), or for `iterations`; where the last fit did not
-/// get there, the result says so. There is no learning rate to tune and no
-/// augmentation, so the same features always give the same number.
+/// `grid` with the most right answers on a held-out fifth of the training images (ties: the larger λ) after a fit on
+/// the other four; then all training images are fitted, from where that fit ended. A fit is full-batch L-BFGS until no
+/// part of the gradient exceeds `tolerance` (ten times that while λ is chosen), or for `iterations`; where the last fit
+/// did not get there, the result says so. There is no learning rate to tune and no augmentation, so the same features
+/// always give the same number.
 package struct LinearProbe: Evaluation {
   package static let name = "linear"
   package static let version = 1

@@ -53,8 +53,8 @@ package final class NeighbourSearch: @unchecked Sendable {
       for first in stride(from: 0, to: train.count, by: Self.candidates) {
         let n = min(Self.candidates, train.count - first)
         sgemm(
-          rows.count, n, d, scratch.query, lda: d, transposed: false, features.baseAddress! + first * d, ldb: d, transposed: true,
-          into: scratch.products, ldc: n)
+          rows.count, n, d, scratch.query, lda: d, transposed: false,
+          features.baseAddress! + first * d, ldb: d, transposed: true, into: scratch.products, ldc: n)
         for row in 0..<rows.count {
           admit(scratch.products + row * n, first: first, count: n, held: held, scratch, row)
         }
@@ -107,7 +107,9 @@ package final class NeighbourSearch: @unchecked Sendable {
   }
 
   /// The heap's root is the worst: least similar, then last.
-  private func sink(_ similarities: UnsafeMutablePointer<Float>, _ indices: UnsafeMutablePointer<Int32>, _ from: Int, _ count: Int) {
+  private func sink(
+    _ similarities: UnsafeMutablePointer<Float>, _ indices: UnsafeMutablePointer<Int32>, _ from: Int, _ count: Int
+  ) {
     func worse(_ a: Int, _ b: Int) -> Bool {
       similarities[a] < similarities[b] || (similarities[a] == similarities[b] && indices[a] > indices[b])
     }

@@ -40,55 +40,63 @@ package struct Curve {
     let xs = points.reduce((first.x, first.x)) { (min($0.0, $1.x), max($0.1, $1.x)) }
     let seen = points.map(\.y) + guides.map(\.value) + including
     let x = Axis(xs.0, xs.1, padded: false, from: Self.left, to: Self.width - Self.right, ticks: 6)
-    let y = Axis(seen.min() ?? 0, seen.max() ?? 1, padded: true, from: Self.height - Self.bottom, to: Self.top, ticks: 5)
+    let floor = Self.height - Self.bottom
+    let y = Axis(seen.min() ?? 0, seen.max() ?? 1, padded: true, from: floor, to: Self.top, ticks: 5)
     let parts = [frame(x, y)] + guides.map { draw($0, y) } + series.enumerated().map { draw($1, number: $0, x, y) }
     let label = "\(title) over \(xName)" + (series.count > 1 ? ": " + series.map(\.name).joined(separator: ", ") : "")
-    return "<svg viewBox=\"0 0 \(Int(Self.width)) \(Int(Self.height))\" role=\"img\" aria-label=\"\(HTML.escape(label))\">"
-      + parts.joined() + "</svg>"
+    let box = "0 0 \(Int(Self.width)) \(Int(Self.height))"
+    return HTML.element("svg", ["viewBox": box, "role": "img", "aria-label": label], parts.joined())
   }
 
   private func frame(_ x: Axis, _ y: Axis) -> String {
-    let (w, h) = (Self.width, Self.height)
+    let (start, end) = (Self.left, Self.width - Self.right), floor = Self.height - Self.bottom
     var svg = ""
     for tick in y.ticks {
-      let place = place(y(tick))
-      svg += "<line class=\"grid\" x1=\"\(Int(Self.left))\" x2=\"\(Int(w - Self.right))\" y1=\"\(place)\" y2=\"\(place)\"/>"
-      svg += "<text class=\"tick\" x=\"\(Int(Self.left - 8))\" y=\"\(place)\" dy=\".32em\" text-anchor=\"end\">\(y.text(tick))</text>"
+      svg += line("grid", start, y(tick), end, y(tick))
+      svg += text("tick", start - 8, y(tick), "end", y.text(tick), shift: ".32em")
     }
     for tick in x.ticks {
-      let place = place(x(tick))
-      svg += "<line class=\"axis\" x1=\"\(place)\" x2=\"\(place)\" y1=\"\(Int(h - Self.bottom))\" y2=\"\(Int(h - Self.bottom + 4))\"/>"
-      svg += "<text class=\"tick\" x=\"\(place)\" y=\"\(Int(h - Self.bottom + 17))\" text-anchor=\"middle\">\(x.text(tick))</text>"
+      svg += line("axis", x(tick), floor, x(tick), floor + 4)
+      svg += text("tick", x(tick), floor + 17, "middle", x.text(tick))
     }
-    svg += "<line class=\"axis\" x1=\"\(Int(Self.left))\" x2=\"\(Int(w - Self.right))\" y1=\"\(Int(h - Self.bottom))\" y2=\"\(Int(h - Self.bottom))\"/>"
-    svg += "<text class=\"unit\" x=\"\(Int(w - Self.right))\" y=\"\(Int(h - 6))\" text-anchor=\"end\">\(HTML.escape(xName))</text>"
-    if !unit.isEmpty { svg += "<text class=\"unit\" x=\"\(Int(Self.left - 8))\" y=\"10\" text-anchor=\"start\">\(HTML.escape(unit))</text>" }
-    return svg
+    svg += line("axis", start, floor, end, floor) + text("unit", end, Self.height - 6, "end", xName)
+    return unit.isEmpty ? svg : svg + text("unit", start - 8, 10, "start", unit)
   }
 
   private func draw(_ guide: Guide, _ y: Axis) -> String {
-    let place = place(y(guide.value)), start = Int(Self.left), end = Int(Self.width - Self.right)
+    let (start, end) = (Self.left, Self.width - Self.right), height = y(guide.value)
     // The name stands where the curves are farther from the guide, and below it where there is no room above.
     func distance(_ points: [(x: Double, y: Double)]) -> Double { points.map { abs($0.y - guide.value) }.min() ?? 0 }
     let atStart = distance(series.compactMap(\.points.first)) > distance(series.compactMap(\.points.last))
-    let offset = y(guide.value) < Self.top + 14 ? "1.15em" : "-.4em"
-    return "<line class=\"guide\" x1=\"\(start)\" x2=\"\(end)\" y1=\"\(place)\" y2=\"\(place)\"/>"
-      + "<text class=\"guide\" x=\"\(atStart ? start + 6 : end)\" y=\"\(place)\" dy=\"\(offset)\" "
-      + "text-anchor=\"\(atStart ? "start" : "end")\">\(HTML.escape(guide.name))</text>"
+    return line("guide", start, height, end, height)
+      + text(
+        "guide", atStart ? start + 6 : end, height, atStart ? "start" : "end", guide.name,
+        shift: height < Self.top + 14 ? "1.15em" : "-.4em")
   }
 
   private func draw(_ series: Series, number: Int, _ x: Axis, _ y: Axis) -> String {
     let points = thinned(series.points, to: 400)
     let path = points.map { "\(place(x($0.x))),\(place(y($0.y)))" }.joined(separator: " ")
     var svg = points.count > 1 ? "<polyline class=\"s s\(number)\" points=\"\(path)\"/>" : ""
+    let (shown, radius) = points.count <= 40 ? (" dot", "2.5") : ("", "5")
     for point in thinned(points, to: 80) {
       let name = self.series.count > 1 ? series.name : title
       let title = "\(xName) \(significant(point.x)): \(name) \(significant(point.y))" + (unit.isEmpty ? "" : " \(unit)")
-      let shown = points.count <= 40 ? " dot" : ""
-      svg += "<circle class=\"p s\(number)\(shown)\" cx=\"\(place(x(point.x)))\" cy=\"\(place(y(point.y)))\" r=\"\(shown.isEmpty ? 5 : 2.5)\">"
-        + "<title>\(HTML.escape(title))</title></circle>"
+      svg += "<circle class=\"p s\(number)\(shown)\" cx=\"\(place(x(point.x)))\" cy=\"\(place(y(point.y)))\" "
+        + "r=\"\(radius)\"><title>\(HTML.escape(title))</title></circle>"
     }
     return svg
+  }
+
+  private func line(_ kind: String, _ x1: Double, _ y1: Double, _ x2: Double, _ y2: Double) -> String {
+    "<line class=\"\(kind)\" x1=\"\(place(x1))\" y1=\"\(place(y1))\" x2=\"\(place(x2))\" y2=\"\(place(y2))\"/>"
+  }
+
+  private func text(
+    _ kind: String, _ x: Double, _ y: Double, _ anchor: String, _ text: String, shift: String = "0"
+  ) -> String {
+    "<text class=\"\(kind)\" x=\"\(place(x))\" y=\"\(place(y))\" dy=\"\(shift)\" text-anchor=\"\(anchor)\">"
+      + "\(HTML.escape(text))</text>"
   }
 
   /// Keeps the lowest and the highest point of each stretch, so that a spike is not lost.

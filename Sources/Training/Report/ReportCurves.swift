@@ -11,7 +11,8 @@ enum ReportCurves {
     top1.including = [0]
     let knn = curve(lines, "kNN top-1 on held-out images", "%", [("knn_top1", "kNN top-1")], scale: 100)
     let similarity = curve(
-      lines, "Cosine similarity", "", [("positive_similarity", "two views of an image"), ("negative_similarity", "different images")])
+      lines, "Cosine similarity", "",
+      [("positive_similarity", "two views of an image"), ("negative_similarity", "different images")])
     var deviation = curve(lines, "Embedding deviation × √d", "", [("embedding_deviation", "deviation")])
     deviation.guides = [Curve.Guide(1, "even spread")]
     deviation.including = [0]

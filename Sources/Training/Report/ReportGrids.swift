@@ -11,9 +11,9 @@ extension ReportContent.Grid {
     let rows = (0..<images).map { image in
       Row(names[image], (0..<count).map { view in
         let start = views + (view * images + image) * length
-        return .init(ReportImage(
-          width: size, height: size, channels: channels, stretching: Array(UnsafeBufferPointer(start: start, count: length))),
-          caption: "view \(view + 1)")
+        let values = Array(UnsafeBufferPointer(start: start, count: length))
+        return .init(
+          ReportImage(width: size, height: size, channels: channels, stretching: values), caption: "view \(view + 1)")
       })
     }
     return Self("What the encoder sees", text: "Views of a few training images, augmented as in training.", rows: rows)
@@ -42,7 +42,8 @@ extension ReportContent.Grid {
     }
     return Self(
       "Nearest neighbours",
-      text: "Test images, and the training images whose features are most similar. Green: of the same class; red: of another.",
+      text: "Test images, and the training images whose features are most similar. Green: of the same class; red: of "
+        + "another.",
       size: 72, rows: rows)
   }
 
@@ -55,7 +56,8 @@ extension ReportContent.Grid {
         ReportImage(width: kernel, height: kernel, channels: channels, stretching: values, symmetric: true))
     }
     return Self(
-      "First-layer kernels", text: "Weights of the first convolution, each filter on a scale of its own; 0 is middle grey.",
+      "First-layer kernels",
+      text: "Weights of the first convolution, each filter on a scale of its own; 0 is middle grey.",
       size: 44, rows: [Row("", pictures)])
   }
 }

@@ -19,7 +19,7 @@ struct ReportPage {
     </head>
     <body>
     <main>
-    \([header, warnings, results, curves, grids, classes, recipe, glossary].filter { !$0.isEmpty }.joined(separator: "\n"))
+    \(sections.filter { !$0.isEmpty }.joined(separator: "\n"))
     </main>
     <footer>Made by <code>apus report</code> from the files of the run. One file, nothing is fetched.</footer>
     </body>
@@ -27,6 +27,8 @@ struct ReportPage {
 
     """
   }
+
+  private var sections: [String] { [header, warnings, results, curves, grids, classes, recipe, glossary] }
 
   private func section(_ id: String, _ title: String, _ inner: String) -> String {
     "<section id=\"\(id)\"><h2>\(HTML.escape(title))</h2>\n\(inner)\n</section>"
@@ -61,24 +63,27 @@ struct ReportPage {
 
   private var grids: String {
     content.grids.enumerated().map { number, grid in
-      section("grid\(number + 1)", grid.title, (grid.text.isEmpty ? "" : "<p>\(HTML.escape(grid.text))</p>") + pictures(grid))
+      let text = grid.text.isEmpty ? "" : "<p>\(HTML.escape(grid.text))</p>"
+      return section("grid\(number + 1)", grid.title, text + pictures(grid))
     }.joined(separator: "\n")
   }
 
   private func pictures(_ grid: ReportContent.Grid) -> String {
     let rows = grid.rows.map { row in
       let name = row.name.isEmpty ? "" : "<div class=\"name\">\(HTML.escape(row.name))</div>"
-      return "<div class=\"row\">\(name)<div class=\"pictures\">\(row.pictures.map(picture).joined())</div></div>"
+      let pictures = row.pictures.map { picture($0, size: grid.size) }.joined()
+      return "<div class=\"row\">\(name)<div class=\"pictures\">\(pictures)</div></div>"
     }
     return "<div class=\"grid\" style=\"--size:\(grid.size)px\">\(rows.joined(separator: "\n"))</div>"
   }
 
-  private func picture(_ picture: ReportContent.Picture) -> String {
-    let image = picture.image
+  private func picture(_ picture: ReportContent.Picture, size: Int) -> String {
+    let image = picture.image.reduced(to: 2 * size)  // fine enough for a dense screen
+    let words = HTML.escape(picture.caption)
     // A picture without a caption is decoration to a screen reader: its row says what it is.
-    let img = "<img src=\"\(image.dataURI)\" width=\"\(image.width)\" height=\"\(image.height)\" alt=\"\(HTML.escape(picture.caption))\">"
-    let caption = picture.caption.isEmpty ? "" : "<figcaption>\(HTML.escape(picture.caption))</figcaption>"
-    return "<figure class=\"\(picture.mark.rawValue)\" title=\"\(HTML.escape(picture.caption))\">\(img)\(caption)</figure>"
+    let img = "<img src=\"\(image.dataURI)\" width=\"\(image.width)\" height=\"\(image.height)\" alt=\"\(words)\">"
+    let caption = words.isEmpty ? "" : "<figcaption>\(words)</figcaption>"
+    return "<figure class=\"\(picture.mark.rawValue)\" title=\"\(words)\">\(img)\(caption)</figure>"
   }
 
   private var classes: String {
@@ -99,7 +104,8 @@ struct ReportPage {
 
   private var glossary: String {
     let rows = Metrics.documentation.map { key in
-      "<tr><td><code>\(HTML.escape(key.name))</code></td><td>\(HTML.escape(key.unit))</td><td>\(HTML.escape(key.meaning))</td></tr>"
+      "<tr><td><code>\(HTML.escape(key.name))</code></td><td>\(HTML.escape(key.unit))</td>"
+        + "<td>\(HTML.escape(key.meaning))</td></tr>"
     }
     return "<details><summary>Keys of metrics.jsonl</summary><div class=\"scroll\"><table><tr><th>key</th><th>unit</th>"
       + "<th>meaning</th></tr>\(rows.joined())</table></div></details>"
