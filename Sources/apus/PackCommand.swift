@@ -56,6 +56,7 @@ struct PackCommand: ParsableCommand {
       options.like = try like.map { try DataSet(at: $0) }
       let classes = images.classNames.isEmpty ? "" : ", \(images.classNames.count) classes"
       print("packing \(source): \(images.kind)\(classes), \(images.images.count) images")
+      fflush(nil)  // before anything on standard error
       let line = ProgressLine("packing")
       var packer = Packer(images, options)
       let report = try packer.pack(to: out) {
