@@ -43,6 +43,7 @@ struct PackCommand: ParsableCommand {
 
   func run() throws {
     try interruptible {
+      try Staging.check(out, force: force)
       let names = classNames?.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
       let images = try PackSource(source, labels: labels, classNames: names, labelled: !unlabelled)
       var options = Packer.Options()
