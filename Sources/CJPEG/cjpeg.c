@@ -144,6 +144,20 @@ static int choose_window(struct jpeg_decompress_struct *cinfo, int channels, cjp
   return -1;
 }
 
+/// Decodes the window's rows. `inks` has room for a row of four components where there are four.
+static void read_rows(struct jpeg_decompress_struct *cinfo, const cjpeg_window *window, int channels, uint8_t *inks,
+                      uint8_t *samples) {
+  if (window->y > 0) jpeg_skip_scanlines(cinfo, (JDIMENSION)window->y);
+  for (int y = 0; y < window->height; y++) {
+    uint8_t *row = samples + (size_t)y * (size_t)window->width * (size_t)channels;
+    JSAMPROW line = inks != NULL ? inks : row;
+    jpeg_read_scanlines(cinfo, &line, 1);
+    if (inks != NULL) mix_inks(inks, window->width, cinfo->saw_Adobe_marker, channels, row);
+  }
+  // What lies below the window is not decoded; a whole picture is read to its end marker.
+  if (cinfo->output_scanline == cinfo->output_height) jpeg_finish_decompress(cinfo);
+}
+
 int cjpeg_decode(const uint8_t *bytes, size_t length, int channels, int scale, cjpeg_window *window, uint8_t *samples,
                  size_t capacity, char *message) {
   struct jpeg_decompress_struct cinfo;
@@ -163,23 +177,18 @@ int cjpeg_decode(const uint8_t *bytes, size_t length, int channels, int scale, c
     cinfo.scale_num = (unsigned)scale;
     cinfo.scale_denom = 8;
     cinfo.dct_method = JDCT_ISLOW;
-    int four = info.components == 4;
-    cinfo.out_color_space = four ? JCS_CMYK : channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
+    cinfo.out_color_space = info.components == 4 ? JCS_CMYK : channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
     h.in_scan = 1;
     jpeg_start_decompress(&cinfo);
     status = choose_window(&cinfo, channels, window, capacity, message);
-    if (status == 0 && four) inks = malloc((size_t)window->width * 4);
-    if (status == 0) {
-      if (window->y > 0) jpeg_skip_scanlines(&cinfo, (JDIMENSION)window->y);
-      for (int y = 0; y < window->height; y++) {
-        uint8_t *row = samples + (size_t)y * (size_t)window->width * (size_t)channels;
-        JSAMPROW line = four ? inks : row;
-        jpeg_read_scanlines(&cinfo, &line, 1);
-        if (four) mix_inks(inks, window->width, cinfo.saw_Adobe_marker, channels, row);
+    if (status == 0 && info.components == 4) {
+      inks = malloc((size_t)window->width * 4);
+      if (inks == NULL) {
+        snprintf(message, CJPEG_MESSAGE, "no memory for a row of %d pixels", window->width);
+        status = -1;
       }
-      // What lies below the window is not decoded; a whole picture is read to its end marker.
-      if (cinfo.output_scanline == cinfo.output_height) jpeg_finish_decompress(&cinfo);
     }
+    if (status == 0) read_rows(&cinfo, window, channels, inks, samples);
   }
   if (status == 0 && h.no_end && !h.damaged && !whole_without_end(&cinfo)) {
     snprintf(message, CJPEG_MESSAGE, "it ends before its last scan");

@@ -17,7 +17,7 @@
 /// many), `first` (sample number of the first image), `images`, `images_total`, `channels` (what decoding delivers),
 /// `mean` and `deviation` (per channel, of values in [0, 1], over all pixels that the set was packed with),
 /// `shard_fingerprint` and `fingerprint` (hexadecimal, see `Fingerprint`). All numbers are little-endian, all datasets
-/// contiguous.
+/// contiguous. Behind the end of HDF5's data stands a `Seal`.
 enum Format {
   static let version = 1
   static let kind = "apus shard"

@@ -187,11 +187,7 @@ package struct Packer {
     func line(_ text: String) -> String { text.map { $0.isNewline || $0 == "\t" ? " " : String($0) }.joined() }
     let text = "key\treason\n" + rejected.map { line($0.key) + "\t" + line($0.reason) + "\n" }.joined()
     let file = try RandomAccessFile(creating: folder + "/rejected.tsv")
-    var failure: ShardError?
-    Array(text.utf8).withUnsafeBytes { bytes in
-      do throws(ShardError) { try file.write(bytes, at: 0) } catch { failure = error }
-    }
-    if let failure { throw failure }
+    try file.write(Array(text.utf8), at: 0)
     try file.synchronise()
     try file.close()
   }

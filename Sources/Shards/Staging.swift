@@ -16,17 +16,22 @@ package final class Staging {
     while target.count > 1, target.hasSuffix("/") { target.removeLast() }
     self.target = target
     path = "\(target).partial-\(getpid())"
-    var status = stat()
-    replaces = lstat(target, &status) == 0
-    if replaces {
-      guard force else {
-        throw ShardError(target, "create", "it already exists; choose another name, or --force to replace it")
-      }
-      guard Self.isDataSet(target) else {
-        throw ShardError(target, "replace", "it is no data set of apus, so --force leaves it alone; remove it yourself")
-      }
-    }
+    replaces = try Self.check(target, force: force)
     if mkdir(path, 0o777) != 0 { throw ShardError.system(path, "create") }
+  }
+
+  /// Whether something stands at a target; throws where it must not be replaced. For finding out before long work.
+  @discardableResult
+  package static func check(_ target: String, force: Bool) throws(ShardError) -> Bool {
+    var status = stat()
+    guard lstat(target, &status) == 0 else { return false }
+    guard force else {
+      throw ShardError(target, "create", "it already exists; choose another name, or --force to replace it")
+    }
+    guard isDataSet(target) else {
+      throw ShardError(target, "replace", "it is no data set of apus, so --force leaves it alone; remove it yourself")
+    }
+    return true
   }
 
   deinit { if !committed { try? FileManager.default.removeItem(atPath: path) } }

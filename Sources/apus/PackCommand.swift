@@ -43,6 +43,7 @@ struct PackCommand: ParsableCommand {
 
   func run() throws {
     try interruptible {
+      try Staging.check(out, force: force)
       let names = classNames?.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
       let images = try PackSource(source, labels: labels, classNames: names, labelled: !unlabelled)
       var options = Packer.Options()
@@ -56,6 +57,7 @@ struct PackCommand: ParsableCommand {
       options.like = try like.map { try DataSet(at: $0) }
       let classes = images.classNames.isEmpty ? "" : ", \(images.classNames.count) classes"
       print("packing \(source): \(images.kind)\(classes), \(images.images.count) images")
+      fflush(nil)  // before anything on standard error
       let line = ProgressLine("packing")
       var packer = Packer(images, options)
       let report = try packer.pack(to: out) {

@@ -3,6 +3,7 @@ import ArgumentParser
 /// A number of bytes as people write it: `500MB`, `1GiB`, `65536`.
 struct ByteSize: ExpressibleByArgument {
   let bytes: Int
+  let defaultValueDescription: String
 
   init?(argument: String) {
     let number = argument.prefix { $0.isNumber || $0 == "." }
@@ -13,6 +14,7 @@ struct ByteSize: ExpressibleByArgument {
     let unit = argument.dropFirst(number.count).lowercased()
     guard let value = Double(number), let factor = units[unit], value * factor >= 1, value * factor < 1e18 else { return nil }
     bytes = Int(value * factor)
+    defaultValueDescription = argument
   }
 }
 

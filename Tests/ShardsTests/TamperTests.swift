@@ -21,6 +21,21 @@ import Testing
     do { try body(); return "no error" } catch { return "\(error)" }
   }
 
+  /// Where the image bytes of the shard lie.
+  private func bytesRange() throws -> Range<Int> {
+    let file = try HDF5File.open(shard)
+    let start = try file.offset(of: "bytes")
+    return start..<start + (try file.shape(of: "bytes")[0])
+  }
+
+  /// Makes the seal right again, as a forger would.
+  private func seal() throws {
+    let update = try HDF5File.update(shard)  // drops the old one
+    try update.set(.integer(0), for: "forged")
+    try update.close()
+    try Seal.write(to: shard, bytes: try bytesRange())
+  }
+
   private func patch(_ offset: Int, _ bytes: [UInt8]) throws {
     let file = try FileHandle(forUpdating: URL(fileURLWithPath: shard))
     try file.seek(toOffset: UInt64(offset))
@@ -28,21 +43,38 @@ import Testing
     try file.close()
   }
 
-  @Test func anyChangedByteOfTheIndexIsFound() throws {
-    let file = try HDF5File.open(shard)
-    var draws = Draws(seed: 7, .check)
-    for name in try file.names(in: "index") where name != "key" {
-      let start = try file.offset(of: "index/" + name)
-      let size = ["offset": 8, "length": 8, "group": 8, "width": 4, "height": 4, "checksum": 4, "label": 4][name] ?? 1
-      for _ in 0..<25 {
-        let at = start + draws.integer(below: 20 * size)
-        let old = try Data(contentsOf: URL(fileURLWithPath: shard))[at]
-        try patch(at, [old ^ UInt8(1 + draws.integer(below: 255))])
-        #expect(throws: ShardError.self, "\(name) at \(at - start)") { _ = try DataSet(at: path) }
-        try patch(at, [old])
-      }
+  @Test func anyChangedByteOutsideOfTheImagesIsFoundBeforeHDF5IsAsked() throws {
+    // HDF5 1.10 crashes on some of these changes: the seal comes first.
+    let rounds = ProcessInfo.processInfo.environment["APUS_FUZZ"].flatMap(Int.init) ?? 150
+    let whole = try Data(contentsOf: URL(fileURLWithPath: shard)), images = try bytesRange()
+    var draws = Draws(seed: 8, .check)
+    for _ in 0..<rounds {
+      let at = draws.integer(below: whole.count)
+      if images.contains(at) { continue }
+      try patch(at, [whole[at] ^ UInt8(1 + draws.integer(below: 255))])
+      #expect(throws: ShardError.self, "byte \(at)") { _ = try DataSet(at: path) }
+      try patch(at, [whole[at]])
     }
     _ = try DataSet(at: path)
+  }
+
+  @Test func anyChangedByteOfTheIndexIsFoundThoughTheSealIsRight() throws {
+    let whole = try Data(contentsOf: URL(fileURLWithPath: shard))
+    let file = try HDF5File.open(shard)
+    let columns = try file.names(in: "index").filter { $0 != "key" }.map { ($0, try file.offset(of: "index/" + $0)) }
+    try file.close()
+    var draws = Draws(seed: 7, .check)
+    for (name, start) in columns {
+      let size = ["offset": 8, "length": 8, "group": 8, "width": 4, "height": 4, "checksum": 4, "label": 4][name] ?? 1
+      for _ in 0..<10 {
+        let at = start + draws.integer(below: 20 * size)
+        try patch(at, [whole[at] ^ UInt8(1 + draws.integer(below: 255))])
+        try seal()
+        let text = message { _ = try DataSet(at: path) }
+        #expect(text.contains("damaged shard: ") && !text.contains("seal"), "\(name) at \(at - start): \(text)")
+        try whole.write(to: URL(fileURLWithPath: shard))
+      }
+    }
   }
 
   @Test func anyTruncationIsFound() throws {
@@ -50,23 +82,6 @@ import Testing
     for keep in [0, 7, 8, 100, 4096, whole.count / 2, whole.count - 1] {
       try whole.prefix(keep).write(to: URL(fileURLWithPath: shard))
       #expect(throws: ShardError.self, "\(keep) bytes") { _ = try DataSet(at: path) }
-    }
-  }
-
-  @Test func changedHeadersNeverCrash() throws {
-    // HDF5's own structures: most changes are errors, some hit padding. None may crash or read outside of the file.
-    let whole = try Data(contentsOf: URL(fileURLWithPath: shard))
-    let end = try HDF5File.open(shard).offset(of: "bytes")
-    var draws = Draws(seed: 8, .check)
-    let filled = (0..<whole.count).filter { ($0 < end || $0 > end + 2000) && whole[$0] != 0 }
-    for _ in 0..<150 {
-      var changed = whole
-      changed[filled[draws.integer(below: filled.count)]] = UInt8(draws.integer(below: 256))
-      try changed.write(to: URL(fileURLWithPath: shard))
-      if let set = try? DataSet(at: path) {
-        var bytes: [UInt8] = []
-        for sample in 0..<set.count { try set.read(sample, into: &bytes) }
-      }
     }
   }
 
@@ -82,11 +97,13 @@ import Testing
       ("fingerprint", .text("0"), "not those that it was packed with"), ("fingerprint", .text("x"), "no fingerprint"),
       ("shard_fingerprint", .text("0"), "fingerprint"), ("shards", .text("1"), "no integer"),
     ]
-    let whole = try Data(contentsOf: URL(fileURLWithPath: shard))
+    let whole = try Data(contentsOf: URL(fileURLWithPath: shard)), images = try bytesRange()
     for (name, value, expected) in changes {
       let file = try HDF5File.update(shard)
       try file.set(value, for: name)
       try file.close()
+      #expect(message { _ = try DataSet(at: path) }.contains("cut short or was changed"))
+      try Seal.write(to: shard, bytes: images)
       #expect(message { _ = try DataSet(at: path) }.contains(expected), "\(name) \(value)")
       try whole.write(to: URL(fileURLWithPath: shard))
     }
@@ -147,6 +164,7 @@ import Testing
       try update.set(.text(fingerprint.text), for: "fingerprint")
       try update.set(.text(fingerprint.text), for: "shard_fingerprint")
       try update.close()
+      try Seal.write(to: shard, bytes: try bytesRange())
       return message { _ = try DataSet(at: path) }
     }
     #expect(try forge { _ in } == "no error")
