@@ -124,8 +124,10 @@ int64_t chdf5_open(const char *path, int mode, int64_t alignment, char *message)
   if (alignment > 1) H5Pset_alignment(access, 1, (hsize_t)alignment);
   hid_t file = mode == CHDF5_CREATE ? H5Fcreate(path, H5F_ACC_EXCL, H5P_DEFAULT, access)
                                     : H5Fopen(path, mode == CHDF5_UPDATE ? H5F_ACC_RDWR : H5F_ACC_RDONLY, access);
+  // Said before the next call clears the library's list of errors.
+  if (file < 0) failed(mode == CHDF5_CREATE ? "it cannot be created" : "it cannot be opened", message);
   H5Pclose(access);
-  return file >= 0 ? (int64_t)file : failed(mode == CHDF5_CREATE ? "it cannot be created" : "it cannot be opened", message);
+  return (int64_t)file;
 }
 
 int chdf5_close(int64_t file, char *message) {

@@ -9,12 +9,17 @@ uint32_t czlib_crc32(uint32_t crc, const void *bytes, size_t count) {
 void *czlib_open(const char *path) { return gzopen(path, "rb"); }
 
 int64_t czlib_read(void *file, void *bytes, size_t count) {
-  size_t step = count > (1u << 30) ? (1u << 30) : count;
-  int got = gzread(file, bytes, (unsigned)step);
-  if (got < 0) return -1;
-  int code;
-  gzerror(file, &code);  // a stream that ends too early is only told here
-  return got == 0 && code != Z_OK && code != Z_STREAM_END ? -1 : got;
+  size_t done = 0;
+  while (done < count) {
+    size_t left = count - done;
+    int got = gzread(file, (char *)bytes + done, left > (1u << 30) ? (1u << 30) : (unsigned)left);
+    int code;
+    gzerror(file, &code);  // a stream that ends too early is only told here
+    if (got < 0 || (got == 0 && code != Z_OK && code != Z_STREAM_END)) return -1;
+    if (got == 0) break;
+    done += (size_t)got;
+  }
+  return (int64_t)done;
 }
 
 const char *czlib_message(void *file) {

@@ -31,7 +31,9 @@ package final class HDF5File: @unchecked Sendable {
   /// - Parameter alignment: every allocation in the file starts at a multiple of it.
   package static func create(_ path: String, alignment: Int) throws(HDF5Error) -> HDF5File {
     var status = stat()
-    if lstat(path, &status) == 0 { throw HDF5Error(path, "create", "it already exists; remove it or choose another name") }
+    if lstat(path, &status) == 0 {
+      throw HDF5Error(path, "create", "it already exists; remove it or choose another name")
+    }
     return try HDF5File(path, Int(CHDF5_CREATE), alignment: alignment, "create")
   }
 

@@ -22,37 +22,50 @@ package final class DataSet: @unchecked Sendable {
     try self.init(files: try Self.shardFiles(path), at: path)
   }
 
-  private init(files: [String], at path: String) throws(ShardError) {
-    self.path = path
-    var shards: [Shard] = [], compact: [CompactRecord] = []
+  /// Opens one shard alone, to look at it: its samples count from 0.
+  package convenience init(shard path: String) throws(ShardError) {
+    let reader = try ShardReader(path)
+    let (shard, records) = try reader.load(first: 0)
+    self.init(path, reader.header, [shard], records.map(CompactRecord.init), fingerprint: reader.ownFingerprint)
+  }
+
+  private convenience init(files: [String], at path: String) throws(ShardError) {
+    var shards: [Shard] = [], records: [CompactRecord] = []
     var header: ShardHeader?
     var fingerprint = Fingerprint()
     raiseFileLimit(to: files.count + 256)
     for (number, name) in files.enumerated() {
       let reader = try ShardReader(path + "/" + name)
       let same = header ?? reader.header
-      guard reader.header == same, reader.number == number, reader.first == compact.count else {
+      guard reader.header == same, reader.number == number, reader.first == records.count else {
         throw reader.damaged("it does not belong to the same data set as \(files[0]), or not at this place")
       }
       guard same.shards == files.count else {
         throw ShardError(path, "read", "it has \(files.count) shards, they belong to a set of \(same.shards); copy the rest")
       }
       header = same
-      let (shard, records) = try reader.load()
+      let (shard, own) = try reader.load(first: reader.first)
       try? reader.file.close()
       shards.append(shard)
-      for record in records {
-        compact.append(CompactRecord(record))
+      records.reserveCapacity(min(same.imagesTotal, records.count + own.count))
+      for record in own {
+        records.append(CompactRecord(record))
         fingerprint.add(record)
       }
     }
     guard let header else { preconditionFailure("no shard files") }
-    guard compact.count == header.imagesTotal, fingerprint.value == header.fingerprint else {
-      throw ShardError(path, "read", "its \(compact.count) images are not those that it was packed with; copy it again")
+    guard records.count == header.imagesTotal, fingerprint.value == header.fingerprint else {
+      throw ShardError(path, "read", "its \(records.count) images are not those that it was packed with; copy it again")
     }
-    (self.shards, records, count) = (shards, compact, compact.count)
+    self.init(path, header, shards, records, fingerprint: header.fingerprint)
+  }
+
+  private init(
+    _ path: String, _ header: ShardHeader, _ shards: [Shard], _ records: [CompactRecord], fingerprint: UInt64
+  ) {
+    (self.path, self.shards, self.records, count) = (path, shards, records, records.count)
     (channels, classNames) = (header.channels, header.classNames)
-    (mean, deviation, self.fingerprint) = (header.mean, header.deviation, header.fingerprint)
+    (mean, deviation, self.fingerprint) = (header.mean, header.deviation, fingerprint)
   }
 
   /// Names of the shards in a folder, in order and without a gap.

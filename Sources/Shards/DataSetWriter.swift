@@ -8,7 +8,7 @@ package final class DataSetWriter {
   private let classNames: [String]
   private let shardSize: Int
   private var current: ShardWriter?
-  private var finished: [(path: String, first: Int, images: Int, fingerprint: UInt64)] = []
+  private var finished: [(path: String, first: Int, images: Int, fingerprint: UInt64, bytes: Range<Int>)] = []
   private var fingerprint = Fingerprint()
   private var own = Fingerprint()
 
@@ -48,7 +48,8 @@ package final class DataSetWriter {
 
   private func finishShard(_ shard: ShardWriter) throws(ShardError) {
     try shard.finish(classNames: classNames)
-    finished.append((shard.path, count - shard.records.count, shard.records.count, own.value))
+    let images = shard.records.count
+    finished.append((shard.path, count - images, images, own.value, shard.bytesRange))
     own = Fingerprint()
     current = nil
   }
@@ -65,6 +66,7 @@ package final class DataSetWriter {
     for (number, shard) in finished.enumerated() {
       try description.write(
         to: shard.path, shard: number, first: shard.first, images: shard.images, fingerprint: shard.fingerprint)
+      try Seal.write(to: shard.path, bytes: shard.bytes)
     }
     return try DataSet(at: path)
   }

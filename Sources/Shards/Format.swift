@@ -17,7 +17,7 @@
 /// many), `first` (sample number of the first image), `images`, `images_total`, `channels` (what decoding delivers),
 /// `mean` and `deviation` (per channel, of values in [0, 1], over all pixels that the set was packed with),
 /// `shard_fingerprint` and `fingerprint` (hexadecimal, see `Fingerprint`). All numbers are little-endian, all datasets
-/// contiguous.
+/// contiguous. Behind the end of HDF5's data stands a `Seal`.
 enum Format {
   static let version = 1
   static let kind = "apus shard"
@@ -48,10 +48,10 @@ package struct Fingerprint: Sendable {
   package mutating func add(_ r: ImageRecord) {
     mix(UInt64(r.checksum) | UInt64(UInt32(bitPattern: r.label)) << 32)
     mix(UInt64(UInt32(truncatingIfNeeded: r.width)) | UInt64(UInt32(truncatingIfNeeded: r.height)) << 32)
-    mix(UInt64(r.length))
+    mix(UInt64(truncatingIfNeeded: r.length))
     mix(UInt64(bitPattern: r.group))
-    let small = [UInt64(r.channels), UInt64(r.depth), UInt64(r.encoding.rawValue), UInt64(r.orientation), UInt64(r.colour)]
-    mix(small.reduce(0) { $0 << 8 | $1 })
+    let small = [r.channels, r.depth, Int(r.encoding.rawValue), Int(r.orientation), Int(r.colour)]
+    mix(small.reduce(0) { $0 << 8 | UInt64(truncatingIfNeeded: $1) })
   }
 
   /// SplitMix64's finaliser (Steele, Lea, Flood 2014) over the state and one word.

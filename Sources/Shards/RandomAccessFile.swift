@@ -17,6 +17,12 @@ final class RandomAccessFile: @unchecked Sendable {
     if descriptor < 0 { throw ShardError.system(path, "create") }
   }
 
+  init(updating path: String) throws(ShardError) {
+    self.path = path
+    descriptor = open(path, O_RDWR | O_CLOEXEC)
+    if descriptor < 0 { throw ShardError.system(path, "open") }
+  }
+
   deinit { if descriptor >= 0 { _ = Foundation.close(descriptor) } }
 
   func size() throws(ShardError) -> Int {
@@ -39,6 +45,21 @@ final class RandomAccessFile: @unchecked Sendable {
     }
   }
 
+  /// The bytes of a range, which must lie inside the file.
+  func read(_ range: Range<Int>) throws(ShardError) -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: range.count)
+    try bytes.withUnsafeMutableBufferPointer { (buffer) throws(ShardError) in
+      try read(into: UnsafeMutableRawBufferPointer(buffer), at: range.lowerBound)
+    }
+    return bytes
+  }
+
+  func write(_ bytes: [UInt8], at offset: Int) throws(ShardError) {
+    try bytes.withUnsafeBufferPointer { (buffer) throws(ShardError) in
+      try write(UnsafeRawBufferPointer(buffer), at: offset)
+    }
+  }
+
   func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(ShardError) {
     var done = 0
     while done < bytes.count {
@@ -51,16 +72,11 @@ final class RandomAccessFile: @unchecked Sendable {
 
   /// Copies a range to the same place in this file.
   func copy(_ range: Range<Int>, from source: RandomAccessFile) throws(ShardError) {
-    var chunk = [UInt8](repeating: 0, count: min(range.count, 1 << 20))
     var at = range.lowerBound
     while at < range.upperBound {
-      let count = min(chunk.count, range.upperBound - at)
-      try chunk.withUnsafeMutableBufferPointer { (buffer) throws(ShardError) in
-        let part = UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[..<count])
-        try source.read(into: part, at: at)
-        try write(UnsafeRawBufferPointer(part), at: at)
-      }
-      at += count
+      let part = try source.read(at..<min(at + 1 << 20, range.upperBound))
+      try write(part, at: at)
+      at += part.count
     }
   }
 

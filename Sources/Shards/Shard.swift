@@ -34,9 +34,11 @@ struct ShardReader {
   let images: Int
   let ownFingerprint: UInt64
   let header: ShardHeader
+  private let sealed: Range<Int>
 
   init(_ path: String) throws(ShardError) {
     self.path = path
+    sealed = try Seal.check(path)
     file = try shardErrors { () throws(HDF5Error) in try HDF5File.open(path) }
     guard case .text(Format.kind)? = try? file.attribute("kind") else {
       throw ShardError(path, "read", "it is an HDF5 file, but no apus shard; pack the images with `apus pack`")
@@ -78,11 +80,15 @@ struct ShardReader {
   }
 
   /// Validates the index against the file and returns it.
-  func load() throws(ShardError) -> (shard: Shard, records: [ImageRecord]) {
+  /// - Parameter first: sample number that its first image gets.
+  func load(first: Int) throws(ShardError) -> (shard: Shard, records: [ImageRecord]) {
     let size = try shardErrors { () throws(HDF5Error) in try file.shape(of: "bytes") }
     let isBytes = (try? file.type(of: "bytes")) == .uint8
     guard size.count == 1, size[0] > 0, isBytes else { throw damaged("\"bytes\" is not a row of bytes") }
     let offset = try shardErrors { () throws(HDF5Error) in try file.offset(of: "bytes") }
+    guard sealed == offset..<offset + size[0] else {
+      throw damaged("\"bytes\" lies at \(offset) + \(size[0]), its seal says \(sealed)")
+    }
     let records = try readIndex()
     try check(records, byteCount: size[0])
     let keys = try shardErrors { () throws(HDF5Error) in

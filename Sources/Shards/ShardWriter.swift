@@ -12,6 +12,8 @@ final class ShardWriter {
   private var file: RandomAccessFile
   /// Where HDF5 puts `bytes`, whatever its size.
   private let bytesOffset: Int
+  /// Where the image bytes lie in the file.
+  var bytesRange: Range<Int> { bytesOffset..<bytesOffset + byteCount }
 
   init(_ path: String) throws(ShardError) {
     self.path = path
@@ -51,7 +53,6 @@ final class ShardWriter {
     let size = try source.size()
     try file.copy(0..<bytesOffset, from: source)
     try file.copy(bytesOffset + byteCount..<size, from: source)
-    try file.synchronise()
     try file.close()
     keys = []
   }
@@ -90,7 +91,7 @@ struct SetDescription {
   var images: Int
   var fingerprint: UInt64
 
-  /// Writes the attributes of one finished shard.
+  /// Writes the attributes of one finished shard, which then only wants its seal.
   func write(to path: String, shard: Int, first: Int, images: Int, fingerprint own: UInt64) throws(ShardError) {
     try shardErrors { () throws(HDF5Error) in
       let file = try HDF5File.update(path)

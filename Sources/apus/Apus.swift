@@ -5,5 +5,5 @@ struct Apus: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "apus",
     abstract: "Pre-trains image encoders without labels on CPU clusters.",
-    subcommands: [])
+    subcommands: [PackCommand.self, ShardCommand.self, InspectCommand.self])
 }
