@@ -10,6 +10,7 @@
 
 typedef struct {
   char first[200], last[200];
+  char system[100];  // the operating system's words, such as "No space left on device"
 } trace;
 
 static herr_t collect(unsigned n, const H5E_error2_t *error, void *data) {
@@ -17,15 +18,22 @@ static herr_t collect(unsigned n, const H5E_error2_t *error, void *data) {
   if (error->desc == NULL) return 0;
   if (n == 0) snprintf(t->first, sizeof t->first, "%s", error->desc);
   snprintf(t->last, sizeof t->last, "%s", error->desc);
+  const char *words = strstr(error->desc, "error message = '");
+  if (words != NULL && t->system[0] == 0) {
+    snprintf(t->system, sizeof t->system, "%s", words + strlen("error message = '"));
+    char *end = strchr(t->system, '\'');
+    if (end != NULL) *end = 0;
+  }
   return 0;
 }
 
 /// Copies the library's innermost and outermost complaint.
 static int failed(const char *what, char *message) {
-  trace t = {"", ""};
+  trace t = {"", "", ""};
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, collect, &t);
   H5Eclear2(H5E_DEFAULT);
-  if (t.first[0] == 0) snprintf(message, CHDF5_MESSAGE, "%s", what);
+  if (t.system[0] != 0) snprintf(message, CHDF5_MESSAGE, "%s: %s", what, t.system);
+  else if (t.first[0] == 0) snprintf(message, CHDF5_MESSAGE, "%s", what);
   else if (strcmp(t.first, t.last) == 0) snprintf(message, CHDF5_MESSAGE, "%s: %s", what, t.first);
   else snprintf(message, CHDF5_MESSAGE, "%s: %s (%s)", what, t.last, t.first);
   return -1;

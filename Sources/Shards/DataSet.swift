@@ -17,7 +17,7 @@ package final class DataSet: @unchecked Sendable {
   package let shards: [Shard]
   private let records: [CompactRecord]
 
-  /// Opens a folder of shards. Every index is read and checked, which takes about a second per ten million images.
+  /// Opens a folder of shards. Every index is read and checked: about four million images a second.
   package convenience init(at path: String) throws(ShardError) {
     try self.init(files: try Self.shardFiles(path), at: path)
   }

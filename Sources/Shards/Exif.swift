@@ -18,6 +18,21 @@ enum Exif {
     return 1
   }
 
+  /// Orientation in a PNG file's EXIF chunk, which may stand before or behind the pixels.
+  static func orientation(png bytes: UnsafeRawBufferPointer) -> UInt8 {
+    var at = 8  // after the signature
+    while at + 12 <= bytes.count {
+      let length = (0..<4).reduce(0) { $0 << 8 | Int(bytes[at + $1]) }
+      let start = at + 8
+      guard length <= bytes.count - start else { break }
+      if bytes[at + 4..<start].elementsEqual([0x65, 0x58, 0x49, 0x66]) {
+        return orientation(tiff: UnsafeRawBufferPointer(rebasing: bytes[start..<start + length]))
+      }
+      at = start + length + 4
+    }
+    return 1
+  }
+
   /// Orientation in a TIFF header and its first directory.
   static func orientation(tiff bytes: UnsafeRawBufferPointer) -> UInt8 {
     guard bytes.count >= 8 else { return 1 }

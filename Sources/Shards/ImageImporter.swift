@@ -62,7 +62,23 @@ package struct ImageImporter {
 
   private mutating func takePNG(_ raw: UnsafeRawBufferPointer) throws(ImageError) -> Imported {
     try PNG.decode(raw, into: &pixels)
+    let orientation = Exif.orientation(png: raw)
+    if orientation != 1 { turn(Orientation(orientation)) }
     return try takePixels()
+  }
+
+  /// Turns the decoded pixels upright.
+  private mutating func turn(_ turn: Orientation) {
+    let (width, height, stored) = (pixels.width, pixels.height, pixels.bytes)
+    pixels.reshape(
+      width: turn.transposed ? height : width, height: turn.transposed ? width : height, channels: pixels.channels,
+      depth: pixels.depth)
+    let pixel = pixels.channels * pixels.depth / 8
+    stored.withUnsafeBufferPointer { source in
+      pixels.bytes.withUnsafeMutableBufferPointer { target in
+        turn.turn(source.baseAddress!, to: target.baseAddress!, width: width, height: height, pixel: pixel)
+      }
+    }
   }
 
   private mutating func takePixels() throws(ImageError) -> Imported {

@@ -181,18 +181,20 @@ import Testing
     let grey = try pack(source, to: "grey") { $0.channels = 1 }.sets[0]
     #expect(grey.channels == 1)
     for set in [mixed.sets[0], grey] {
-      var sums = ChannelSums(channels: set.channels), decoder = Decoder(channels: set.channels)
-      var pixels = Pixels(), bytes: [UInt8] = []
+      var values = [[Double]](repeating: [], count: set.channels)
+      var decoder = Decoder(channels: set.channels), pixels = Pixels(), bytes: [UInt8] = []
       for sample in 0..<set.count {
         try set.read(sample, into: &bytes)
         let length = set.record(sample).length
         _ = try bytes.withUnsafeBytes {
           try decoder.decode(.init(rebasing: $0[..<length]), set.record(sample), into: &pixels)
         }
-        sums.add(ChannelSums(pixels))
+        for i in 0..<pixels.size { values[i % set.channels].append(Double(pixels.bytes[i]) / 255) }
       }
-      for c in 0..<set.channels {
-        #expect(abs(sums.mean[c] - set.mean[c]) < 1e-12 && abs(sums.deviation[c] - set.deviation[c]) < 1e-9)
+      for (c, samples) in values.enumerated() {
+        let mean = samples.reduce(0, +) / Double(samples.count)
+        let variance = samples.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(samples.count)
+        #expect(abs(mean - set.mean[c]) < 1e-12 && abs(variance.squareRoot() - set.deviation[c]) < 1e-9)
       }
     }
     let like = try pack(source, to: "like") { $0.like = grey }.sets[0]
