@@ -20,7 +20,8 @@ final class RunBytes: @unchecked Sendable {
 }
 
 /// Reads samples in runs and keeps what the lanes of a rank will need soon: at most lanes · 3/2 window · block samples,
-/// about a third of that on average. Where that would exceed `limit`, each sample is read for itself and nothing is kept.
+/// about a third of that on average. Where that would exceed `limit`, each sample is read for itself and nothing is
+/// kept.
 final class LaneCache: Sendable {
   private struct Held {
     let run: Range<Int>, windowEnd: Int

@@ -8,7 +8,8 @@ package enum LastBatch: String, Codable, CaseIterable, Sendable {
   case keep
 }
 
-/// The order in which a run meets its samples: a pure function of (seed, epoch), in O(1) memory, on any number of ranks.
+/// The order in which a run meets its samples: a pure function of (seed, epoch), in O(1) memory, for any number of
+/// ranks.
 ///
 /// The data set, begun at a keyed offset, is cut into blocks of consecutive samples, and a keyed permutation puts the
 /// blocks in a *row* of N samples. Position ℓ of the global batch is a *lane*: it owns a consecutive piece of the row,
