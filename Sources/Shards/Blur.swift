@@ -14,7 +14,7 @@ package struct Blur: Augmentation {
   /// What shares one sigma.
   package enum Sharing: String, Codable, CaseIterable, Sendable {
     case sample
-    /// All images of a batch, for each view (SimCLR's TensorFlow code); which of them are blurred is still drawn singly.
+    /// All images of a batch, for each view (SimCLR's code); which of them are blurred is still drawn singly.
     case batch
   }
 
@@ -57,8 +57,8 @@ package struct Blur: Augmentation {
     if chosen { Blur.blur(canvas, sigma: sigma, taps: taps(size: canvas.size)) }
   }
 
-  /// Each output is Σ w[t]·x[i + t - taps/2] with w = exp(-d²/2σ²) normalised over all `taps`. Taps too far out to change
-  /// a Float (below 2⁻²⁷ of the centre) are skipped.
+  /// Each output is Σ w[t]·x[i + t - taps/2] with w = exp(-d²/2σ²) normalised over all `taps`. Taps too far out to
+  /// change a Float (below 2⁻²⁷ of the centre) are skipped.
   package static func blur(_ canvas: Canvas, sigma: Double, taps: Int) {
     let size = canvas.size, full = taps / 2
     let total = (-full...full).reduce(0.0) { $0 + exp(-Double($1 * $1) / (2 * sigma * sigma)) }

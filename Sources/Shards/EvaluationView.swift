@@ -1,5 +1,5 @@
-import Threading
 import Synchronization
+import Threading
 
 /// The one view that evaluation uses: no draws, no augmentation.
 package struct EvaluationView: Codable, Equatable, Sendable {
@@ -36,14 +36,15 @@ package struct EvaluationView: Codable, Equatable, Sendable {
     let failure = Mutex<(index: Int, error: LoadError)?>(nil), perBlock = 16
     team.run((samples.count + perBlock - 1) / perBlock) { block, thread in
       var bytes: [UInt8] = []
+      let maker = makers.all[thread]
       for i in block * perBlock..<min(samples.count, (block + 1) * perBlock) {
         let sample = samples[i], record = source.record(sample)
         do {
           try source.fetch(sample..<sample + 1, into: &bytes)
           try bytes.withUnsafeBytes { buffer in
-            try makers.all[thread].make(
-              UnsafeRawBufferPointer(rebasing: buffer[..<record.length]), record, ViewKey(seed: 0, epoch: 0, step: 0, sample: sample, view: 0), decode
-            ) { _, _ in out + i * area }
+            let encoded = UnsafeRawBufferPointer(rebasing: buffer[..<record.length])
+            let key = ViewKey(seed: 0, epoch: 0, step: 0, sample: sample, view: 0)
+            try maker.make(encoded, record, key, decode) { _, _ in out + i * area }
           }
         } catch {
           failure.withLock {

@@ -19,8 +19,9 @@ final class RunBytes: @unchecked Sendable {
   }
 }
 
-/// Reads samples in runs and keeps what the lanes of a rank will need soon: at most lanes · window · block samples,
-/// about half of that on average. Where that would exceed `limit`, each sample is read for itself and nothing is kept.
+/// Reads samples in runs and keeps what the lanes of a rank will need soon: at most lanes · 3/2 window · block samples,
+/// about a third of that on average. Where that would exceed `limit`, each sample is read for itself and nothing is
+/// kept.
 final class LaneCache: Sendable {
   private struct Held {
     let run: Range<Int>, windowEnd: Int
@@ -54,7 +55,7 @@ final class LaneCache: Sendable {
     (self.source, self.order, self.rank, self.ranks, self.ahead) = (source, order, rank, ranks, ahead)
     owned = share(of: order.batch, rank: rank, ranks: ranks)
     lanes = owned.map { _ in Locked() }
-    let most = owned.count * order.window * order.block * source.meanLength
+    let most = owned.count * order.window * order.block * source.meanLength * 3 / 2
     keeps = order.block > 1 && most <= limit
     memory = keeps ? most : 0
   }

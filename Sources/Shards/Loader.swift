@@ -45,7 +45,8 @@ package final class Loader: @unchecked Sendable {
     precondition(order.count == source.count, "an order of \(order.count) for \(source.count) samples")
     guard order.stepsPerEpoch > 0 else {
       throw RecipeError(
-        "batch: \(order.batch) images are more than the data set's \(order.count); take a smaller batch, or `last: keep`")
+        "batch: \(order.batch) images are more than the data set's \(order.count); "
+          + "take a smaller batch, or `last: keep`")
     }
     let views = try Views(recipes, channels: source.channels, mean: source.mean, deviation: source.deviation)
     notices = views.notices
@@ -63,7 +64,7 @@ package final class Loader: @unchecked Sendable {
     for thread in threads { pthread_join(thread, nil) }
   }
 
-  /// The next step's batch; waits for it.
+  /// The next step's batch; waits for it. One thread at a time calls this.
   /// - Throws: `LoadError` where one of its samples could not be loaded.
   package func next() throws -> Batch {
     precondition(step < until, "there is no step \(step): the loader ends before \(until)")

@@ -8,7 +8,8 @@ package enum LastBatch: String, Codable, CaseIterable, Sendable {
   case keep
 }
 
-/// The order in which a run meets its samples: a pure function of (seed, epoch), in O(1) memory, on any number of ranks.
+/// The order in which a run meets its samples: a pure function of (seed, epoch), in O(1) memory, for any number of
+/// ranks.
 ///
 /// The data set, begun at a keyed offset, is cut into blocks of consecutive samples, and a keyed permutation puts the
 /// blocks in a *row* of N samples. Position ℓ of the global batch is a *lane*: it owns a consecutive piece of the row,
@@ -35,7 +36,8 @@ package struct Order: Sendable, Equatable {
   ///   - batch: samples in a global batch, at least 1.
   ///   - seed: the run's seed.
   ///   - block: the largest number of consecutive samples that are read at once.
-  ///   - window: blocks that are mixed; a rank may hold lanes · window · block encoded samples, about half on average.
+  ///   - window: blocks that are mixed; a rank may hold lanes · window · block encoded samples, half as many again
+  ///     at an epoch's ends, and about half on average.
   ///   - last: what happens to the rest of an epoch.
   package init(count: Int, batch: Int, seed: UInt64, block: Int = 16, window: Int = 4, last: LastBatch = .drop) {
     precondition(
@@ -111,13 +113,9 @@ private struct Epoch {
   func place(lane: Int, step: Int) -> Order.Place {
     let piece = piece(lane), now = piece.lowerBound + step, block = order.block
     precondition(piece.contains(now), "lane \(lane) has no step \(step) in its piece \(piece)")
-    // Windows begin at whole blocks, at another block in each lane.
-    let phase = lane % order.window, shifted = now / block + order.window - phase
-    let index = shifted / order.window, firstBlock = index * order.window - order.window + phase
-    let start = max(piece.lowerBound, firstBlock * block)
-    let end = min(piece.upperBound, (firstBlock + order.window) * block)
+    let (start, end) = window(around: now, in: piece, lane)
     let mix = Permutation(
-      count: end - start, seed: order.seed, .order, UInt64(epoch), UInt64(lane), UInt64(index))
+      count: end - start, seed: order.seed, .order, UInt64(epoch), UInt64(lane), UInt64(start))
     let drawn = start + mix[now - start], drawnBlock = drawn / block
     let rowStart = max(start, drawnBlock * block), rowEnd = min(end, (drawnBlock + 1) * block)
     let first = sample(atRow: rowStart), sample = sample(atRow: drawn), length = rowEnd - rowStart
@@ -126,6 +124,18 @@ private struct Epoch {
       ? first..<first + length : (sample >= first ? first..<order.count : 0..<first + length - order.count)
     return Order.Place(
       sample: sample, run: run, windowEnd: epoch * order.stepsPerEpoch + (end - 1 - piece.lowerBound))
+  }
+
+  /// The rows that are mixed with this one. Windows begin at whole blocks, at another block in each lane; what is left
+  /// over at a piece's ends, if less than half a window, joins its neighbour.
+  private func window(around now: Int, in piece: Range<Int>, _ lane: Int) -> (start: Int, end: Int) {
+    let span = order.window * order.block, half = max(1, span / 2), phase = lane % order.window * order.block
+    func holds(_ row: Int) -> Bool { row - piece.lowerBound >= half && piece.upperBound - row >= half }
+    let start = (now + span - phase) / span * span - span + phase, end = start + span
+    return (
+      holds(start) ? start : holds(start - span) ? start - span : piece.lowerBound,
+      holds(end) ? end : holds(end + span) ? end + span : piece.upperBound
+    )
   }
 
   private func sample(atRow row: Int) -> Int {

@@ -111,13 +111,14 @@ extension Canvas {
           let source = bytes.baseAddress! + start * 2
           for i in 0..<count { line[i] = Float(source.loadUnaligned(fromByteOffset: i &* 2, as: UInt16.self)) }
         }
-        Self.filter(line - columns.lowerBound * c, x, size: size, channels: c, into: out + (row - rows.lowerBound) * width)
+        let target = out + (row - rows.lowerBound) * width
+        Self.filter(line - columns.lowerBound * c, x, size: size, channels: c, into: target)
       }
     }
   }
 
-  /// One row. Four channels at a time: lanes beyond the last channel hold neighbours, and what they write is overwritten
-  /// by the next pixel, or lies in the row's padding.
+  /// One row. Four channels at a time: lanes beyond the last channel hold neighbours, and what they write is
+  /// overwritten by the next pixel, or lies in the row's padding.
   private static func filter(
     _ line: UnsafePointer<Float>, _ x: Taps, size: Int, channels: Int, into out: UnsafeMutablePointer<Float>
   ) {
@@ -170,8 +171,8 @@ extension Canvas {
   }
 }
 
-/// out[i] = Σ weights[t] · source[i + t·step] for i in 0 ..< count. Reads and writes whole vectors of 16; four of them at
-/// a time hide the latency of a sum.
+/// out[i] = Σ weights[t] · source[i + t·step] for i in 0 ..< count. Reads and writes whole vectors of 16; four of them
+/// at a time hide the latency of a sum.
 func weighted(
   _ source: UnsafePointer<Float>, step: Int, _ weights: UnsafePointer<Float>, _ taps: Int, count: Int,
   into out: UnsafeMutablePointer<Float>

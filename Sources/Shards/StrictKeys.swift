@@ -11,7 +11,9 @@ extension Swift.Decoder {
   /// The container of a mapping whose keys are all known.
   /// - Parameter what: what the mapping describes, for the message.
   /// - Throws: `DecodingError.dataCorrupted` naming the unknown key and the nearest valid one.
-  package func strict<K: CodingKey & CaseIterable>(_ keys: K.Type, of what: String) throws -> KeyedDecodingContainer<K> {
+  package func strict<K: CodingKey & CaseIterable>(
+    _ keys: K.Type, of what: String
+  ) throws -> KeyedDecodingContainer<K> {
     let known = K.allCases.map(\.stringValue)
     for key in try container(keyedBy: AnyKey.self).allKeys where !known.contains(key.stringValue) {
       throw unknown(key.stringValue, known: known, of: what)

@@ -77,7 +77,9 @@ package final class ViewMaker {
     }
   }
 
-  private func decode(_ bytes: UnsafeRawBufferPointer, _ record: ImageRecord, _ mode: DecodeMode) throws -> DecodedRegion {
+  private func decode(
+    _ bytes: UnsafeRawBufferPointer, _ record: ImageRecord, _ mode: DecodeMode
+  ) throws -> DecodedRegion {
     guard mode == .scaled else {
       return try decoder.decode(bytes, record, region: nil, target: nil, scaled: false, into: &pixels)
     }

@@ -18,8 +18,10 @@ struct AugmentationFixture: CustomTestStringConvertible, Sendable {
 
   static let all: [AugmentationFixture] = {
     let folder = Bundle.module.resourceURL!.appendingPathComponent("Fixtures/augmentation")
-    let names = try! FileManager.default.contentsOfDirectory(atPath: folder.path).filter { $0.hasSuffix(".safetensors") }
-    return names.sorted().map { try! AugmentationFixture(folder.appendingPathComponent($0)) }
+    let names = try! FileManager.default.contentsOfDirectory(atPath: folder.path).sorted()
+    return names.filter { $0.hasSuffix(".safetensors") }.map {
+      try! AugmentationFixture(folder.appendingPathComponent($0))
+    }
   }()
 
   init(_ file: URL) throws {
@@ -133,13 +135,14 @@ struct AugmentationFixture: CustomTestStringConvertible, Sendable {
     let operations = Set(AugmentationFixture.all.map(\.parameters.operation))
     #expect(
       operations == [
-        "resize", "centre", "brightness", "lighten", "contrast", "saturation", "hue", "grey", "flip", "solarise", "blur",
-        "normalise",
+        "resize", "centre", "brightness", "lighten", "contrast", "saturation", "hue", "grey", "flip", "solarise",
+        "blur", "normalise",
       ])
   }
 
   @Test(arguments: AugmentationFixture.all) func equalsTorchvision(_ fixture: AugmentationFixture) throws {
-    let made = fixture.made(), exact = try #require(fixture.result("exact")), float = try #require(fixture.result("float"))
+    let made = fixture.made()
+    let exact = try #require(fixture.result("exact")), float = try #require(fixture.result("float"))
     #expect(made.shape == exact.shape && made.shape == float.shape)
     func distance(_ other: [Float], _ values: [Float]) -> Double {
       zip(values, other).map { abs(Double($0) - Double($1)) }.max()!

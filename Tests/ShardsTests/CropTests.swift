@@ -23,11 +23,12 @@ import Testing
         let w = Double(box.width), h = Double(box.height), image = Double(width * height)
         let high = (w + 0.5) * (h + 0.5) / image, low = (w - 0.5) * (h - 0.5) / image
         let wide = (w + 0.5) / (h - 0.5), narrow = (w - 0.5) / (h + 0.5)
-        let fits = high >= crop.scale.low && low <= crop.scale.high && wide >= crop.ratio.low && narrow <= crop.ratio.high
+        let fits = high >= crop.scale.low && low <= crop.scale.high
+          && wide >= crop.ratio.low && narrow <= crop.ratio.high
         if fits { kept += 1 }
       }
-      // Images of a usual shape hold such crops, unless just one area is asked for, which whole pixels may miss; `clamp`
-      // cuts what does not fit, which spoils the ratio now and then.
+      // Images of a usual shape hold such crops, unless just one area is asked for, which whole pixels may miss;
+      // `clamp` cuts what does not fit, which spoils the ratio now and then.
       if width == 500 || width == 375, crop.scale.low < crop.scale.high {
         #expect(kept >= (crop.sampling == .clamp ? 150 : 200), "\(kept) of 200 fit")
       }

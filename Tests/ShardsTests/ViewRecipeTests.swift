@@ -12,7 +12,8 @@ import Testing
 
   static let full = """
     [{"count": 2, "size": 224, "operations": [
-      {"crop": {"scale": [0.08, 1], "ratio": [0.75, 1.333], "interpolation": "bicubic", "sampling": "height"}}, {"flip": 0.5},
+      {"crop": {"scale": [0.08, 1], "ratio": [0.75, 1.333], "interpolation": "bicubic", "sampling": "height"}},
+      {"flip": 0.5},
       {"colour": {"probability": 0.8, "brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.2,
                   "brightnessBy": "summand"}},
       {"grey": 0.2}, {"blur": {"probability": 0.5, "sigma": [0.1, 2.0], "sharing": "batch"}},
@@ -53,8 +54,8 @@ import Testing
     Refusal(#"[{"count": 1}]"#, "[0]: `size` is missing"),
     Refusal(
       #"[{"size": 8, "operations": [{"gray": 0.2}]}]"#,
-      "[0].operations[0]: the list of operations has no `gray`; did you mean `grey`? It takes `crop`, `centre`, `flip`, "
-        + "`colour`, `grey`, `blur`, `solarise`, `normalise`"),
+      "[0].operations[0]: the list of operations has no `gray`; did you mean `grey`? It takes `crop`, `centre`, "
+        + "`flip`, `colour`, `grey`, `blur`, `solarise`, `normalise`"),
     Refusal(
       #"[{"size": 8, "operations": [{"colour": {"brigthness": 1}}]}]"#,
       "[0].operations[0].colour: colour has no `brigthness`; did you mean `brightness`? It takes `probability`, "
@@ -135,8 +136,8 @@ import Testing
   }
   static let operations: [any Augmentation] = [
     Flip(), Colour(probability: 0.8, brightness: 0.8, contrast: 0.8, saturation: 0.8, hue: 0.2),
-    Colour(brightness: 0.8, brightnessBy: .summand), Grey(probability: 0.5), Blur(kernel: 5), Blur(kernel: 3, sharing: .batch),
-    Solarise(probability: 0.5),
+    Colour(brightness: 0.8, brightnessBy: .summand), Grey(probability: 0.5), Blur(kernel: 5),
+    Blur(kernel: 3, sharing: .batch), Solarise(probability: 0.5),
   ]
 
   /// Pure functions of the key that stay in [0, 1], for every size down to one pixel and channel counts that they take.
@@ -168,8 +169,8 @@ import Testing
   /// Relative frequency within five standard errors of the probability.
   @Test(arguments: [0.0, 0.2, 0.5, 1.0]) func probabilities(_ p: Double) {
     let operations: [any Augmentation] = [
-      Flip(probability: p), Colour(probability: p, brightness: 0.5), Grey(probability: p), Blur(probability: p, kernel: 3),
-      Solarise(probability: p),
+      Flip(probability: p), Colour(probability: p, brightness: 0.5), Grey(probability: p),
+      Blur(probability: p, kernel: 3), Solarise(probability: p),
     ]
     let workspace = Workspace(), n = 1000
     for operation in operations {
