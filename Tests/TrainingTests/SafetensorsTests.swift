@@ -23,7 +23,8 @@ private func bytes(_ header: String, _ data: [UInt8] = [], length: UInt64? = nil
     let doubles = [Double.pi, -1e300], integers: [Int64] = [.min, 0, .max]
     try Safetensors.write(
       [
-        ("x.weight", [2, 3], .floats(floats)), ("länge \"\\\n", [2], .doubles(doubles)), ("n", [3], .integers(integers)),
+        ("x.weight", [2, 3], .floats(floats)), ("länge \"\\\n", [2], .doubles(doubles)),
+        ("n", [3], .integers(integers)),
         ("single", [], .floats([4])), ("empty", [0, 5], .floats([])),
       ], metadata: ["case": "{\"a\": [1, 2]}", "b/c": "é\u{1}"], to: path)
     let file = try Safetensors.read(path)
@@ -44,7 +45,8 @@ private func bytes(_ header: String, _ data: [UInt8] = [], length: UInt64? = nil
     let folder = try Folder()
     for name in ["a", "b"] {
       try Safetensors.write(
-        [("f", [3], .floats([1, 2, 3])), ("d", [1], .doubles([4]))], metadata: ["z": "1", "a": "2"], to: folder.file(name))
+        [("f", [3], .floats([1, 2, 3])), ("d", [1], .doubles([4]))], metadata: ["z": "1", "a": "2"],
+        to: folder.file(name))
     }
     let data = try Data(contentsOf: URL(fileURLWithPath: folder.file("a")))
     #expect(try data == Data(contentsOf: URL(fileURLWithPath: folder.file("b"))))
