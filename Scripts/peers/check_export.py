@@ -42,7 +42,8 @@ def main(weights_path, probe_path):
     difference, rounding = (ours - exact).abs().max().item(), (single - exact).abs().max().item()
     largest = exact.abs().max().item()
     bound = max(8 * rounding, 8 * 2.0 ** -23 * largest)
-    print(f"torchvision loaded {description}; {len(view)} images of {tuple(view.shape[1:])}, {ours.shape[1]} features up to {largest:.3g}")
+    print(f"torchvision loaded {description}")
+    print(f"{len(view)} images of {tuple(view.shape[1:])}, {ours.shape[1]} features up to {largest:.3g}")
     print(f"max difference {difference:.2e} (torchvision's own rounding {rounding:.2e}, allowed {bound:.2e})")
     if not difference <= bound:
         sys.exit("the exported encoder does not compute what torchvision computes")

@@ -130,7 +130,8 @@ struct SafetensorsHeader {
     let length = try file.bytes(at: 0, count: 8).reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
     let room = min(file.size - 8, Self.longest)
     guard length >= 2, length <= UInt64(room) else {
-      throw file.error("it claims a header of \(length) bytes, expected 2 to \(room); it is cut short or another format")
+      throw file.error(
+        "it claims a header of \(length) bytes, expected 2 to \(room); it is cut short or another format")
     }
     let bytes = try file.bytes(at: 8, count: Int(length))
     guard bytes[0] == UInt8(ascii: "{") else { throw file.error("its header is not a JSON object") }
@@ -165,8 +166,8 @@ struct SafetensorsHeader {
     }
     guard size == offsets[1] - offsets[0] else {
       throw file.error(
-        "tensor \"\(name)\" of shape \(tensor.shape) and type \(tensor.dtype) needs \(size) bytes, its range \(offsets) "
-          + "holds \(offsets[1] - offsets[0])")
+        "tensor \"\(name)\" of shape \(tensor.shape) and type \(tensor.dtype) needs \(size) bytes, its range "
+          + "\(offsets) holds \(offsets[1] - offsets[0])")
     }
     return Entry(
       dtype: dtype, shape: tensor.shape, range: data.lowerBound + offsets[0]..<data.lowerBound + offsets[1])

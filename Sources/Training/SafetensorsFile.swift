@@ -81,10 +81,10 @@ extension Safetensors {
     syncFolder(of: path)
   }
 
-  /// A rename is lasting only when its folder is. Some file systems refuse to synchronise folders; the file itself is safe.
+  /// A rename is lasting only when its folder is. Some file systems refuse to synchronise folders; the file is safe.
   private static func syncFolder(of path: String) {
-    let folder = open((path as NSString).deletingLastPathComponent.isEmpty
-      ? "." : (path as NSString).deletingLastPathComponent, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    let name = (path as NSString).deletingLastPathComponent
+    let folder = open(name.isEmpty ? "." : name, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     guard folder >= 0 else { return }
     fsync(folder)
     close(folder)

@@ -23,7 +23,8 @@ private func bytes(_ header: String, _ data: [UInt8] = [], length: UInt64? = nil
     let doubles = [Double.pi, -1e300], integers: [Int64] = [.min, 0, .max]
     try Safetensors.write(
       [
-        ("x.weight", [2, 3], .floats(floats)), ("länge \"\\\n", [2], .doubles(doubles)), ("n", [3], .integers(integers)),
+        ("x.weight", [2, 3], .floats(floats)), ("länge \"\\\n", [2], .doubles(doubles)),
+        ("n", [3], .integers(integers)),
         ("single", [], .floats([4])), ("empty", [0, 5], .floats([])),
       ], metadata: ["case": "{\"a\": [1, 2]}", "b/c": "é\u{1}"], to: path)
     let file = try Safetensors.read(path)
@@ -44,7 +45,8 @@ private func bytes(_ header: String, _ data: [UInt8] = [], length: UInt64? = nil
     let folder = try Folder()
     for name in ["a", "b"] {
       try Safetensors.write(
-        [("f", [3], .floats([1, 2, 3])), ("d", [1], .doubles([4]))], metadata: ["z": "1", "a": "2"], to: folder.file(name))
+        [("f", [3], .floats([1, 2, 3])), ("d", [1], .doubles([4]))], metadata: ["z": "1", "a": "2"],
+        to: folder.file(name))
     }
     let data = try Data(contentsOf: URL(fileURLWithPath: folder.file("a")))
     #expect(try data == Data(contentsOf: URL(fileURLWithPath: folder.file("b"))))
@@ -153,6 +155,65 @@ private func bytes(_ header: String, _ data: [UInt8] = [], length: UInt64? = nil
     let error = #expect(throws: SafetensorsError.self) { try Safetensors.write([("a", [1], .floats([1]))], to: path) }
     #expect(try #require(error).description.contains("No space left"))
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == [])
+  }
+}
+
+/// Files from and for Python's safetensors library.
+@Suite struct SafetensorsExchangeTests {
+  /// The fixtures were written by Python. Whatever stands in the folder follows the convention in its README.md.
+  @Test func fixturesHoldTheirConvention() throws {
+    let folder = try #require(Bundle.module.resourceURL).appendingPathComponent("Fixtures")
+    let paths = try FileManager.default.contentsOfDirectory(atPath: folder.path).filter { $0.hasSuffix(".safetensors") }
+    #expect(paths.count >= 13)
+    struct Case: Decodable { let format: Int, kind: String, batch: Int, size: Int, bounds: [String: Double] }
+    for path in paths {
+      let file = try Safetensors.read(folder.appendingPathComponent(path).path)
+      let text = try #require(file.metadata["case"], "\(path) has no case")
+      let described = try JSONDecoder().decode(Case.self, from: Data(text.utf8))
+      #expect(described.format == 1 && ["encoder", "simclr", "moco"].contains(described.kind))
+      let expected = file.names.filter { $0.hasPrefix("expect.") }.map { String($0.dropFirst(7)) }
+      #expect(Set(expected) == Set(described.bounds.keys), "\(path)")
+      for name in file.names where !name.hasSuffix("permutation") {
+        let values = try file.doubles(name), shape = try file.shape(name)
+        #expect(values.count == shape.reduce(1, *) && values.allSatisfy(\.isFinite), "\(path): \(name)")
+      }
+      // A bound as large as its tensor would accept zeros; the pointer alone may be zero.
+      for (name, bound) in described.bounds where name != "final.pointer" {
+        let largest = try file.doubles("expect." + name).map(abs).max() ?? 0
+        #expect(0 < bound && bound < 0.2 * largest, "\(path): \(name) of \(largest) is bound by \(bound)")
+      }
+    }
+  }
+
+  private static let python = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    .deletingLastPathComponent().appendingPathComponent(".venv/bin/python").path
+
+  /// Needs `Scripts/install --oracles`.
+  @Test(.enabled(if: FileManager.default.isExecutableFile(atPath: python)))
+  func pythonReadsWhatIsWritten() throws {
+    let folder = try Folder(), ours = folder.file("ours"), theirs = folder.file("theirs")
+    try Safetensors.write(
+      [("a.weight", [2, 2], .floats([1, 2, 3, .pi])), ("é\"", [1], .doubles([.pi])), ("n", [], .integers([.min]))],
+      metadata: ["k": "v\n"], to: ours)
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: Self.python)
+    process.arguments = [
+      "-c",
+      """
+      import sys, safetensors.numpy as s, safetensors
+      with safetensors.safe_open(sys.argv[1], "numpy") as f: metadata = f.metadata()
+      s.save_file(s.load_file(sys.argv[1]), sys.argv[2], metadata)
+      """, ours, theirs,
+    ]
+    try process.run()
+    process.waitUntilExit()
+    #expect(process.terminationStatus == 0)
+    let a = try Safetensors.read(ours), b = try Safetensors.read(theirs)
+    #expect(a.names == b.names && a.metadata == b.metadata)
+    for name in a.names { #expect(try a.shape(name) == b.shape(name)) }
+    #expect(try a.floats("a.weight") == b.floats("a.weight"))
+    #expect(try a.doubles("é\"") == b.doubles("é\""))
+    #expect(try a.integers("n") == b.integers("n"))
   }
 }
 
