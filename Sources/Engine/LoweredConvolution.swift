@@ -12,8 +12,10 @@ struct LoweredConvolution {
   let context: Context
   private let lowering: Lowering
 
-  /// Floats of lowered rows in a block: it stays in the L2 cache between lowering and GEMM.
+  /// Floats of lowered rows in a block: a megabyte, so that it stays in the L2 cache between lowering and GEMM; but at
+  /// least `blockRows` rows, for the weight is packed anew for every block.
   private static let blockFloats = 1 << 18
+  private static let blockRows = 256
   /// Rows of a block where nothing is lowered.
   private static let matrixRows = 1024
 
@@ -24,7 +26,7 @@ struct LoweredConvolution {
 
   /// Output lines of a block.
   private var blockLines: Int {
-    min(shape.lines, max(1, Self.blockFloats / (shape.depth * shape.width), 64 / shape.width))
+    min(shape.lines, max(1, Self.blockFloats / (shape.depth * shape.width), Self.blockRows / shape.width))
   }
 
   func forward(_ x: UnsafePointer<Float>, _ weight: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>) {
@@ -90,7 +92,7 @@ struct LoweredConvolution {
 
 extension LoweredConvolution {
   /// Lines that one partial sum spans at least: below, storing and merging it would be felt.
-  private static let partialRows = 8192
+  private static let partialRows = 4096
   private static let partials = 16
 
   /// The sum over all rows is cut into `sums` ranges of lines, each with a gradient of its own, merged in order; and
@@ -121,7 +123,7 @@ extension LoweredConvolution {
   /// Into how many parts the weight's rows can be cut without making the GEMMs thin.
   private var partsOfWeight: Int {
     if shape.isMatrix { return max(1, min(8, shape.c / 64)) }
-    return shape.c >= 64 ? shape.kernel * shape.kernel : shape.kernel
+    return shape.kernel
   }
 
   private func addMatrix(
