@@ -33,7 +33,7 @@ struct LoweredConvolution {
     let (k, depth, width) = (shape.k, shape.depth, shape.width)
     if shape.isMatrix {
       forEachRowBlock { rows in
-        sgemm(rows.count, k, depth, x + rows.lowerBound * depth, lda: depth, weight, ldb: k,
+        gemm(rows.count, k, depth, x + rows.lowerBound * depth, lda: depth, weight, ldb: k,
           into: y + rows.lowerBound * k, ldc: k)
       }
       return
@@ -45,7 +45,7 @@ struct LoweredConvolution {
         let lines = piece(index, of: block, in: 0..<shape.lines)
         let matrix = matrices + thread * block * width * depth
         lowering.lower(x, lines: lines, into: matrix)
-        sgemm(lines.count * width, k, depth, matrix, lda: depth, weight, ldb: k,
+        gemm(lines.count * width, k, depth, matrix, lda: depth, weight, ldb: k,
           into: y + lines.lowerBound * width * k, ldc: k)
       }
     }
@@ -132,9 +132,9 @@ extension LoweredConvolution {
   ) {
     let first = lines.lowerBound * shape.width
     let channels = shape.c * part / parts..<shape.c * (part + 1) / parts
-    sgemm(channels.count, shape.k, lines.count * shape.width, x + first * shape.c + channels.lowerBound, lda: shape.c,
+    gemm(channels.count, shape.k, lines.count * shape.width, x + first * shape.c + channels.lowerBound, lda: shape.c,
       transposed: true, dy + first * shape.k, ldb: shape.k, into: dw + channels.lowerBound * shape.k, ldc: shape.k,
-      beta: clear ? 0 : 1)
+      accumulate: !clear)
   }
 
   private func addLowered(
@@ -150,9 +150,9 @@ extension LoweredConvolution {
     for index in 0..<pieces(lines.count, of: block) {
       let some = piece(index, of: block, in: lines)
       lowering.lower(x, lines: some, into: matrix)
-      sgemm(lowering.depth, shape.k, some.count * shape.width, matrix, lda: lowering.depth, transposed: true,
+      gemm(lowering.depth, shape.k, some.count * shape.width, matrix, lda: lowering.depth, transposed: true,
         dy + some.lowerBound * shape.width * shape.k, ldb: shape.k, into: target, ldc: shape.k,
-        beta: clear && index == 0 ? 0 : 1)
+        accumulate: !clear || index > 0)
     }
   }
 

@@ -47,7 +47,7 @@ struct Lowering {
       var to = matrix + at
       for i in 0..<before { to[i] = 0 }
       to += before
-      if within > 0 { memcpy(to, x + from, within &* 4) }
+      if within > 0 { copy(x + from, to: to, count: within) }
       to += within
       for i in 0..<after { to[i] = 0 }
     }
@@ -58,6 +58,21 @@ struct Lowering {
     forEachRun(lines) { at, from, before, within, _ in
       if within > 0 { add(matrix + at + before, to: dx + from, count: within) }
     }
+  }
+}
+
+/// Most runs are too short for the call of `memcpy`.
+@inline(__always)
+private func copy(_ values: UnsafePointer<Float>, to target: UnsafeMutablePointer<Float>, count: Int) {
+  var i = 0
+  while i &+ 8 <= count {
+    let lanes = UnsafeRawPointer(values + i).loadUnaligned(as: SIMD8<Float>.self)
+    UnsafeMutableRawPointer(target + i).storeBytes(of: lanes, as: SIMD8<Float>.self)
+    i &+= 8
+  }
+  while i < count {
+    target[i] = values[i]
+    i &+= 1
   }
 }
 
