@@ -91,19 +91,20 @@ struct LoweredConvolution {
 // MARK: Weight gradient
 
 extension LoweredConvolution {
-  /// Lines that one partial sum spans at least: below, storing and merging it would be felt.
+  /// Rows that one partial sum spans at least: with fewer, storing and merging it would be felt.
   private static let partialRows = 4096
-  private static let partials = 16
+  /// Pieces of work that are enough for a team of threads.
+  private static let enough = 8
 
-  /// The sum over all rows is cut into `sums` ranges of lines, each with a gradient of its own, merged in order; and
-  /// where the rows are few, the gradient into parts: kernel taps, kernel rows, or ranges of channels.
+  /// dw += X̂ᵀ · dY. The sum over all rows is cut into `sums` ranges of lines, each with a gradient of its own, merged in
+  /// order; and where the rows are few, the gradient into `parts`.
   func weightGradient(_ dy: UnsafePointer<Float>, _ x: UnsafePointer<Float>, addingTo dw: UnsafeMutablePointer<Float>) {
-    let sums = min(max(1, shape.rows / Self.partialRows), Self.partials, shape.lines)
-    let parts = sums < Self.partials / 2 ? partsOfWeight : 1
+    let sums = min(max(1, shape.rows / Self.partialRows), 2 * Self.enough, shape.lines)
+    let parts = sums < Self.enough ? partsOfWeight(atMost: pieces(Self.enough, of: sums)) : 1
     let count = shape.depth * shape.k, lines = shape.lines
     context.scratch { arena in
       let partial = arena.array(of: Float.self, count: sums > 1 ? sums * count : 0).baseAddress!
-      let block = max(1, blockLines), floats = shape.isMatrix ? 0 : block * shape.width * shape.depth
+      let block = blockLines, floats = shape.isMatrix ? 0 : block * shape.width * shape.depth
       let matrices = arena.array(of: Float.self, count: context.team.count * floats).baseAddress!
       context.run(sums * parts) { index, thread in
         let (sum, part) = (index / parts, index % parts)
@@ -120,33 +121,31 @@ extension LoweredConvolution {
     }
   }
 
-  /// Into how many parts the weight's rows can be cut without making the GEMMs thin.
-  private var partsOfWeight: Int {
-    if shape.isMatrix { return max(1, min(8, shape.c / 64)) }
-    return shape.kernel
+  /// Into how many parts the weight can be cut without thin GEMMs, each of which packs the other factor anew: a matrix
+  /// along its longer side into 256 or more, another kernel into its rows.
+  private func partsOfWeight(atMost limit: Int) -> Int {
+    shape.isMatrix ? max(1, min(limit, max(shape.c, shape.k) / 256)) : shape.kernel
   }
 
   private func addMatrix(
     _ dy: UnsafePointer<Float>, _ x: UnsafePointer<Float>, _ lines: Range<Int>, _ part: Int, of parts: Int,
     to dw: UnsafeMutablePointer<Float>, clear: Bool
   ) {
-    let first = lines.lowerBound * shape.width
-    let channels = shape.c * part / parts..<shape.c * (part + 1) / parts
-    gemm(channels.count, shape.k, lines.count * shape.width, x + first * shape.c + channels.lowerBound, lda: shape.c,
-      transposed: true, dy + first * shape.k, ldb: shape.k, into: dw + channels.lowerBound * shape.k, ldc: shape.k,
-      accumulate: !clear)
+    let (c, k) = (shape.c, shape.k), first = lines.lowerBound * shape.width
+    func cut(_ size: Int) -> Range<Int> { size * part / parts..<size * (part + 1) / parts }
+    let (channels, filters) = c >= k ? (cut(c), 0..<k) : (0..<c, cut(k))
+    gemm(channels.count, filters.count, lines.count * shape.width, x + first * c + channels.lowerBound, lda: c,
+      transposed: true, dy + first * k + filters.lowerBound, ldb: k,
+      into: dw + channels.lowerBound * k + filters.lowerBound, ldc: k, accumulate: !clear)
   }
 
   private func addLowered(
     _ dy: UnsafePointer<Float>, _ x: UnsafePointer<Float>, _ lines: Range<Int>, _ part: Int, of parts: Int,
     _ block: Int, _ matrix: UnsafeMutablePointer<Float>, to dw: UnsafeMutablePointer<Float>, clear: Bool
   ) {
-    let all = 0..<shape.kernel, (r, s) = (part / shape.kernel, part % shape.kernel)
     let lowering =
-      parts == 1 ? Lowering(shape)
-      : parts == shape.kernel ? Lowering(shape, r: part..<part + 1, s: all)
-      : Lowering(shape, r: r..<r + 1, s: s..<s + 1)
-    let target = dw + (parts == 1 ? 0 : part * lowering.depth * shape.k)
+      parts == 1 ? Lowering(shape) : Lowering(shape, kernelRows: part..<part + 1)
+    let target = dw + part * lowering.depth * shape.k
     for index in 0..<pieces(lines.count, of: block) {
       let some = piece(index, of: block, in: lines)
       lowering.lower(x, lines: some, into: matrix)
