@@ -12,7 +12,10 @@ package struct Convolution {
   package let weight: Slice
   package let inputs: Int, filters: Int, kernel: Int, stride: Int, padding: Int
 
-  package init(_ layout: inout ParameterLayout, _ name: String, inputs: Int, filters: Int, kernel: Int, stride: Int, padding: Int, _ initialisation: Initialisation) {
+  package init(
+    _ layout: inout ParameterLayout, _ name: String, inputs: Int, filters: Int, kernel: Int, stride: Int, padding: Int,
+    _ initialisation: Initialisation
+  ) {
     weight = layout.add(name + ".weight", [kernel, kernel, inputs, filters], .weight, initialisation)
     (self.inputs, self.filters, self.kernel, self.stride, self.padding) = (inputs, filters, kernel, stride, padding)
   }

@@ -16,9 +16,6 @@ struct LoweredConvolution {
   /// least `blockRows` rows, for the weight is packed anew for every block.
   private static let blockFloats = 1 << 18
   private static let blockRows = 256
-  /// Rows of a block where nothing is lowered.
-  private static let matrixRows = 1024
-
   init(_ shape: ConvolutionShape, _ context: Context) {
     (self.shape, self.context) = (shape, context)
     lowering = Lowering(shape)
@@ -81,10 +78,10 @@ struct LoweredConvolution {
     }
   }
 
+  /// Blocks where nothing is lowered: a thousand rows; where there are few, up to four blocks for threads to share.
   private func forEachRowBlock(_ body: (Range<Int>) -> Void) {
-    context.run(pieces(shape.rows, of: Self.matrixRows)) { index, _ in
-      body(piece(index, of: Self.matrixRows, in: 0..<shape.rows))
-    }
+    let rows = shape.rows, size = rows >= 4096 ? 1024 : pieces(rows, of: max(1, min(4, rows / 384)))
+    context.run(pieces(rows, of: size)) { index, _ in body(piece(index, of: size, in: 0..<rows)) }
   }
 }
 

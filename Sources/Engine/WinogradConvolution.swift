@@ -41,33 +41,15 @@ struct WinogradConvolution {
     _ x: UnsafePointer<Float>, _ u: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>,
     transposed: Bool = false, accumulate: Bool = false
   ) {
-    let (c, k) = transposed ? (shape.k, shape.c) : (shape.c, shape.k)
-    let uStep = Self.step(c * k), threads = context.team.count
+    let (c, k) = transposed ? (shape.k, shape.c) : (shape.c, shape.k), threads = context.team.count
     context.scratch { arena in
+      let weights = Weights(u, c, k, transposed, context, arena)
       let bench = Workbench(context, arena, block: blockTiles, c, k)
-      let turned = transposed && isNarrow(c, k) ? arena.array(of: Float.self, count: Winograd.points * uStep).baseAddress : nil
-      if let turned {
-        context.run(Winograd.points) { p, _ in
-          transpose(u + Winograd.reversed(p) * uStep, k, c, into: turned + p * uStep)
-        }
-      }
-      func multiply(_ p: Int, _ some: Range<Int>, _ slot: Int) {
-        let v = bench.v(slot, p), m = bench.m(slot, p)
-        if let turned {
-          gemm(some.count, k, c, v, lda: c, turned + p * uStep, ldb: k, into: m, ldc: k)
-        } else if transposed {
-          sgemm(
-            some.count, k, c, v, lda: c, transposed: false, u + Winograd.reversed(p) * uStep, ldb: c, transposed: true,
-            into: m, ldc: k)
-        } else {
-          gemm(some.count, k, c, v, lda: c, u + p * uStep, ldb: k, into: m, ldc: k)
-        }
-      }
       if blocks >= 4 * threads {
         context.run(blocks) { index, thread in
           let some = block(index)
           transformInput(x, c, some, into: bench.v(thread, 0), bench, thread)
-          for p in 0..<Winograd.points { multiply(p, some, thread) }
+          for p in 0..<Winograd.points { weights.multiply(some.count, bench.v(thread, p), p, into: bench.m(thread, p)) }
           transformOutput(bench.m(thread, 0), k, some, into: y, accumulate, bench, thread)
         }
         return
@@ -78,7 +60,9 @@ struct WinogradConvolution {
           transformInput(x, c, slice, into: bench.v(slot, 0) + at * c, bench, thread)
         }
         context.run(Winograd.points) { p, _ in
-          for index in wave { multiply(p, block(index), index - first) }
+          for index in wave {
+            weights.multiply(block(index).count, bench.v(index - first, p), p, into: bench.m(index - first, p))
+          }
         }
         runSlices(of: wave) { slice, slot, at, thread in
           transformOutput(bench.m(slot, 0) + at * k, k, slice, into: y, accumulate, bench, thread)
@@ -119,6 +103,40 @@ struct WinogradConvolution {
   /// Floats from one point's matrix to the next: a cache line more than the matrix, since transforms write all 36 at
   /// once, which at a multiple of 4096 bytes would fight for one set of the L1 cache.
   static func step(_ floats: Int) -> Int { floats + 16 }
+
+  /// The 36 second factors: U, or for the data gradient U of the reversed points, transposed by the GEMM or, where
+  /// narrow, beforehand.
+  private struct Weights {
+    private let u: UnsafePointer<Float>, turned: UnsafePointer<Float>?
+    private let c: Int, k: Int, step: Int, transposed: Bool
+
+    init(_ u: UnsafePointer<Float>, _ c: Int, _ k: Int, _ transposed: Bool, _ context: Context, _ arena: Arena) {
+      let step = WinogradConvolution.step(c * k)
+      (self.u, self.c, self.k, self.step, self.transposed) = (u, c, k, step, transposed)
+      guard transposed, isNarrow(c, k) else {
+        turned = nil
+        return
+      }
+      let turned = arena.array(of: Float.self, count: Winograd.points * step).baseAddress!
+      context.run(Winograd.points) { p, _ in
+        transpose(u + Winograd.reversed(p) * step, k, c, into: turned + p * step)
+      }
+      self.turned = UnsafePointer(turned)
+    }
+
+    /// M[p] (tiles, K) ← V[p] (tiles, C) · U[p]
+    func multiply(_ tiles: Int, _ v: UnsafePointer<Float>, _ p: Int, into m: UnsafeMutablePointer<Float>) {
+      if let turned {
+        gemm(tiles, k, c, v, lda: c, turned + p * step, ldb: k, into: m, ldc: k)
+      } else if transposed {
+        sgemm(
+          tiles, k, c, v, lda: c, transposed: false, u + Winograd.reversed(p) * step, ldb: c, transposed: true, into: m,
+          ldc: k)
+      } else {
+        gemm(tiles, k, c, v, lda: c, u + p * step, ldb: k, into: m, ldc: k)
+      }
+    }
+  }
 
   /// Memory of the block loops: V and M (or E) of one block for each thread, and what transforms need beside them.
   private struct Workbench {
