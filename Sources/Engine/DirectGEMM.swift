@@ -7,9 +7,15 @@ func gemm(
   _ m: Int, _ n: Int, _ k: Int, _ a: UnsafePointer<Float>, lda: Int, transposed: Bool = false,
   _ b: UnsafePointer<Float>, ldb: Int, into c: UnsafeMutablePointer<Float>, ldc: Int, accumulate: Bool = false
 ) {
-  if isNarrow(transposed ? m : k, n) {
-    directGEMM(
-      m, n, k, a, transposed ? 1 : lda, transposed ? lda : 1, b, ldb: ldb, into: c, ldc: ldc, accumulate: accumulate)
+  if transposed, isNarrow(m, n) {
+    // Both factors are read again for every few rows of C, so a piece of them has to stay in the cache.
+    for first in stride(from: 0, to: k, by: 128) {
+      directGEMM(
+        m, n, min(128, k - first), a + first * lda, 1, lda, b + first * ldb, ldb: ldb, into: c, ldc: ldc,
+        accumulate: accumulate || first > 0)
+    }
+  } else if !transposed, isNarrow(k, n) {
+    directGEMM(m, n, k, a, lda, 1, b, ldb: ldb, into: c, ldc: ldc, accumulate: accumulate)
   } else {
     sgemm(m, n, k, a, lda: lda, transposed: transposed, b, ldb: ldb, into: c, ldc: ldc, beta: accumulate ? 1 : 0)
   }

@@ -105,7 +105,7 @@ enum Winograd {
     _ rows: Patch, columns: Range<Int>, channels: Int, into v: UnsafeMutablePointer<Float>, step: Int,
     _ work: UnsafeMutablePointer<Lanes>
   ) {
-    for i in 0..<points { work[i] = .zero }
+    if columns.count < patch { for i in 0..<points { work[i] = .zero } }
     var channel = 0
     while channel < channels {
       for j in columns {
@@ -125,7 +125,7 @@ enum Winograd {
     _ rows: Line, columns: Range<Int>, channels: Int, into e: UnsafeMutablePointer<Float>, step: Int,
     _ work: UnsafeMutablePointer<Lanes>
   ) {
-    for i in 0..<points { work[i] = .zero }
+    if columns.count < tile { for i in 0..<points { work[i] = .zero } }
     var channel = 0
     while channel < channels {
       for j in columns {

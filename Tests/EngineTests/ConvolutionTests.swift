@@ -9,6 +9,12 @@ private let cases: [ReferenceConvolution] = [
   .init(n: 2, h: 5, w: 7, c: 12, k: 5, kernel: 1, stride: 1, padding: 0),
   .init(n: 11, h: 10, w: 10, c: 3, k: 4, kernel: 1, stride: 1, padding: 0),
   .init(n: 2, h: 3, w: 3, c: 130, k: 70, kernel: 1, stride: 1, padding: 0),
+  // weight gradients in parts: of channels, of filters
+  .init(n: 2, h: 4, w: 4, c: 530, k: 7, kernel: 1, stride: 1, padding: 0),
+  .init(n: 2, h: 4, w: 4, c: 7, k: 530, kernel: 1, stride: 1, padding: 0),
+  // narrow enough to be read in place
+  .init(n: 3, h: 9, w: 5, c: 13, k: 48, kernel: 1, stride: 1, padding: 0),
+  .init(n: 2, h: 9, w: 13, c: 3, k: 32, kernel: 3, stride: 1, padding: 1),
   // 1×1 with stride, odd and even
   .init(n: 3, h: 7, w: 5, c: 5, k: 12, kernel: 1, stride: 2, padding: 0),
   .init(n: 2, h: 8, w: 8, c: 16, k: 32, kernel: 1, stride: 2, padding: 0),
