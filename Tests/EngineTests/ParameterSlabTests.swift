@@ -40,6 +40,7 @@ extension ParameterSlab {
   }
 
   @Test func namesAreUnique() async {
+    silenceBacktraces()
     await #expect(processExitsWith: .failure) {
       var layout = ParameterLayout()
       _ = layout.add("a", [1], .weight, .constant(0))
