@@ -21,7 +21,7 @@ struct NetworkResult: Sendable {
 ///
 /// Bounds: the reference is run again with normal noise of 16 roundoffs on every value and gradient, in units of its
 /// map's rms: a dot product of some 300 terms is off by √300 roundoffs. What that does to a tensor's rms, times ten, is
-/// the tensor's bound: it knows how the network amplifies errors. Seeds are taken so that no ReLU and no max-pool is near
+/// the tensor's bound, with two roundoffs of its own: it knows how the network amplifies errors. Seeds are taken so that no ReLU and no max-pool is near
 /// its kink, where a rounding would change the gradient by more than a rounding.
 final class NetworkCase: Sendable, CustomStringConvertible {
   let options: ResNet.Options, head: [Head.Layer], size: Int, division: Division, mode: Mode
@@ -40,7 +40,8 @@ final class NetworkCase: Sendable, CustomStringConvertible {
     let expected = reference(seed).0, noisy = reference(seed, noise: Self.noise).0.tensors
     self.expected = expected
     bounds = expected.tensors.reduce(into: [:]) { bounds, tensor in
-      bounds[tensor.key] = 10 * rms(zip(tensor.value, noisy[tensor.key]!).map { $0 - $1 })
+      let error = rms(zip(tensor.value, noisy[tensor.key]!).map { $0 - $1 })
+      bounds[tensor.key] = 10 * error + 2 * roundoff * rms(tensor.value)
     }
   }
 
