@@ -49,7 +49,7 @@ package struct Network {
   package func backward(_ d: Tensor, _ tape: Tape, _ pass: Pass) {
     pass.context.scratch { arena in
       let dFeatures = arena.tensor(like: tape.features)
-      if head.count > 0 {
+      if tape.head.layers > 0 {
         pass.context.part(.head) { head.backward(d, tape.head, dx: dFeatures, pass) }
         if let first = parameters.entries.first(where: { $0.name.hasPrefix("head.") }) {
           pass.reducer?.ready(from: first.slice.offset)

@@ -30,6 +30,8 @@ package struct Head {
     fileprivate let units: UnsafeMutableBufferPointer<Unit>
     /// What comes out, (N, D).
     package let output: Tensor
+    /// Layers that were gone through.
+    package var layers: Int { units.count }
   }
 
   private let units: [Unit]

@@ -45,6 +45,14 @@ package struct ParameterLayout: Sendable {
     return slice
   }
 
+  /// Says how the optimizer treats the parameters whose names start with `prefix`; nil leaves it as it is.
+  package mutating func set(prefix: String, frozen: Bool? = nil, rateFactor: Float? = nil) {
+    for i in entries.indices where entries[i].name.hasPrefix(prefix) {
+      if let frozen { entries[i].frozen = frozen }
+      if let rateFactor { entries[i].rateFactor = rateFactor }
+    }
+  }
+
   package func entry(_ name: String) -> Entry? { entries.first { $0.name == name } }
 
   /// Parameters without padding.

@@ -1,4 +1,5 @@
 import Engine
+import Foundation
 import Randomness
 import Testing
 
@@ -100,3 +101,6 @@ extension NetworkState {
 
 /// Positions of the global batch that a rank owns.
 func positions(of count: Int, rank: Int, ranks: Int) -> Range<Int> { rank * count / ranks..<(rank + 1) * count / ranks }
+
+/// A process that is meant to stop need not spend seconds on its backtrace.
+func silenceBacktraces() { setenv("SWIFT_BACKTRACE", "enable=no", 1) }

@@ -1,0 +1,138 @@
+import Engine
+import Randomness
+import Testing
+
+/// Five steps of an optimizer and of its reference over parameters of every kind: one larger than a block of an
+/// elementwise pass, one that is zero, one frozen, one with a rate of its own.
+private struct OptimizerCase {
+  let layout: ParameterLayout, start: NetworkState
+
+  init() {
+    var layout = ParameterLayout()
+    _ = layout.add("large.weight", [200, 201], .weight, .normal(0.1))
+    _ = layout.add("small.weight", [37], .weight, .normal(2))
+    _ = layout.add("fc.bias", [5], .bias, .normal(1))
+    _ = layout.add("bn.weight", [17], .scale, .normal(1))
+    _ = layout.add("bn.bias", [17], .shift, .normal(1))
+    _ = layout.add("zero.weight", [9], .weight, .constant(0))
+    _ = layout.add("frozen.weight", [19], .weight, .normal(1))
+    _ = layout.add("slow.weight", [33], .weight, .normal(1))
+    layout.set(prefix: "frozen.", frozen: true)
+    layout.set(prefix: "slow.", rateFactor: 0.25)
+    self.layout = layout
+    start = NetworkState(layout, ParameterLayout())
+    start.initialise(seed: 9)
+  }
+
+  /// The rate of a step: it changes, for the families of LARS differ only then.
+  static func rate(_ step: Int) -> Float { [0.1, 0.5, 0.3, 0.02, 0.2][step] }
+  /// A small weight of 0 has gradients too, but for one step.
+  func gradients(_ step: Int) -> ParameterSlab {
+    let slab = ParameterSlab(layout)
+    for entry in layout.entries {
+      var draws = Draws(test: "gradient of \(entry.name) at \(step)")
+      for i in 0..<entry.slice.count { slab[entry.slice][i] = step == 2 ? 0 : Float(draws.normal()) }
+    }
+    return slab
+  }
+
+  /// - reference: updates one parameter's state; gets kind and the entry's own rate.
+  func expect(_ optimizer: any Optimizer, _ what: String, _ reference: (inout ReferenceOptimizers.State, [Double], Double, ParameterKind) -> Void) {
+    let results = [1, 3].map { threads in
+      let context = Context(threads: threads, arena: Arena(reserving: 1 << 20))
+      let parameters = ParameterSlab(layout), momentum = ParameterSlab(layout)
+      parameters.copy(start.parameters)
+      for step in 0..<5 {
+        let gradients = gradients(step), bits = gradients.bits, version = parameters.version
+        optimizer.update(parameters, gradients, momentum: momentum, rate: Self.rate(step), context)
+        #expect(gradients.bits == bits, "\(what): gradients are not changed")
+        #expect(parameters.version != version, "\(what): prepared weights must know")
+        #expect(parameters.paddingIsZero && momentum.paddingIsZero, "\(what): padding")
+      }
+      return (parameters, momentum)
+    }
+    #expect(results[0].0.bits == results[1].0.bits && results[0].1.bits == results[1].1.bits, "\(what): threads")
+    for entry in layout.entries { expect(results[0], entry, what, reference) }
+  }
+
+  private func expect(_ found: (ParameterSlab, ParameterSlab), _ entry: ParameterLayout.Entry, _ what: String, _ reference: (inout ReferenceOptimizers.State, [Double], Double, ParameterKind) -> Void) {
+    let begin = start.parameters.values(entry.slice)
+    var state = ReferenceOptimizers.State(w: begin, v: begin.map { _ in 0 })
+    var path = begin.map(abs), speed = begin.map { _ in 0.0 }
+    for step in 0..<5 where !entry.frozen {
+      let before = state.w
+      reference(&state, gradients(step).values(entry.slice), Double(Self.rate(step) * entry.rateFactor), entry.kind)
+      for i in begin.indices {
+        path[i] += abs(state.w[i] - before[i])
+        speed[i] += abs(state.v[i])
+      }
+    }
+    // Ten roundings a step, relative to all the way that was gone; a trust ratio changes by what w is off.
+    let w = path.map { 50 * roundoff * ($0 + 1e-6) }, v = speed.map { 50 * roundoff * ($0 + 1e-6) }
+    expectClose(UnsafeBufferPointer(start: found.0[entry.slice], count: entry.slice.count), state.w, within: w, "\(what), \(entry.name)")
+    expectClose(UnsafeBufferPointer(start: found.1[entry.slice], count: entry.slice.count), state.v, within: v, "\(what), v of \(entry.name)")
+    if entry.frozen { #expect(found.0.values(entry.slice) == begin, "\(what): \(entry.name) is frozen") }
+  }
+}
+
+@Suite struct OptimizerTests {
+  @Test(arguments: [false, true], [[], [Exclusion.normalisation], [.normalisation, .bias]])
+  func sgd(nesterov: Bool, exclude: [Exclusion]) {
+    let optimizer = SGD(momentum: 0.9, nesterov: nesterov, decay: 0.05, exclude: exclude)
+    OptimizerCase().expect(optimizer, "\(optimizer)") { state, g, rate, kind in
+      let isNorm = kind == .scale || kind == .shift
+      let excluded = exclude.contains(.normalisation) && isNorm || exclude.contains(.bias) && kind == .bias
+      ReferenceOptimizers.sgd(
+        &state, g, rate: rate, momentum: Double(Float(0.9)), decay: excluded ? 0 : Double(Float(0.05)), nesterov: nesterov)
+    }
+  }
+
+  @Test(arguments: LARS.RatePlacement.allCases, LARS.TrustRatio.allCases)
+  func lars(rateIn: LARS.RatePlacement, ratio: LARS.TrustRatio) {
+    for (exclude, nesterov) in [([], false), ([Exclusion.bias], false), ([.normalisation, .bias], false), ([], true)] {
+      let optimizer = LARS(decay: 0.05, trust: 0.02, rateIn: rateIn, ratio: ratio, exclude: exclude)
+      var optimizerOrNesterov = optimizer
+      optimizerOrNesterov.nesterov = nesterov
+      OptimizerCase().expect(optimizerOrNesterov, "\(optimizerOrNesterov)") { state, g, rate, kind in
+        let excluded = exclude.contains(.normalisation) && (kind == .scale || kind == .shift) || exclude.contains(.bias) && kind == .bias
+        ReferenceOptimizers.lars(
+          &state, g, rate: rate, momentum: Double(Float(0.9)), decay: Double(Float(0.05)), trust: Double(Float(0.02)),
+          inside: rateIn == .inside, combined: ratio == .combined, excluded: excluded, nesterov: nesterov)
+      }
+    }
+  }
+
+  /// The four combinations are four different optimizers once the rate changes.
+  @Test func combinationsDiffer() {
+    var results: [[UInt32]] = []
+    let test = OptimizerCase(), context = Context(arena: Arena(reserving: 1 << 20))
+    for rateIn in LARS.RatePlacement.allCases {
+      for ratio in LARS.TrustRatio.allCases {
+        let parameters = ParameterSlab(test.layout), momentum = ParameterSlab(test.layout)
+        parameters.copy(test.start.parameters)
+        for step in 0..<5 {
+          LARS(decay: 0.05, rateIn: rateIn, ratio: ratio)
+            .update(parameters, test.gradients(step), momentum: momentum, rate: OptimizerCase.rate(step), context)
+        }
+        results.append(parameters.bits)
+      }
+    }
+    #expect(Set(results).count == 4)
+  }
+
+  @Test(arguments: [0, 1, 7, 8, 9, 100]) func normInDouble(count: Int) {
+    var draws = Draws(test: "norm")
+    let values = draws.normals(count).map { Float($0) * 1e20 }
+    let expected = values.reduce(0) { $0 + Double($1) * Double($1) }.squareRoot()
+    #expect(abs(norm(values, count) - expected) <= 1e-14 * expected, "squares overflow Float, not Double")
+  }
+
+  @Test func exclusions() {
+    #expect(ParameterKind.allOfThem.filter(Exclusion.normalisation.covers) == [.scale, .shift])
+    #expect(ParameterKind.allOfThem.filter(Exclusion.bias.covers) == [.bias])
+  }
+}
+
+extension ParameterKind {
+  fileprivate static let allOfThem: [ParameterKind] = [.weight, .bias, .scale, .shift, .mean, .variance]
+}
