@@ -23,6 +23,15 @@ package struct Manifest: Codable, Sendable, Equatable {
   package var channels: Int
   package var fingerprint: [String: String]
   package var files: [File] = []
+
+  package init(
+    stage: Int, step: Int, recipe: String, data: String, dataFingerprint: String, images: Int, encoder: String, channels: Int,
+    fingerprint: [String: String]
+  ) {
+    (self.stage, self.step, self.recipe, self.data) = (stage, step, recipe, data)
+    (self.dataFingerprint, self.images, self.encoder) = (dataFingerprint, images, encoder)
+    (self.channels, self.fingerprint) = (channels, fingerprint)
+  }
 }
 
 /// A checkpoint is a folder `step-00000123`: all state in `state.h5`, and `manifest.json` with checksums, written last.

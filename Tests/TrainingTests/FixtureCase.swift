@@ -1,0 +1,105 @@
+import Engine
+import Foundation
+import Shards
+
+import Training
+
+/// A training run that PyTorch computed, read from its file. `Fixtures/README.md` is the convention.
+struct FixtureCase {
+  struct Encoder: Decodable { var name: String, width: Double, stem: String, channels: Int }
+  struct Method: Decodable {
+    var name: String, temperature: Double, head: [Int]
+    var lossScale: Double?, queue: Int?, momentum: Double?
+  }
+  struct Optimizer: Decodable {
+    var name: String, rate: Double, momentum: Double, nesterov: Bool, decay: Double, exclude: Bool, rateInside: Bool
+    var trust: Double?, norms: String?
+  }
+  struct Rates: Decodable { var name: String, warmup: Int, steps: Int }
+  struct Recipe: Decodable {
+    var encoder: Encoder
+    var method: Method?, batchNorm: BatchNormRecipe?, optimizer: Optimizer?, schedule: Rates?
+  }
+  struct Header: Decodable {
+    var format: Int, kind: String, recipe: Recipe, batch: Int, size: Int
+    var steps: Int?, rates: [Double]?
+    var bounds: [String: Double]
+  }
+
+  let header: Header
+  let file: Safetensors
+  let path: String
+
+  init(_ path: String) throws {
+    self.path = path
+    file = try Safetensors.read(path)
+    guard let text = file.metadata["case"] else { throw RunError("\(path) has no metadata `case`") }
+    header = try JSONDecoder().decode(Header.self, from: Data(text.utf8))
+    guard header.format == 1 else { throw RunError("\(path) has format \(header.format)") }
+  }
+
+  static let all: [String] = {
+    let folder = Bundle.module.resourceURL!.appendingPathComponent("Fixtures").path
+    return ((try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []).filter { $0.hasSuffix(".safetensors") }.sorted()
+      .map { folder + "/" + $0 }
+  }()
+
+  var encoder: ResNet.Options {
+    get throws {
+      guard let depth = ResNet.Depth(rawValue: header.recipe.encoder.name), let stem = ResNet.Stem(rawValue: header.recipe.encoder.stem) else {
+        throw RunError("\(path): encoder \(header.recipe.encoder)")
+      }
+      return ResNet.Options(depth, width: header.recipe.encoder.width, stem: stem, channels: header.recipe.encoder.channels)
+    }
+  }
+
+  /// Images (N, C, H, W) of the file as ours, (N, H, W, C).
+  func images(_ name: String) throws -> [Float] {
+    let shape = try file.shape(name), planar = try file.floats(name)
+    guard shape == [header.batch, header.recipe.encoder.channels, header.size, header.size] else { throw RunError("\(path): \(name) has shape \(shape)") }
+    let (n, c, area) = (shape[0], shape[1], shape[2] * shape[3])
+    var out = planar
+    for i in 0..<n { for j in 0..<c { for p in 0..<area { out[(i * area + p) * c + j] = planar[(i * c + j) * area + p] } } }
+    return out
+  }
+
+  // MARK: Comparing
+
+  /// What came out, by the name that `bounds` has, in the exchanged layout.
+  typealias Outcome = [String: (shape: [Int], values: [Double])]
+
+  static func outcome(_ slab: ParameterSlab, _ prefix: String, into all: inout Outcome) {
+    for entry in slab.layout.entries {
+      all[prefix + entry.name] = (Weights.exchangedShape(entry.shape), Weights.exported(slab[entry.slice], entry.shape).map(Double.init))
+    }
+  }
+
+  /// - Returns: a line for each tensor that misses its bound, is missing, or has another shape.
+  func failures(_ outcome: Outcome) throws -> [String] {
+    try header.bounds.keys.sorted().compactMap { name in
+      let bound = header.bounds[name]!, isKeyed = name.hasSuffix("@keyed")
+      let bare = isKeyed ? String(name.dropLast("@keyed".count)) : name
+      guard let ours = outcome[bare] else { return "\(name) did not come out" }
+      let expected = try file.doubles("expect." + name), shape = try file.shape("expect." + name)
+      let values = isKeyed ? Self.projections(ours.values, count: expected.count - 1) : ours.values
+      let found = isKeyed ? [values.count] : ours.shape
+      guard found == shape, values.count == expected.count else { return "\(name) has shape \(found), expected \(shape)" }
+      let worst = zip(values, expected).map { abs($0 - $1) }.max() ?? 0
+      return worst <= bound ? nil : "\(name) is off by \(worst), allowed \(bound)"
+    }
+  }
+
+  /// The norm, then Σ x_i cos(0.7 i + 0.3 j).
+  static func projections(_ x: [Double], count: Int) -> [Double] {
+    var all = [x.reduce(0) { $0 + $1 * $1 }.squareRoot()]
+    for j in 1...max(1, count) where j <= count {
+      var sum = 0.0
+      for i in x.indices {
+        let angle: Double = 0.7 * Double(i) + 0.3 * Double(j)
+        sum += x[i] * cos(angle)
+      }
+      all.append(sum)
+    }
+    return all
+  }
+}

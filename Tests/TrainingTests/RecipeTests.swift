@@ -1,0 +1,118 @@
+import Engine
+import Shards
+import Testing
+import Training
+
+@Suite struct RecipeTests {
+  static let tiny = """
+    encoder: {name: resnet18, width: 0.125, stem: small}
+    views: [{count: 2, size: 16, operations: [{crop: {scale: [0.3, 1], ratio: [0.75, 1.3333333333333333]}}, {flip: 0.5}]}]
+    method: {name: simclr, temperature: 0.5, head: [features, 32]}
+    optimizer: {name: sgd, rate: 0.06}
+    batch: 32
+    length: 10 steps
+    """
+
+  @Test(arguments: BuiltInRecipes.all.keys.sorted()) func builtInRecipesAreRead(_ name: String) throws {
+    let recipe = try Recipe(name)
+    #expect(recipe.stages.count == 1)
+    for stage in recipe.stages { _ = try stage.method.value.validate(stage, images: 1_000_000) }
+  }
+
+  /// The resolved text reads back as the same recipe, to the last bit of every number.
+  @Test(arguments: BuiltInRecipes.all.keys.sorted()) func resolvedTextIsAFixedPoint(_ name: String) throws {
+    let once = try Recipe(name).yaml
+    #expect(try Recipe(yaml: once, from: "resolved").yaml == once)
+    if name.contains("imagenet") { #expect(once.contains("1.3333333333333333")) }
+  }
+
+  @Test(arguments: [
+    ("bacth: 32", "did you mean `batch`?"),
+    ("batch: many", "batch: expected a whole number"),
+    ("batch: 1", "`batch` is 1; it must be 2 to 1048576 images"),
+    ("length: 3 weeks", "write it as `100 epochs`"),
+    ("method: {name: simclear}", "did you mean `simclr`?"),
+    ("method: {name: simclr, temprature: 1}", "did you mean `temperature`?"),
+    ("optimizer: {name: sgd, rate: -1}", "`rate` is -1.0; it must be above 0"),
+    ("optimizer: {name: adam, rate: 1}", "optimizer.name"),
+    ("batchNorm: {group: 1}", "at least 2 images"),
+    ("schedule: {name: step}", "needs `at`"),
+    ("encoder: {name: resnet19}", "encoder.name"),
+    ("encoder: {name: resnet18, width: 0.001}", "`width` is 0.001"),
+    ("checkpoint: {keep: 1}", "at least 2 are kept"),
+  ])
+  func mistakesAreNamed(_ line: String, _ words: String) {
+    let key = line.prefix { $0 != ":" }
+    let yaml = Self.tiny.split(separator: "\n").filter { !$0.hasPrefix(key + ":") }.joined(separator: "\n") + "\n" + line
+    let error = #expect(throws: RecipeError.self) { try Recipe(yaml: yaml, from: "test") }
+    #expect(error?.description.contains(words) == true, "\(error?.description ?? "no error")")
+    #expect(error?.description.hasPrefix("recipe test: ") == true)
+  }
+
+  @Test func overridesReachEveryDepth() throws {
+    let recipe = try Recipe(
+      yaml: Self.tiny, from: "test",
+      overrides: ["optimizer.rate=0.5", "views.0.size=20", "batchNorm={group: 8}", "views.0.operations.1.flip=0.25", "seed=7"])
+    #expect(recipe.stages[0].optimizer.rate == 0.5 && recipe.stages[0].views[0].size == 20 && recipe.seed == 7)
+    #expect(recipe.stages[0].batchNorm.groups == .group(images: 8))
+    #expect(try recipe.yaml.contains("flip: 0.25"))
+    #expect(throws: RecipeError.self) { try Recipe(yaml: Self.tiny, from: "test", overrides: ["views.3.size=1"]) }
+    #expect(throws: RecipeError.self) { try Recipe(yaml: Self.tiny, from: "test", overrides: ["nonsense"]) }
+  }
+
+  @Test func stagesOverrideWhatStandsAtTheTop() throws {
+    let recipe = try Recipe(
+      yaml: Self.tiny + "\nstages:\n- {name: first}\n- {name: second, length: 20 steps, method: {name: moco, queue: 64}}", from: "test")
+    #expect(recipe.stages.map(\.name) == ["first", "second"])
+    #expect(recipe.stages.map(\.length) == [.steps(10), .steps(20)])
+    #expect(recipe.stages[0].method.value is SimCLR && recipe.stages[1].method.value is MoCo)
+  }
+
+  @Test func whatIsNotExactIsRefusedInWords() throws {
+    var stage = try Recipe(yaml: Self.tiny, from: "test").stages[0]
+    stage.accumulate = 2
+    let error = #expect(throws: RecipeError.self) { try SimCLR().validate(stage, images: 1000) }
+    #expect(error?.description.contains("another loss") == true)
+    stage.accumulate = 1
+    #expect(try MoCo().validate(stage, images: 1_000_000).contains { $0.contains("leaks") })
+    stage.batchNorm = BatchNormRecipe(.shuffle(images: 8))
+    #expect(try MoCo().validate(stage, images: 1_000_000).isEmpty)
+    #expect(try MoCo().validate(stage, images: 1000).contains { $0.contains("shorter queue") })
+  }
+}
+
+@Suite struct ScheduleTests {
+  let plan = RunPlan(stepsPerEpoch: 10, batch: 32, length: .epochs(10))
+
+  private func rates(_ schedule: Schedule, _ steps: [Int]) -> [Double] {
+    steps.map { schedule.rate(step: $0, base: 2, scale: 4, plan) }
+  }
+
+  @Test func shapes() {
+    #expect(rates(Schedule(.constant), [0, 99]) == [2, 2])
+    #expect(rates(Schedule(.constant, warmup: .epochs(1)), [0, 5, 10]) == [0, 1, 2])
+    #expect(rates(Schedule(.cosine), [0, 50]) == [2, 1])
+    #expect(abs(rates(Schedule(.cosine, final: 0.1), [100])[0] - 0.4) < 1e-12)
+    #expect(rates(Schedule(.cosine, per: .epoch), [50, 59]) == [1, 1])
+    #expect(rates(Schedule(.step, at: [.epochs(6), .epochs(8)]), [59, 60, 79]).map { ($0 * 1000).rounded() } == [2000, 200, 200])
+    #expect(rates(Schedule(.exponential, every: .steps(25), factor: 0.5), [24, 25, 99]) == [2, 1, 0.25])
+  }
+
+  /// Reference values of facebookresearch/moco's rule, lr·½(1 + cos(π e/E)), at epochs of 200.
+  @Test func cosineByEpochIsTheReferences() {
+    let plan = RunPlan(stepsPerEpoch: 7, batch: 256, length: .epochs(200)), schedule = Schedule(.cosine, per: .epoch)
+    for (epoch, rate) in [(0, 0.03), (50, 0.025606601717798212), (100, 0.015), (199, 1.8505508252042546e-06)] {
+      #expect(abs(schedule.rate(step: epoch * 7 + 3, base: 0.03, scale: 1, plan) - rate) < 1e-15)
+    }
+  }
+
+  @Test(arguments: [("12 epochs", Length.epochs(12)), ("500", .steps(500)), ("50_000 images", .images(50000)), ("2.5 %", .percent(2.5))])
+  func lengthsAreRead(_ text: String, _ length: Length) {
+    #expect(Length(text) == length)
+    #expect(Length(length.description) == length)
+  }
+
+  @Test(arguments: ["", "-1 steps", "1.5 steps", "ten epochs", "1e99 steps", "3 weeks"]) func otherLengthsAreNot(_ text: String) {
+    #expect(Length(text) == nil)
+  }
+}
