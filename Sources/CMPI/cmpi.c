@@ -1,1 +1,124 @@
+#define _GNU_SOURCE
 #include "cmpi.h"
+
+#include <mpi.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static MPI_Comm channels[3];
+static int rank = 0, size = 1, node_size = 1, running = 0;
+static int64_t chunk = 1 << 30;
+static char host[256] = "", library[MPI_MAX_LIBRARY_VERSION_STRING] = "none";
+
+static const MPI_Datatype type_of(int type) {
+  switch (type) {
+  case CMPI_INT64: return MPI_INT64_T;
+  case CMPI_FLOAT: return MPI_FLOAT;
+  case CMPI_DOUBLE: return MPI_DOUBLE;
+  default: return MPI_BYTE;
+  }
+}
+
+static size_t size_of(int type) { return type == CMPI_BYTE ? 1 : type == CMPI_FLOAT ? 4 : 8; }
+
+static void check(int status, const char *call, const char *what) {
+  if (status == MPI_SUCCESS) return;
+  char reason[MPI_MAX_ERROR_STRING] = "", message[MPI_MAX_ERROR_STRING + 512];
+  int length = 0;
+  MPI_Error_string(status, reason, &length);
+  snprintf(message, sizeof message, "%s for %s failed: %s; a rank or its host is likely gone: resume from the last checkpoint",
+           call, what, reason);
+  cmpi_abort(message, 74);
+}
+
+int cmpi_start(void) {
+  int initialised = 0;
+  MPI_Initialized(&initialised);
+  if (initialised) return 1;
+  int provided = 0;
+  gethostname(host, sizeof host - 1);
+  check(MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &provided), "MPI_Init_thread", "start");
+  running = 1;
+  MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  MPI_Comm_size(MPI_COMM_WORLD, &size);
+  if (provided < MPI_THREAD_SERIALIZED)
+    cmpi_abort("this MPI was built without thread support (MPI_THREAD_SERIALIZED): load another build", 70);
+  for (int i = 0; i < 3; i++) {
+    check(MPI_Comm_dup(MPI_COMM_WORLD, &channels[i]), "MPI_Comm_dup", "start");
+    MPI_Comm_set_errhandler(channels[i], MPI_ERRORS_RETURN);
+  }
+  MPI_Comm node;
+  check(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &node), "MPI_Comm_split_type", "start");
+  MPI_Comm_size(node, &node_size);
+  MPI_Comm_free(&node);
+  int length = 0;
+  MPI_Get_library_version(library, &length);
+  library[strcspn(library, ",\n")] = '\0';
+  return 0;
+}
+
+void cmpi_stop(void) {
+  if (!running) return;
+  for (int i = 0; i < 3; i++) MPI_Comm_free(&channels[i]);
+  MPI_Finalize();
+  running = 0;
+}
+
+int cmpi_rank(void) { return rank; }
+int cmpi_size(void) { return size; }
+int cmpi_node_size(void) { return node_size; }
+const char *cmpi_library(void) { return library; }
+const char *cmpi_host(void) {
+  if (host[0] == '\0') gethostname(host, sizeof host - 1);
+  return host;
+}
+
+void cmpi_all_reduce(int channel, void *data, int64_t count, int type, int operation, const char *what) {
+  MPI_Op op = operation == CMPI_SUM ? MPI_SUM : operation == CMPI_MAX ? MPI_MAX : MPI_MIN;
+  for (int64_t done = 0; done < count; done += chunk) {
+    int part = (int)(count - done < chunk ? count - done : chunk);
+    check(MPI_Allreduce(MPI_IN_PLACE, (char *)data + done * (int64_t)size_of(type), part, type_of(type), op, channels[channel]),
+          "MPI_Allreduce", what);
+  }
+}
+
+void cmpi_all_gather(int channel, const void *send, void *receive, const int64_t *counts, const char *what) {
+  // One broadcast-like gather where all fits into MPI's int counts; rank by rank in chunks where it does not.
+  int64_t total = 0;
+  for (int r = 0; r < size; r++) total += counts[r];
+  if (total <= chunk) {
+    int *part = malloc(sizeof(int) * 2 * (size_t)size), *place = part + size;
+    for (int r = 0, at = 0; r < size; at += (int)counts[r], r++) part[r] = (int)counts[r], place[r] = at;
+    check(MPI_Allgatherv(send, part[rank], MPI_BYTE, receive, part, place, MPI_BYTE, channels[channel]), "MPI_Allgatherv", what);
+    free(part);
+    return;
+  }
+  char *at = receive;
+  for (int r = 0; r < size; at += counts[r], r++) {
+    if (r == rank) memcpy(at, send, (size_t)counts[r]);
+    cmpi_broadcast(channel, at, counts[r], r, what);
+  }
+}
+
+void cmpi_broadcast(int channel, void *data, int64_t bytes, int root, const char *what) {
+  for (int64_t done = 0; done < bytes; done += chunk) {
+    int part = (int)(bytes - done < chunk ? bytes - done : chunk);
+    check(MPI_Bcast((char *)data + done, part, MPI_BYTE, root, channels[channel]), "MPI_Bcast", what);
+  }
+}
+
+void cmpi_barrier(int channel) { check(MPI_Barrier(channels[channel]), "MPI_Barrier", "agreement"); }
+
+void cmpi_set_chunk(int64_t count) { chunk = count; }
+
+void cmpi_abort(const char *message, int code) {
+  fflush(stdout);
+  if (size > 1) fprintf(stderr, "[rank %d of %d, %s] %s\n", rank, size, cmpi_host(), message);
+  else fprintf(stderr, "%s\n", message);
+  fflush(stderr);
+  if (running) MPI_Abort(MPI_COMM_WORLD, code);
+  _exit(code);
+}

@@ -3,7 +3,7 @@ import CPNG
 
 /// Decodes the images of a data set to upright pixels of one number of channels. Keeps its scratch memory, so a thread
 /// holds one and uses it for all its images.
-package struct Decoder {
+package struct ImageDecoder {
   /// Largest image, in pixels, whatever its file holds.
   package static let largest = 1 << 28
 

@@ -67,7 +67,7 @@ enum IDX {
   ) throws(ShardError) -> PackSource {
     let (shape, bytes) = try read(path, dimensions: 3...4)
     let channels = shape.count == 4 ? shape[3] : 1
-    guard channels <= 64, shape[1] * shape[2] <= Decoder.largest else {
+    guard channels <= 64, shape[1] * shape[2] <= ImageDecoder.largest else {
       throw ShardError(path, "pack", "images of the shape \(shape.dropFirst()) are too large")
     }
     let file = path.split(separator: "/").last.map(String.init) ?? path

@@ -15,10 +15,10 @@ package struct ImageImporter {
   }
 
   private var pixels = Pixels()
-  private var decoder: Decoder
+  private var decoder: ImageDecoder
 
   /// - Parameter channels: what the data set will deliver; nil keeps each image's own.
-  package init(channels: Int?) { decoder = Decoder(channels: channels) }
+  package init(channels: Int?) { decoder = ImageDecoder(channels: channels) }
 
   /// Reads and decodes a file: JPEG is kept as it came, PNG becomes raw upright pixels.
   package mutating func take(file path: String) throws(ImageError) -> Imported {

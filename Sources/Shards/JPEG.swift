@@ -16,7 +16,7 @@ enum JPEG {
     var info = cjpeg_info()
     try call { cjpeg_header(bytes.bindMemory(to: UInt8.self).baseAddress, bytes.count, &info, $0) }
     let (width, height) = (Int(info.width), Int(info.height))
-    guard width * height <= Decoder.largest else { throw .tooLarge(width, height) }
+    guard width * height <= ImageDecoder.largest else { throw .tooLarge(width, height) }
     return Header(width: width, height: height, components: Int(info.components), colour: UInt8(info.colour))
   }
 
@@ -44,6 +44,6 @@ enum JPEG {
 
 extension ImageError {
   static func tooLarge(_ width: Int, _ height: Int) -> ImageError {
-    ImageError("it has \(width) x \(height) pixels, the most is \(Decoder.largest)")
+    ImageError("it has \(width) x \(height) pixels, the most is \(ImageDecoder.largest)")
   }
 }

@@ -8,7 +8,7 @@ enum PNG {
     var info = cpng_info()
     try call { cpng_header(start, bytes.count, &info, $0) }
     let (width, height) = (Int(info.width), Int(info.height))
-    guard width * height <= Decoder.largest else { throw .tooLarge(width, height) }
+    guard width * height <= ImageDecoder.largest else { throw .tooLarge(width, height) }
     pixels.reshape(width: width, height: height, channels: Int(info.channels), depth: Int(info.depth))
     try call { message in
       pixels.bytes.withUnsafeMutableBufferPointer { cpng_decode(start, bytes.count, &info, $0.baseAddress, message) }

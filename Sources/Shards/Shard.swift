@@ -149,7 +149,7 @@ struct ShardReader {
   }
 
   private func implausible(_ r: ImageRecord) -> String? {
-    guard r.width > 0, r.height > 0, r.width * r.height <= Decoder.largest else {
+    guard r.width > 0, r.height > 0, r.width * r.height <= ImageDecoder.largest else {
       return "claims \(r.width) x \(r.height) pixels"
     }
     guard (1...8).contains(r.orientation) else { return "has orientation \(r.orientation)" }

@@ -45,9 +45,9 @@ package struct Verifier {
   private struct Scratch {
     var bytes: [UInt8] = []
     var pixels = Pixels()
-    var decoder: Decoder
+    var decoder: ImageDecoder
 
-    init(channels: Int) { decoder = Decoder(channels: channels) }
+    init(channels: Int) { decoder = ImageDecoder(channels: channels) }
 
     /// Why an image is not whole, or nil.
     mutating func check(_ set: DataSet, _ sample: Int) -> String? {

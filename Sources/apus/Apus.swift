@@ -1,9 +1,9 @@
 import ArgumentParser
 
 @main
-struct Apus: AsyncParsableCommand {
+struct Apus: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "apus",
     abstract: "Pre-trains image encoders without labels on CPU clusters.",
-    subcommands: [PackCommand.self, ShardCommand.self, InspectCommand.self])
+    subcommands: [PackCommand.self, ShardCommand.self, InspectCommand.self, PretrainCommand.self])
 }

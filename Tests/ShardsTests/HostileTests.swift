@@ -21,7 +21,7 @@ func decode(
   _ imported: ImageImporter.Imported, channels: Int?, region: PixelRect? = nil, target: Int? = nil, scaled: Bool = false
 ) throws -> (Pixels, DecodedRegion) {
   var pixels = Pixels()
-  var decoder = Decoder(channels: channels)
+  var decoder = ImageDecoder(channels: channels)
   let held = try imported.bytes.withUnsafeBytes {
     try decoder.decode($0, imported.record, region: region, target: target, scaled: scaled, into: &pixels)
   }

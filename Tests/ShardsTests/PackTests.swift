@@ -182,7 +182,7 @@ import Testing
     #expect(grey.channels == 1)
     for set in [mixed.sets[0], grey] {
       var values = [[Double]](repeating: [], count: set.channels)
-      var decoder = Decoder(channels: set.channels), pixels = Pixels(), bytes: [UInt8] = []
+      var decoder = ImageDecoder(channels: set.channels), pixels = Pixels(), bytes: [UInt8] = []
       for sample in 0..<set.count {
         try set.read(sample, into: &bytes)
         let length = set.record(sample).length

@@ -1,1 +1,37 @@
-// stub
+// MPI: the few calls that the engine makes. Failures do not return: they are reported and end the whole job.
+#ifndef CMPI_H
+#define CMPI_H
+
+#include <stdint.h>
+
+/// Each purpose has a communicator of its own, so that the order of collectives is the same on every rank whatever
+/// runs in between.
+enum cmpi_channel { CMPI_CONTROL = 0, CMPI_STATISTICS = 1, CMPI_GRADIENTS = 2 };
+enum cmpi_type { CMPI_BYTE = 0, CMPI_INT64 = 1, CMPI_FLOAT = 2, CMPI_DOUBLE = 3 };
+enum cmpi_operation { CMPI_SUM = 0, CMPI_MAX = 1, CMPI_MIN = 2 };
+
+/// Starts MPI (serialised threads). Returns 0, or 1 if it is already running.
+int cmpi_start(void);
+void cmpi_stop(void);
+int cmpi_rank(void);
+int cmpi_size(void);
+/// Ranks on this rank's node, found by shared memory, not by a launcher's variables.
+int cmpi_node_size(void);
+/// Library and version in one line.
+const char *cmpi_library(void);
+const char *cmpi_host(void);
+
+/// In place, over all ranks. Counts may exceed 2^31.
+void cmpi_all_reduce(int channel, void *data, int64_t count, int type, int operation, const char *what);
+/// Concatenates `counts[rank]` bytes of every rank in rank order.
+void cmpi_all_gather(int channel, const void *send, void *receive, const int64_t *counts, const char *what);
+void cmpi_broadcast(int channel, void *data, int64_t bytes, int root, const char *what);
+void cmpi_barrier(int channel);
+
+/// Largest count that one MPI call gets; lowered by tests.
+void cmpi_set_chunk(int64_t count);
+
+/// Says `[rank 3 of 8, host] message` and ends the whole job with the code, without return.
+void cmpi_abort(const char *message, int code) __attribute__((noreturn));
+
+#endif

@@ -1,1 +1,16 @@
-// stub
+// OpenBLAS: the one routine that the engine's arithmetic stands on.
+#ifndef COPENBLAS_H
+#define COPENBLAS_H
+
+/// Row-major C ← alpha · op(A) · op(B) + beta · C in the calling thread; op transposes where the flag is set.
+void copenblas_sgemm(int transpose_a, int transpose_b, int m, int n, int k, float alpha, const float *a, int lda,
+                     const float *b, int ldb, float beta, float *c, int ldc);
+
+/// Makes every call run in the thread that calls it.
+void copenblas_single_thread(void);
+
+/// The kernels in use, such as "Haswell", and the library's version and build.
+const char *copenblas_core(void);
+const char *copenblas_config(void);
+
+#endif

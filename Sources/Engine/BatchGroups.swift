@@ -1,0 +1,84 @@
+import Randomness
+
+/// How the global batch is divided for batch normalisation. A group is a number of *images of the global batch*, not of
+/// ranks: one rank may hold several groups, one group may span ranks, and every choice gives the same numbers on any
+/// number of ranks.
+package enum NormalisationGroups: Sendable, Equatable {
+  /// One group: statistics over the whole global batch.
+  case global
+  /// Neighbouring positions of the global batch, `images` in a group (MoCo: 32, one GPU's share of 256).
+  case group(images: Int)
+  /// As `group`, but who shares a group with whom is drawn anew at every step. MoCo's ShuffleBN moves the keys' images
+  /// between GPUs; here their *statistics* travel, so nothing is decoded twice and no image moves.
+  case shuffle(images: Int)
+
+  /// Groups that a batch of `batch` images is divided into, as evenly as can be.
+  package func count(batch: Int) -> Int {
+    switch self {
+    case .global: 1
+    case .group(let images), .shuffle(let images): max(1, batch / images)
+    }
+  }
+}
+
+/// The BN group of every image of a local tensor. The memory belongs to the arena.
+package struct BatchGroups {
+  /// Groups of the global batch.
+  package let count: Int
+  /// By local image.
+  package let group: UnsafeMutableBufferPointer<Int32>
+  /// Whether other ranks hold images of the batch: the running statistics are over all its groups.
+  package let isShared: Bool
+  /// Whether a group spans ranks, so that its gradients' sums have to travel too.
+  package let spansRanks: Bool
+
+  /// - Parameters:
+  ///   - kind: how the global batch is divided.
+  ///   - batch: images of the global batch.
+  ///   - positions: which of them this rank holds.
+  ///   - views: how many tensors of these images are stacked, one view after the other; views share their groups.
+  ///   - order: for `shuffle`, the place of every position of the global batch in the shuffled one.
+  package init(_ kind: NormalisationGroups, batch: Int, positions: Range<Int>, views: Int = 1, order: [Int]? = nil, ranks: Int, in arena: Arena) {
+    let count = kind.count(batch: batch)
+    self.count = count
+    group = arena.array(of: Int32.self, count: max(1, positions.count * views))
+    for view in 0..<views {
+      for (i, position) in positions.enumerated() {
+        let place = order?[position] ?? position
+        group[view * positions.count + i] = Int32(place * count / batch)
+      }
+    }
+    var spans = ranks > 1
+    if spans, count > 1, order == nil {
+      // Every rank must come to the same answer, so all the ranks' borders are looked at, not this rank's alone.
+      spans = (1..<ranks).contains { rank in
+        let border = rank * batch / ranks
+        return border > 0 && border < batch && border * count / batch == (border - 1) * count / batch
+      }
+    }
+    spansRanks = spans
+    isShared = ranks > 1
+  }
+
+  /// The groups of some of the local images, for a batch that is computed in parts. Where a group spans ranks, or parts,
+  /// parts are not exact; recipes that ask for that are refused.
+  package func images(_ range: Range<Int>) -> BatchGroups {
+    BatchGroups(self, UnsafeMutableBufferPointer(rebasing: group[range]))
+  }
+
+  private init(_ other: BatchGroups, _ group: UnsafeMutableBufferPointer<Int32>) {
+    (count, isShared, spansRanks) = (other.count, other.isShared, other.spansRanks)
+    self.group = group
+  }
+
+  /// All images in one group, on this process alone: for evaluation and tests.
+  package init(images: Int, in arena: Arena) {
+    self.init(.global, batch: images, positions: 0..<images, ranks: 1, in: arena)
+  }
+
+  /// The places of a shuffled batch: keyed by (seed, step), the same on every rank.
+  package static func shuffle(batch: Int, seed: UInt64, step: Int) -> [Int] {
+    var draws = Draws(seed: seed, .shuffle, UInt64(step))
+    return draws.shuffled(batch)
+  }
+}

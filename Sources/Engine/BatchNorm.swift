@@ -1,0 +1,218 @@
+/// Batch normalisation over (N, H, W) of each BN group, fused with the residual sum and the ReLU that follow it.
+/// Ioffe and Szegedy 2015, arXiv:1502.03167; statistics shared by ranks as in design: (count, Σ(x−c), Σ(x−c)²) in
+/// Double with a shift c that all ranks share, one all-reduce a layer and direction.
+///
+///     y = max(0, γ·(x − μ_g)/√(σ²_g + ε) + β + residual)
+///
+/// Running statistics are those of torch: r ← 0.9·r + 0.1·batch, the variance unbiased over the whole group. With
+/// several groups they take the mean over the groups, which is what MoCo's SplitBatchNorm keeps.
+package struct BatchNorm {
+  /// Weight of the new batch in the running statistics.
+  package static let runningWeight = 0.1
+  package static let epsilon = 1e-5
+
+  package let name: String
+  package let channels: Int
+  /// (C); a scale or shift that is left out is 1 or 0.
+  package let gamma: Slice?, beta: Slice?
+  /// (C) each, in the statistics slab.
+  package let mean: Slice, variance: Slice
+
+  /// What backward needs besides the input, which the caller keeps. By group and channel: (G, C).
+  package struct Tape: BitwiseCopyable {
+    let mean: UnsafeMutablePointer<Float>
+    /// 1/√(σ² + ε)
+    let inverse: UnsafeMutablePointer<Float>
+    /// Rows of every group, over all ranks.
+    let count: UnsafeMutablePointer<Double>
+  }
+
+  package init(
+    _ parameters: inout ParameterLayout, _ statistics: inout ParameterLayout, _ name: String, channels: Int,
+    scale: Bool = true, shift: Bool = true, initialScale: Float = 1
+  ) {
+    self.name = name
+    self.channels = channels
+    gamma = scale ? parameters.add(name + ".weight", [channels], .scale, .constant(initialScale)) : nil
+    beta = shift ? parameters.add(name + ".bias", [channels], .shift, .constant(0)) : nil
+    mean = statistics.add(name + ".running_mean", [channels], .mean, .constant(0))
+    variance = statistics.add(name + ".running_var", [channels], .variance, .constant(1))
+  }
+
+  // MARK: Forward
+
+  /// - Parameters:
+  ///   - x: (N, H, W, C), kept by the caller for backward.
+  ///   - residual: added before the ReLU; the shape of x.
+  ///   - y: overwritten; may be x itself where nothing is recorded.
+  package func forward(_ x: Tensor, residual: Tensor? = nil, relu: Bool, into y: Tensor, _ pass: Pass) -> Tape {
+    precondition(x.c == channels && y.hasShape(of: x), "\(name): \(x.shape) into \(y.shape), \(channels) channels")
+    let tape = makeTape(pass)
+    if pass.mode.usesBatchStatistics {
+      measure(x, tape, pass)
+    } else {
+      useRunningStatistics(tape, pass)
+    }
+    apply(x, residual, relu, y, tape, pass)
+    pass.context.watch?.look(at: y, name)
+    return tape
+  }
+
+  private func groupCount(_ pass: Pass) -> Int { pass.mode.usesBatchStatistics ? pass.groups.count : 1 }
+
+  private func makeTape(_ pass: Pass) -> Tape {
+    let groups = groupCount(pass)
+    return Tape(
+      mean: pass.arena.array(of: Float.self, count: groups * channels).baseAddress!,
+      inverse: pass.arena.array(of: Float.self, count: groups * channels).baseAddress!,
+      count: pass.arena.array(of: Double.self, count: groups).baseAddress!)
+  }
+
+  private func useRunningStatistics(_ tape: Tape, _ pass: Pass) {
+    pass.context.run(1) { _, _ in
+      let mean = pass.state.statistics[self.mean], variance = pass.state.statistics[self.variance]
+      tape.count[0] = 1
+      for c in 0..<channels {
+        tape.mean[c] = mean[c]
+        tape.inverse[c] = Float(1 / (Double(variance[c]) + Self.epsilon).squareRoot())
+      }
+    }
+  }
+
+  /// Batch statistics of every group, and the running ones moved towards them.
+  private func measure(_ x: Tensor, _ tape: Tape, _ pass: Pass) {
+    let running = pass.state.statistics[mean], runningVariance = pass.state.statistics[variance]
+    pass.context.scratch { arena in
+      let sums = sumsByGroup(x.n, pass, arena, travel: pass.groups.isShared) { image, into in
+        Self.moments(x.data + image * x.rowsPerImage * channels, rows: x.rowsPerImage, channels, shift: running, into)
+      }
+      pass.context.run(1) { _, _ in
+        let groups = pass.groups.count, width = 2 * channels + 1
+        var present = 0.0  // a part of a batch has some of its groups only
+        for g in 0..<groups where sums[g * width] > 0 { present += 1 }
+        for c in 0..<channels {
+          var meanOfGroups = 0.0, varianceOfGroups = 0.0
+          for g in 0..<groups where sums[g * width] > 0 {
+            let n = sums[g * width] * Double(x.rowsPerImage)
+            let first = sums[g * width + 1 + c] / n, second = sums[g * width + 1 + channels + c] / n
+            let variance = max(0, second - first * first)
+            tape.count[g] = n
+            tape.mean[g * channels + c] = Float(Double(running[c]) + first)
+            tape.inverse[g * channels + c] = Float(1 / (variance + Self.epsilon).squareRoot())
+            meanOfGroups += Double(running[c]) + first
+            varianceOfGroups += variance * (n > 1 ? n / (n - 1) : 1)
+          }
+          let w = pass.runningWeight
+          running[c] = Float((1 - w) * Double(running[c]) + w * meanOfGroups / present)
+          runningVariance[c] = Float((1 - w) * Double(runningVariance[c]) + w * varianceOfGroups / present)
+        }
+      }
+    }
+  }
+
+  private func apply(_ x: Tensor, _ residual: Tensor?, _ relu: Bool, _ y: Tensor, _ tape: Tape, _ pass: Pass) {
+    let c = channels, rows = x.rowsPerImage, single = groupCount(pass) == 1
+    let gamma = gamma.map { pass.state.parameters[$0] }, beta = beta.map { pass.state.parameters[$0] }
+    pass.context.scratch { arena in
+      let scale = arena.array(of: Float.self, count: groupCount(pass) * c).baseAddress!
+      let shift = arena.array(of: Float.self, count: c).baseAddress!
+      pass.context.run(1) { _, _ in
+        for g in 0..<groupCount(pass) {
+          for i in 0..<c { scale[g * c + i] = (gamma?[i] ?? 1) * tape.inverse[g * c + i] }
+        }
+        for i in 0..<c { shift[i] = beta?[i] ?? 0 }
+      }
+      pass.context.run(x.n) { image, _ in
+        let g = single ? 0 : Int(pass.groups.group[image]), start = image * rows * c
+        Self.normalise(
+          x.data + start, residual.map { $0.data + start }, y.data + start, rows: rows, c,
+          mean: tape.mean + g * c, scale: scale + g * c, shift: shift, floor: relu ? 0 : -.infinity)
+      }
+    }
+  }
+
+  // MARK: Backward
+
+  /// Adds to dγ and dβ.
+  /// - Parameters:
+  ///   - dy: gradient of the output; on return it is masked by the ReLU, and so the gradient of the residual.
+  ///   - y: the output, for the ReLU's mask; nil where there was none.
+  ///   - x: the input; on return it holds its own gradient.
+  package func backward(_ dy: Tensor, y: Tensor?, x: Tensor, _ tape: Tape, _ pass: Pass) {
+    precondition(dy.hasShape(of: x), "\(name): gradient \(dy.shape) of \(x.shape)")
+    let c = channels, rows = x.rowsPerImage, groups = groupCount(pass), width = 2 * c + 1
+    let gamma = gamma.map { pass.state.parameters[$0] }
+    pass.context.scratch { arena in
+      let local = arena.array(of: Double.self, count: 2 * c).baseAddress!
+      let sums = sumsByGroup(x.n, pass, arena, travel: pass.groups.spansRanks, keeping: local) { image, into in
+        let start = image * rows * c, g = groups == 1 ? 0 : Int(pass.groups.group[image])
+        Self.moments(
+          gradient: dy.data + start, y: y.map { $0.data + start }, x: x.data + start, rows: rows, c,
+          mean: tape.mean + g * c, inverse: tape.inverse + g * c, into)
+      }
+      // Per group and channel: dx = a·(dy − b − (x − μ)·k)
+      let a = arena.array(of: Float.self, count: groups * c).baseAddress!
+      let b = arena.array(of: Float.self, count: groups * c).baseAddress!
+      let k = arena.array(of: Float.self, count: groups * c).baseAddress!
+      pass.context.run(1) { _, _ in
+        if let beta { Self.add(local, to: pass.gradients![beta], c) }
+        if let gamma = self.gamma { Self.add(local + c, to: pass.gradients![gamma], c) }
+        for g in 0..<groups {
+          let measured = pass.mode.usesBatchStatistics && sums[g * width] > 0
+          for i in 0..<c {
+            let inverse = Double(tape.inverse[g * c + i]), at = g * c + i
+            a[at] = Float(Double(gamma?[i] ?? 1) * inverse)
+            b[at] = measured ? Float(sums[g * width + 1 + i] / tape.count[g]) : 0
+            k[at] = measured ? Float(sums[g * width + 1 + c + i] / tape.count[g] * inverse) : 0
+          }
+        }
+      }
+      pass.context.run(x.n) { image, _ in
+        let start = image * rows * c, g = groups == 1 ? 0 : Int(pass.groups.group[image])
+        Self.gradient(
+          dy.data + start, x: x.data + start, rows: rows, c, mean: tape.mean + g * c, a: a + g * c, b: b + g * c, k: k + g * c)
+      }
+    }
+    pass.context.watch?.look(at: x, name + " (gradient)")
+  }
+
+  private static func add(_ sums: UnsafePointer<Double>, to gradient: UnsafeMutablePointer<Float>, _ count: Int) {
+    for i in 0..<count { gradient[i] += Float(sums[i]) }
+  }
+
+  /// Sums 2·C values over the images of each group: by blocks of images in parallel, merged in order, then over ranks.
+  /// - Parameters:
+  ///   - travel: whether other ranks' sums are needed.
+  ///   - keeping: gets this rank's sums over all its groups, (2C).
+  ///   - add: adds one image's 2·C values.
+  /// - Returns: per group: images, then 2·C sums.
+  private func sumsByGroup(
+    _ images: Int, _ pass: Pass, _ arena: Arena, travel: Bool, keeping local: UnsafeMutablePointer<Double>? = nil,
+    _ add: (_ image: Int, _ into: UnsafeMutablePointer<Double>) -> Void
+  ) -> UnsafeMutablePointer<Double> {
+    let groups = groupCount(pass), c2 = 2 * channels, width = c2 + 1
+    let perBlock = groups == 1 ? 4 : 1, blocks = (images + perBlock - 1) / perBlock
+    let sums = arena.array(of: Double.self, count: groups * width)
+    let partial = arena.array(of: Double.self, count: max(1, blocks * c2)).baseAddress!
+    pass.context.run(blocks) { block, _ in
+      let into = partial + block * c2
+      into.update(repeating: 0, count: c2)
+      for image in block * perBlock..<min(images, (block + 1) * perBlock) { add(image, into) }
+    }
+    pass.context.run(1) { _, _ in
+      sums.update(repeating: 0)
+      local?.update(repeating: 0, count: c2)
+      for block in 0..<blocks {
+        let g = groups == 1 ? 0 : Int(pass.groups.group[block])
+        let from = partial + block * c2, into = sums.baseAddress! + g * width
+        into[0] += Double(min(images, (block + 1) * perBlock) - block * perBlock)
+        for i in 0..<c2 { into[1 + i] += from[i] }
+        if let local { for i in 0..<c2 { local[i] += from[i] } }
+      }
+    }
+    if pass.mode.usesBatchStatistics && travel {
+      pass.context.allReduce(sums, on: .statistics, "batch statistics")
+    }
+    return sums.baseAddress!
+  }
+}

@@ -1,0 +1,84 @@
+import CMPI
+
+/// Each purpose has its own MPI communicator, so that the order of collectives is the same on every rank.
+package enum Channel: Int32, Sendable { case control, statistics, gradients }
+
+package enum Reduction: Int32, Sendable { case sum, max, min }
+
+/// The ranks of a job. On one process every operation is the identity, and nothing else changes.
+///
+/// Collectives do not throw: a failure is reported with its rank, host and purpose, and ends the whole job.
+package protocol Communicator: AnyObject {
+  var rank: Int { get }
+  var size: Int { get }
+  /// In place over all ranks; every rank gets the same bits.
+  func allReduce(_ data: UnsafeMutableBufferPointer<Float>, _ reduction: Reduction, on channel: Channel, _ what: StaticString)
+  func allReduce(_ data: UnsafeMutableBufferPointer<Double>, _ reduction: Reduction, on channel: Channel, _ what: StaticString)
+  func allReduce(_ data: UnsafeMutableBufferPointer<Int64>, _ reduction: Reduction, on channel: Channel, _ what: StaticString)
+  /// Concatenates `counts[r]` floats of every rank r in rank order.
+  func allGather(_ send: UnsafePointer<Float>, counts: [Int], into receive: UnsafeMutablePointer<Float>, _ what: StaticString)
+  func broadcast(_ data: UnsafeMutableRawBufferPointer, from root: Int, _ what: StaticString)
+  func barrier()
+  /// Reports and ends the whole job with the code.
+  func abort(_ message: String, code: Int32) -> Never
+}
+
+extension Communicator {
+  package var isRoot: Bool { rank == 0 }
+
+  /// The reduction of one number of each rank.
+  package func allReduce(_ value: Double, _ reduction: Reduction) -> Double {
+    var value = value
+    withUnsafeMutablePointer(to: &value) {
+      allReduce(UnsafeMutableBufferPointer(start: $0, count: 1), reduction, on: .control, "a number")
+    }
+    return value
+  }
+
+  package func allReduce(_ value: Int, _ reduction: Reduction) -> Int {
+    var value = Int64(value)
+    withUnsafeMutablePointer(to: &value) {
+      allReduce(UnsafeMutableBufferPointer(start: $0, count: 1), reduction, on: .control, "a number")
+    }
+    return Int(value)
+  }
+
+  /// The root's bytes, on every rank.
+  package func broadcast(_ bytes: [UInt8]?) -> [UInt8] {
+    var count = Int64(bytes?.count ?? 0)
+    withUnsafeMutableBytes(of: &count) { broadcast($0, from: 0, "a length") }
+    var bytes = bytes ?? []
+    if bytes.count != count { bytes = [UInt8](repeating: 0, count: Int(count)) }
+    bytes.withUnsafeMutableBytes { broadcast($0, from: 0, "a message") }
+    return bytes
+  }
+
+  /// Runs `body` on the root alone and gives every rank its text, or the root's error.
+  package func onRoot(_ body: () throws -> String) throws -> String {
+    var text = "", failed: (any Error)?
+    if isRoot { do { text = try body() } catch { failed = error; text = "\(error)" } }
+    let agreed = String(decoding: broadcast(isRoot ? Array(((failed == nil ? "+" : "-") + text).utf8) : nil), as: UTF8.self)
+    if let failed { throw failed }
+    if agreed.first == "-" { throw RootFailed(description: String(agreed.dropFirst())) }
+    return String(agreed.dropFirst())
+  }
+}
+
+/// What the root could not do, as the other ranks see it.
+package struct RootFailed: Error, CustomStringConvertible { package let description: String }
+
+/// One process: the identity.
+package final class SingleProcess: Communicator {
+  package init() {}
+  package var rank: Int { 0 }
+  package var size: Int { 1 }
+  package func allReduce(_: UnsafeMutableBufferPointer<Float>, _: Reduction, on _: Channel, _: StaticString) {}
+  package func allReduce(_: UnsafeMutableBufferPointer<Double>, _: Reduction, on _: Channel, _: StaticString) {}
+  package func allReduce(_: UnsafeMutableBufferPointer<Int64>, _: Reduction, on _: Channel, _: StaticString) {}
+  package func allGather(_ send: UnsafePointer<Float>, counts: [Int], into receive: UnsafeMutablePointer<Float>, _: StaticString) {
+    receive.update(from: send, count: counts[0])
+  }
+  package func broadcast(_: UnsafeMutableRawBufferPointer, from _: Int, _: StaticString) {}
+  package func barrier() {}
+  package func abort(_ message: String, code: Int32) -> Never { cmpi_abort(message, code) }
+}

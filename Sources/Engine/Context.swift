@@ -1,0 +1,69 @@
+import COpenBLAS
+import Threading
+
+/// Where arithmetic happens: the threads, the memory and the other ranks.
+package final class Context {
+  package let team: ThreadTeam
+  package let arena: Arena
+  package let communicator: any Communicator
+  /// A dry run allocates as a real one but computes and sends nothing: it plans the arena.
+  package private(set) var isDry = false
+  /// Where set, every layer's output is looked at; see `Watch`.
+  package var watch: Watch?
+  /// Where set, the time of every part of a step is added up.
+  package var profile: Profile?
+  /// How convolutions are computed.
+  package var convolution = ConvolutionAlgorithm.fast
+
+  package init(threads: Int = 1, communicator: any Communicator = SingleProcess(), arena: Arena = Arena()) {
+    team = ThreadTeam(count: threads)
+    self.communicator = communicator
+    self.arena = arena
+    copenblas_single_thread()
+  }
+
+  /// Runs `body` once for each block, spread over the threads; nothing in a dry run.
+  package func run(_ blocks: Int, _ body: (_ block: Int, _ thread: Int) -> Void) {
+    if !isDry { team.run(blocks, body) }
+  }
+
+  /// Runs `body` without arithmetic.
+  package func dry<T>(_ body: () throws -> T) rethrows -> T {
+    isDry = true
+    defer { isDry = false }
+    return try body()
+  }
+
+  /// Runs `body` as a part of the step that the profile knows.
+  @inline(__always)
+  package func part<T>(_ part: Profile.Part, _ body: () throws -> T) rethrows -> T {
+    guard let profile, !isDry else { return try body() }
+    return try profile.measure(part, body)
+  }
+
+  /// Memory from the arena for the time of `body`.
+  package func scratch<T>(_ body: (Arena) throws -> T) rethrows -> T {
+    let mark = arena.mark()
+    defer { arena.release(to: mark) }
+    return try body(arena)
+  }
+
+  package func allReduce(_ data: UnsafeMutableBufferPointer<Float>, on channel: Channel, _ what: StaticString) {
+    if !isDry { communicator.allReduce(data, .sum, on: channel, what) }
+  }
+
+  package func allReduce(_ data: UnsafeMutableBufferPointer<Double>, on channel: Channel, _ what: StaticString) {
+    if !isDry { communicator.allReduce(data, .sum, on: channel, what) }
+  }
+}
+
+/// Row-major C ← alpha · op(A) · op(B) + beta · C, in the calling thread.
+@inline(__always)
+package func sgemm(
+  _ m: Int, _ n: Int, _ k: Int, _ a: UnsafePointer<Float>, lda: Int, transposed transA: Bool = false,
+  _ b: UnsafePointer<Float>, ldb: Int, transposed transB: Bool = false,
+  into c: UnsafeMutablePointer<Float>, ldc: Int, alpha: Float = 1, beta: Float = 0
+) {
+  copenblas_sgemm(
+    transA ? 1 : 0, transB ? 1 : 0, Int32(m), Int32(n), Int32(k), alpha, a, Int32(lda), b, Int32(ldb), beta, c, Int32(ldc))
+}

@@ -1,0 +1,93 @@
+/// How a convolution is computed.
+package enum ConvolutionAlgorithm: String, Sendable, Codable {
+  /// Winograd's minimal filtering where it pays, exact elsewhere.
+  case fast
+  /// Sums of products as the definition has them (im2col and GEMM).
+  case exact
+}
+
+/// A convolution without bias, square kernel, zero padding.
+package struct Convolution {
+  /// (R, S, C, K), in the parameter slab.
+  package let weight: Slice
+  package let inputs: Int, filters: Int, kernel: Int, stride: Int, padding: Int
+
+  package init(_ layout: inout ParameterLayout, _ name: String, inputs: Int, filters: Int, kernel: Int, stride: Int, padding: Int, _ initialisation: Initialisation) {
+    weight = layout.add(name + ".weight", [kernel, kernel, inputs, filters], .weight, initialisation)
+    (self.inputs, self.filters, self.kernel, self.stride, self.padding) = (inputs, filters, kernel, stride, padding)
+  }
+
+  /// Height or width of the output for one of the input.
+  package func extent(of input: Int) -> Int { (input + 2 * padding - kernel) / stride + 1 }
+
+  /// y (N, H', W', K) ← x (N, H, W, C) convolved with the weight; y is overwritten.
+  package func forward(_ x: Tensor, into y: Tensor, _ pass: Pass) {
+    let shape = ConvolutionShape(self, x)
+    precondition(y.shape == shape.output, "a convolution of \(x.shape) gives \(shape.output), not \(y.shape)")
+    if x.n == 0 { return }
+    if usesWinograd(shape, pass) {
+      WinogradConvolution(shape: shape, context: pass.context).forward(x.data, winogradWeight(pass), into: y.data)
+    } else {
+      LoweredConvolution(shape, pass.context).forward(x.data, pass.state.parameters[weight], into: y.data)
+    }
+  }
+
+  /// Gradients for dy (N, H', W', K) and the input x of forward.
+  /// - Parameters:
+  ///   - dx: where given, gets the data gradient (N, H, W, C).
+  ///   - accumulate: whether dx is added to or overwritten.
+  ///   - pass: the weight's gradient is added to its `gradients`.
+  package func backward(_ dy: Tensor, x: Tensor, dx: Tensor?, accumulate: Bool, _ pass: Pass) {
+    let shape = ConvolutionShape(self, x)
+    precondition(dy.shape == shape.output, "a convolution of \(x.shape) gives \(shape.output), not \(dy.shape)")
+    precondition(dx?.hasShape(of: x) ?? true, "a data gradient of shape \(dx!.shape) for an input of \(x.shape)")
+    if x.n == 0 { return }
+    let dw = pass.gradients![weight]
+    if usesWinograd(shape, pass) {
+      let winograd = WinogradConvolution(shape: shape, context: pass.context)
+      winograd.weightGradient(dy.data, x.data, addingTo: dw)
+      if let dx {
+        winograd.forward(dy.data, winogradWeight(pass), into: dx.data, transposed: true, accumulate: accumulate)
+      }
+    } else {
+      let lowered = LoweredConvolution(shape, pass.context)
+      lowered.weightGradient(dy.data, x.data, addingTo: dw)
+      if let dx {
+        lowered.dataGradient(dy.data, pass.state.parameters[weight], into: dx.data, accumulate: accumulate)
+      }
+    }
+  }
+
+  private func usesWinograd(_ shape: ConvolutionShape, _ pass: Pass) -> Bool {
+    pass.context.convolution == .fast && WinogradConvolution.suits(shape)
+  }
+
+  private func winogradWeight(_ pass: Pass) -> UnsafePointer<Float> {
+    pass.state.prepared.winograd(weight, of: pass.state.parameters, pass.context)
+  }
+}
+
+/// A convolution at one size of input, as plain numbers.
+struct ConvolutionShape {
+  let n: Int, h: Int, w: Int, c: Int
+  /// Height and width of the output, and its channels.
+  let height: Int, width: Int, k: Int
+  let kernel: Int, stride: Int, padding: Int
+
+  init(_ convolution: Convolution, _ x: Tensor) {
+    precondition(x.c == convolution.inputs, "a convolution of \(convolution.inputs) channels got \(x.shape)")
+    (n, h, w, c) = x.shape
+    (height, width, k) = (convolution.extent(of: h), convolution.extent(of: w), convolution.filters)
+    (kernel, stride, padding) = (convolution.kernel, convolution.stride, convolution.padding)
+  }
+
+  var output: (Int, Int, Int, Int) { (n, height, width, k) }
+  /// Products in one output: R·S·C.
+  var depth: Int { kernel * kernel * c }
+  /// Lines of the output: N·H'.
+  var lines: Int { n * height }
+  /// Rows of the output's matrix: N·H'·W'.
+  var rows: Int { lines * width }
+  /// Whether the input is already the matrix that a GEMM wants.
+  var isMatrix: Bool { kernel == 1 && stride == 1 && padding == 0 }
+}

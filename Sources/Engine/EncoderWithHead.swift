@@ -1,0 +1,93 @@
+/// An encoder with a projection head: what every method trains.
+package struct Network {
+  /// Where features are taken from.
+  package enum Tap: Sendable, Equatable {
+    /// The encoder's output.
+    case features
+    /// After so many layers of the head.
+    case head(layers: Int)
+    /// After the whole head.
+    case embedding
+  }
+
+  package struct Tape {
+    let encoder: ResNet.Tape
+    let head: Head.Tape
+    package var features: Tensor { encoder.features }
+    /// (N, D), not normalised.
+    package var output: Tensor { head.output }
+  }
+
+  package let encoder: ResNet
+  package let head: Head
+  package let parameters: ParameterLayout
+  package let statistics: ParameterLayout
+
+  package init(_ options: ResNet.Options, head layers: [Head.Layer] = []) {
+    var parameters = ParameterLayout(), statistics = ParameterLayout()
+    encoder = ResNet(options, &parameters, &statistics)
+    head = Head(layers, inputs: options.features, &parameters, &statistics)
+    self.parameters = parameters
+    self.statistics = statistics
+  }
+
+  package func makeState() -> NetworkState { NetworkState(parameters, statistics) }
+
+  /// Images in, features at a tap out. One call serves queries, keys, teachers and evaluation.
+  package func forward(_ x: Tensor, tap: Tap = .embedding, _ pass: Pass) -> Tape {
+    let features = encoder.forward(x, pass)
+    let layers: Int? = switch tap {
+    case .features: 0
+    case .head(let layers): layers
+    case .embedding: nil
+    }
+    return Tape(encoder: features, head: pass.context.part(.head) { head.forward(features.features, layers: layers, pass) })
+  }
+
+  /// Adds to the gradients of all parameters.
+  /// - d: gradient of the output; overwritten on the way.
+  package func backward(_ d: Tensor, _ tape: Tape, _ pass: Pass) {
+    pass.context.scratch { arena in
+      let dFeatures = arena.tensor(like: tape.features)
+      if head.count > 0 {
+        pass.context.part(.head) { head.backward(d, tape.head, dx: dFeatures, pass) }
+        if let first = parameters.entries.first(where: { $0.name.hasPrefix("head.") }) {
+          pass.reducer?.ready(from: first.slice.offset)
+        }
+        encoder.backward(dFeatures, tape.encoder, pass)
+      } else {
+        encoder.backward(d, tape.encoder, pass)
+      }
+    }
+  }
+}
+
+/// A network in training: its values, and what the optimizer adds to them.
+package final class Trained {
+  /// Names its state in a checkpoint, such as `encoder` or `query`.
+  package let name: String
+  package let network: Network
+  package let state: NetworkState
+  package let gradients: ParameterSlab
+  package let momentum: ParameterSlab
+  package let reducer: GradientReducer
+
+  package init(_ name: String, _ network: Network, _ context: Context) {
+    self.name = name
+    self.network = network
+    state = network.makeState()
+    gradients = ParameterSlab(network.parameters)
+    momentum = ParameterSlab(network.parameters)
+    reducer = GradientReducer(context, gradients)
+  }
+
+  /// A pass that trains on a batch, or on one of the parts that it is computed in.
+  package func pass(_ context: Context, _ groups: BatchGroups, part: Int = 0, of parts: Int = 1) -> Pass {
+    // Weights by which the parts, one after the other, move the running statistics as the whole batch would:
+    // r ← (1 − w)·r + w/A·Σ m_p.
+    let w = BatchNorm.runningWeight / Double(parts)
+    return Pass(
+      context, state, .train, groups, gradients: gradients, reducer: part == parts - 1 ? reducer : nil,
+      runningWeight: w / (1 - Double(parts - 1 - part) * w))
+  }
+}

@@ -1,0 +1,55 @@
+/// InfoNCE of queries against their keys and a queue. He et al. 2019, arXiv:1911.05722, eq. 1 and Algorithm 1:
+///
+///     L_q = −log( exp(q·k₊/τ) / Σ_{i=0..Q} exp(q·k_i/τ) )
+///
+/// No gradient flows to keys or queue.
+package struct InfoNCE {
+  package let temperature: Float
+
+  package init(temperature: Float) { self.temperature = temperature }
+
+  /// - Parameters:
+  ///   - q: (n, D) queries of this rank, not normalised; becomes their gradient.
+  ///   - k: (n, D) their keys, normalised.
+  ///   - queue: (Q, D), normalised.
+  ///   - embeddings: gets the normalised queries where given, for health figures.
+  ///   - count: queries of the global batch, that the loss is the mean over.
+  /// - Returns: the statistics over all ranks.
+  package func apply(_ q: Tensor, keys k: Tensor, queue: Tensor, count: Int, _ context: Context, keeping embeddings: UnsafeMutablePointer<[Float]>? = nil) -> ContrastiveStatistics {
+    precondition(q.hasShape(of: k) && queue.c == q.c, "queries \(q.shape), keys \(k.shape), queue \(queue.shape)")
+    let d = q.c, candidates = queue.n + 1, scale = 1 / Float(count)
+    return context.scratch { arena in
+      let unit = arena.tensor(like: q), norms = arena.array(of: Float.self, count: max(1, q.n)).baseAddress!
+      L2Normalise.forward(q, into: unit, norms: norms, context)
+      if let embeddings, !context.isDry { embeddings.pointee = Array(unit.buffer) }
+      let logits = arena.tensor(n: q.n, c: candidates)
+      let rows = arena.array(of: ContrastiveStatistics.self, count: max(1, q.n))
+      context.blocks(of: q.n) { row, count in
+        sgemm(
+          count, queue.n, d, unit.data + row * d, lda: d, transposed: false, queue.data, ldb: d, transposed: true,
+          into: logits.data + row * candidates + 1, ldc: candidates, alpha: 1 / temperature)
+      }
+      context.run(q.n) { row, _ in
+        var positive = 0.0
+        for i in 0..<d { positive += Double(unit.data[row * d + i]) * Double(k.data[row * d + i]) }
+        let logit = logits.data + row * candidates
+        logit[0] = Float(positive / Double(temperature))
+        rows[row] = SoftmaxRow.apply(logit, count: candidates, target: 0, temperature: temperature, scale: scale)
+      }
+      context.blocks(of: q.n) { row, count in
+        sgemm(
+          count, d, queue.n, logits.data + row * candidates + 1, lda: candidates, queue.data, ldb: d,
+          into: q.data + row * d, ldc: d, alpha: 1 / temperature)
+        for r in row..<row + count {
+          let weight = logits.data[r * candidates] / temperature
+          for i in 0..<d { q.data[r * d + i] += weight * k.data[r * d + i] }
+        }
+      }
+      L2Normalise.backward(q, unit: unit, norms: norms, context)
+      var statistics = ContrastiveStatistics()
+      context.run(1) { _, _ in for row in 0..<q.n { statistics.add(rows[row]) } }
+      statistics.allReduce(context)
+      return statistics
+    }
+  }
+}

@@ -1,0 +1,44 @@
+/// Sixteen channels of a row: one AVX-512 register, or two of AVX2.
+package typealias Lanes16 = SIMD16<Float>
+
+extension UnsafePointer<Float> {
+  /// Sixteen floats from `offset`, at any alignment.
+  @inline(__always) func lanes(_ offset: Int) -> Lanes16 {
+    UnsafeRawPointer(self + offset).loadUnaligned(as: Lanes16.self)
+  }
+}
+
+extension UnsafeMutablePointer<Float> {
+  @inline(__always) func lanes(_ offset: Int) -> Lanes16 {
+    UnsafeRawPointer(self + offset).loadUnaligned(as: Lanes16.self)
+  }
+
+  @inline(__always) func store(_ lanes: Lanes16, _ offset: Int) {
+    UnsafeMutableRawPointer(self + offset).storeBytes(of: lanes, as: Lanes16.self)
+  }
+
+  /// Adds `other` element by element.
+  @inline(__always) func add(_ other: UnsafePointer<Float>, count: Int) {
+    var i = 0
+    while i &+ 16 <= count {
+      store(lanes(i) + other.lanes(i), i)
+      i &+= 16
+    }
+    while i < count {
+      self[i] += other[i]
+      i &+= 1
+    }
+  }
+}
+
+/// Elements that one block of an elementwise pass takes: large enough to share out, small enough to spread.
+let elementsPerBlock = 1 << 15
+
+extension Context {
+  /// Runs `body` over 0 ..< count in blocks of a fixed size.
+  package func elementwise(_ count: Int, _ body: (Range<Int>) -> Void) {
+    run((count + elementsPerBlock - 1) / elementsPerBlock) { block, _ in
+      body(block * elementsPerBlock..<min(count, (block + 1) * elementsPerBlock))
+    }
+  }
+}

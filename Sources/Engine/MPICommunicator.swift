@@ -1,0 +1,74 @@
+import CMPI
+
+/// The ranks that `mpirun` or `srun` started. Rank and size come from MPI alone.
+package final class MPICommunicator: Communicator {
+  package let rank: Int
+  package let size: Int
+  /// Seconds spent in collectives since the start.
+  package private(set) var seconds = 0.0
+
+  /// Starts MPI. Signal handlers that must survive it stand before this call.
+  package init() {
+    _ = cmpi_start()
+    rank = Int(cmpi_rank())
+    size = Int(cmpi_size())
+  }
+
+  /// Ranks on this rank's node.
+  package var ranksOnNode: Int { Int(cmpi_node_size()) }
+  /// The MPI library and its version.
+  package static var library: String { String(cString: cmpi_library()) }
+  package static var host: String { String(cString: cmpi_host()) }
+
+  /// Ends MPI; after the last collective.
+  package func stop() { cmpi_stop() }
+
+  private func timed(_ body: () -> Void) {
+    let start = ContinuousClock.now
+    body()
+    seconds += (ContinuousClock.now - start).seconds
+  }
+
+  private func reduce(_ data: UnsafeMutableRawPointer?, _ count: Int, _ type: cmpi_type, _ reduction: Reduction, _ channel: Channel, _ what: StaticString) {
+    if size == 1 || count == 0 { return }
+    timed {
+      what.withUTF8Buffer {
+        cmpi_all_reduce(channel.rawValue, data, Int64(count), Int32(type.rawValue), reduction.rawValue, UnsafeRawPointer($0.baseAddress!).assumingMemoryBound(to: CChar.self))
+      }
+    }
+  }
+
+  package func allReduce(_ data: UnsafeMutableBufferPointer<Float>, _ reduction: Reduction, on channel: Channel, _ what: StaticString) {
+    reduce(data.baseAddress, data.count, CMPI_FLOAT, reduction, channel, what)
+  }
+
+  package func allReduce(_ data: UnsafeMutableBufferPointer<Double>, _ reduction: Reduction, on channel: Channel, _ what: StaticString) {
+    reduce(data.baseAddress, data.count, CMPI_DOUBLE, reduction, channel, what)
+  }
+
+  package func allReduce(_ data: UnsafeMutableBufferPointer<Int64>, _ reduction: Reduction, on channel: Channel, _ what: StaticString) {
+    reduce(data.baseAddress, data.count, CMPI_INT64, reduction, channel, what)
+  }
+
+  package func allGather(_ send: UnsafePointer<Float>, counts: [Int], into receive: UnsafeMutablePointer<Float>, _ what: StaticString) {
+    precondition(counts.count == size, "\(counts.count) counts for \(size) ranks")
+    timed {
+      let bytes = counts.map { Int64($0 * MemoryLayout<Float>.stride) }
+      what.withUTF8Buffer {
+        cmpi_all_gather(Channel.control.rawValue, send, receive, bytes, UnsafeRawPointer($0.baseAddress!).assumingMemoryBound(to: CChar.self))
+      }
+    }
+  }
+
+  package func broadcast(_ data: UnsafeMutableRawBufferPointer, from root: Int, _ what: StaticString) {
+    if size == 1 || data.isEmpty { return }
+    timed {
+      what.withUTF8Buffer {
+        cmpi_broadcast(Channel.control.rawValue, data.baseAddress, Int64(data.count), Int32(root), UnsafeRawPointer($0.baseAddress!).assumingMemoryBound(to: CChar.self))
+      }
+    }
+  }
+
+  package func barrier() { cmpi_barrier(Channel.control.rawValue) }
+  package func abort(_ message: String, code: Int32) -> Never { cmpi_abort(message, code) }
+}

@@ -1,0 +1,125 @@
+/// Turns gradients into an update of the parameters. Gradients are never changed. State is one slab of momentum.
+package protocol Optimizer: Sendable {
+  /// - Parameters:
+  ///   - parameters: updated.
+  ///   - gradients: summed over ranks, scaled by the loss.
+  ///   - momentum: v, starts at 0; same layout.
+  ///   - rate: the schedule's value at this step.
+  func update(_ parameters: ParameterSlab, _ gradients: ParameterSlab, momentum: ParameterSlab, rate: Float, _ context: Context)
+}
+
+/// Which kinds of parameters an optimizer leaves out of decay and trust.
+package enum Exclusion: String, Codable, Sendable, CaseIterable {
+  case normalisation, bias
+
+  package func covers(_ kind: ParameterKind) -> Bool {
+    switch self {
+    case .normalisation: kind == .scale || kind == .shift
+    case .bias: kind == .bias
+    }
+  }
+}
+
+/// Stochastic gradient descent, as torch.optim.SGD writes it:
+///
+///     g ← g + λ·w;   v ← m·v + g;   w ← w − η·v   (Nesterov: w ← w − η·(g + m·v))
+package struct SGD: Optimizer, Equatable {
+  package var momentum: Float, nesterov: Bool, decay: Float
+  /// Kinds without decay.
+  package var exclude: [Exclusion]
+
+  package init(momentum: Float = 0.9, nesterov: Bool = false, decay: Float = 1e-4, exclude: [Exclusion] = []) {
+    (self.momentum, self.nesterov, self.decay, self.exclude) = (momentum, nesterov, decay, exclude)
+  }
+
+  package func update(_ parameters: ParameterSlab, _ gradients: ParameterSlab, momentum velocity: ParameterSlab, rate: Float, _ context: Context) {
+    for entry in parameters.layout.entries where !entry.frozen {
+      let w = parameters[entry.slice], g = gradients[entry.slice], v = velocity[entry.slice]
+      let decay = exclude.contains { $0.covers(entry.kind) } ? 0 : decay, rate = rate * entry.rateFactor
+      context.elementwise(entry.slice.count) { range in
+        for i in range {
+          let gradient = g[i] + decay * w[i]
+          v[i] = momentum * v[i] + gradient
+          w[i] -= rate * (nesterov ? gradient + momentum * v[i] : v[i])
+        }
+      }
+    }
+    parameters.version &+= 1
+  }
+}
+
+/// Layer-wise adaptive rate scaling. You et al. 2017, arXiv:1708.03888. Two families and two trust ratios go by this
+/// name; they agree only at a constant rate, so both are explicit:
+///
+///     r = η‖w‖/‖g + λw‖  (combined: simclr, byol)   or   η‖w‖/(‖g‖ + λ‖w‖)  (separate: apex, OpenSelfSup)
+///     inside:  v ← m·v + rate·r·(g + λw);  w ← w − v         (google-research/simclr `classic_momentum`)
+///     outside: v ← m·v + r·(g + λw);       w ← w − rate·v    (byol, vissl, lightly)
+///
+/// r is 1 where ‖w‖ or the denominator is 0, and for the excluded kinds, which also take no decay.
+package struct LARS: Optimizer, Equatable {
+  package enum RatePlacement: String, Codable, Sendable, CaseIterable { case inside, outside }
+  package enum TrustRatio: String, Codable, Sendable, CaseIterable { case combined, separate }
+
+  package var momentum: Float, nesterov: Bool, decay: Float
+  /// η
+  package var trust: Float
+  package var rateIn: RatePlacement
+  package var ratio: TrustRatio
+  package var exclude: [Exclusion]
+
+  package init(
+    momentum: Float = 0.9, nesterov: Bool = false, decay: Float = 1e-6, trust: Float = 1e-3, rateIn: RatePlacement = .inside,
+    ratio: TrustRatio = .combined, exclude: [Exclusion] = [.normalisation, .bias]
+  ) {
+    (self.momentum, self.nesterov, self.decay, self.trust) = (momentum, nesterov, decay, trust)
+    (self.rateIn, self.ratio, self.exclude) = (rateIn, ratio, exclude)
+  }
+
+  package func update(_ parameters: ParameterSlab, _ gradients: ParameterSlab, momentum velocity: ParameterSlab, rate: Float, _ context: Context) {
+    for entry in parameters.layout.entries where !entry.frozen {
+      let w = parameters[entry.slice], g = gradients[entry.slice], v = velocity[entry.slice], count = entry.slice.count
+      let excluded = exclude.contains { $0.covers(entry.kind) }, decay = excluded ? 0 : decay
+      let r = excluded ? 1 : trustRatio(w, g, count, decay)
+      let rate = rate * entry.rateFactor, inside = rateIn == .inside ? rate * r : r, outside = rateIn == .inside ? 1 : rate
+      context.elementwise(count) { range in
+        for i in range {
+          let gradient = inside * (g[i] + decay * w[i])
+          v[i] = momentum * v[i] + gradient
+          w[i] -= outside * (nesterov ? gradient + momentum * v[i] : v[i])
+        }
+      }
+    }
+    parameters.version &+= 1
+  }
+
+  private func trustRatio(_ w: UnsafePointer<Float>, _ g: UnsafePointer<Float>, _ count: Int, _ decay: Float) -> Float {
+    let weight = norm(w, count), denominator: Double
+    switch ratio {
+    case .separate: denominator = norm(g, count) + Double(decay) * weight
+    case .combined:
+      var sum = 0.0
+      for i in 0..<count {
+        let value = Double(g[i]) + Double(decay) * Double(w[i])
+        sum += value * value
+      }
+      denominator = sum.squareRoot()
+    }
+    return weight > 0 && denominator > 0 ? Float(Double(trust) * weight / denominator) : 1
+  }
+}
+
+/// ‖x‖, accumulated in Double.
+package func norm(_ x: UnsafePointer<Float>, _ count: Int) -> Double {
+  var sum = SIMD8<Double>(), i = 0
+  while i &+ 8 <= count {
+    let value = SIMD8<Double>(UnsafeRawPointer(x + i).loadUnaligned(as: SIMD8<Float>.self))
+    sum.addProduct(value, value)
+    i &+= 8
+  }
+  var total = sum.sum()
+  while i < count {
+    total += Double(x[i]) * Double(x[i])
+    i &+= 1
+  }
+  return total.squareRoot()
+}

@@ -1,0 +1,47 @@
+/// Products of feature matrices, shared out in blocks of a fixed number of rows.
+extension Context {
+  private static let rowsPerBlock = 64
+
+  /// Runs `body(row, count)` over blocks of rows.
+  func blocks(of rows: Int, _ body: (_ row: Int, _ count: Int) -> Void) {
+    run((rows + Self.rowsPerBlock - 1) / Self.rowsPerBlock) { block, _ in
+      let row = block * Self.rowsPerBlock
+      body(row, min(Self.rowsPerBlock, rows - row))
+    }
+  }
+
+  /// c = alpha · a · bᵀ; a (M, D), b (N, D), c (M, N).
+  package func product(_ a: Tensor, _ b: Tensor, into c: Tensor, alpha: Float = 1) {
+    precondition(a.c == b.c && c.n == a.n && c.c == b.n, "product \(a.shape) · \(b.shape)ᵀ into \(c.shape)")
+    blocks(of: a.n) { row, count in
+      sgemm(
+        count, b.n, a.c, a.data + row * a.c, lda: a.c, transposed: false, b.data, ldb: b.c, transposed: true,
+        into: c.data + row * c.c, ldc: c.c, alpha: alpha)
+    }
+  }
+
+  /// c = alpha · a · b; a (M, N), b (N, D), c (M, D).
+  package func product(_ a: Tensor, plain b: Tensor, into c: Tensor, alpha: Float = 1) {
+    precondition(a.c == b.n && c.n == a.n && c.c == b.c, "product \(a.shape) · \(b.shape) into \(c.shape)")
+    blocks(of: a.n) { row, count in
+      sgemm(
+        count, b.c, a.c, a.data + row * a.c, lda: a.c, b.data, ldb: b.c, into: c.data + row * c.c, ldc: c.c, alpha: alpha)
+    }
+  }
+
+  /// c = alpha · aᵀ · b; a (N, M), b (N, D), c (M, D).
+  package func product(transposed a: Tensor, _ b: Tensor, into c: Tensor, alpha: Float = 1) {
+    precondition(a.n == b.n && c.n == a.c && c.c == b.c, "product \(a.shape)ᵀ · \(b.shape) into \(c.shape)")
+    blocks(of: c.n) { row, count in
+      sgemm(
+        count, b.c, a.n, a.data + row, lda: a.c, transposed: true, b.data, ldb: b.c, into: c.data + row * c.c, ldc: c.c,
+        alpha: alpha)
+    }
+  }
+
+  /// Every rank's rows in rank order.
+  /// - counts: floats of every rank.
+  package func gather(_ local: Tensor, counts: [Int], into all: Tensor, _ what: StaticString) {
+    if !isDry { communicator.allGather(local.data, counts: counts, into: all.data, what) }
+  }
+}

@@ -1,0 +1,56 @@
+import Randomness
+import Testing
+
+/// Compares an analytic gradient with central differences.
+///
+/// The scalar is ⟨y, r⟩ with a random cotangent r; never Σy², which a normalisation makes constant. The difference
+/// quotient is the four-point one,
+///
+///     D(h) = (f(x−2h) − 8f(x−h) + 8f(x+h) − f(x+2h)) / 12h,   D(h) − f′ = h⁴·f⁽⁵⁾/30,
+///
+/// whose truncation is seen from a second step: D(2h) − D(h) ≈ 15 truncations. Rounding: f is a sum that is right to
+/// about ε·n of Σ|y·r|, and the weights 1, 8, 8, 1 over 12h make 1.5/h of it. Where truncation is not small, the function
+/// is not smooth at x (a kink of a ReLU is near), which counts as a failure of its own.
+struct GradientCheck {
+  /// |difference − analytic| in units of what truncation and rounding explain, the worst of all elements.
+  var ratio = 0.0
+  /// The truncation in units of the gradient's size, the worst of all elements.
+  var roughness = 0.0
+  static let step = 1e-3
+  /// ε·n with some margin for long sums and for exp and division inside of f.
+  static let rounding = 100 * Double.ulpOfOne
+
+  init(
+    of f: ([Double]) -> [Double], at x: [Double], analytic: (_ cotangent: [Double]) -> [Double], seed: UInt64 = 1
+  ) {
+    let y = f(x)
+    var draws = Draws(test: "cotangent", seed: seed)
+    let r = draws.normals(y.count)
+    let gradient = analytic(r), size = rms(gradient)
+    guard gradient.count == x.count else { ratio = .infinity; return }
+    let magnitude = zip(y, r).reduce(0) { $0 + abs($1.0 * $1.1) }
+    for i in x.indices {
+      let h = Self.step * max(1, abs(x[i]))
+      func value(_ shift: Double) -> Double {
+        var moved = x
+        moved[i] += shift
+        return zip(f(moved), r).reduce(0) { $0 + $1.0 * $1.1 }
+      }
+      func quotient(_ h: Double) -> Double { (value(-2 * h) - 8 * value(-h) + 8 * value(h) - value(2 * h)) / (12 * h) }
+      let fine = quotient(h), truncation = abs(quotient(2 * h) - fine) / 15
+      let error = abs(fine - gradient[i]), explained = 2 * truncation + 1.5 * Self.rounding * magnitude / h
+      ratio = max(ratio, error.isNaN ? .infinity : error / explained)
+      roughness = max(roughness, truncation / (size + 1e-300))
+    }
+  }
+}
+
+/// Expects `analytic`, which turns a cotangent of y into the gradient of x, to be the gradient of f at x.
+func expectGradient(
+  of f: ([Double]) -> [Double], at x: [Double], analytic: (_ cotangent: [Double]) -> [Double], _ what: String = "",
+  sourceLocation: SourceLocation = #_sourceLocation
+) {
+  let check = GradientCheck(of: f, at: x, analytic: analytic)
+  #expect(check.roughness < 1e-5, "\(what): not smooth here: \(check.roughness)", sourceLocation: sourceLocation)
+  #expect(check.ratio <= 1, "\(what): \(check.ratio) times what differences explain", sourceLocation: sourceLocation)
+}

@@ -1,0 +1,131 @@
+import Engine
+import Foundation
+
+/// Ranks as threads of this process: a real communicator over shared memory, for tests without `mpirun`.
+enum Ranks {
+  private final class Results<T>: @unchecked Sendable {
+    let lock = NSLock()
+    var values: [T?]
+    init(_ count: Int) { values = Array(repeating: nil, count: count) }
+  }
+
+  /// Runs `body` once on each of `count` ranks at the same time.
+  /// - silent: a sum over ranks, by the purpose that its caller names, that is left out: a control.
+  /// - Returns: the results in rank order.
+  static func run<T>(_ count: Int, silent: String? = nil, _ body: @escaping @Sendable (ThreadCommunicator) -> T) -> [T] {
+    let exchanges = (0..<3).map { _ in Exchange(count) }, results = Results<T>(count)
+    let threads = (0..<count).map { rank in
+      let thread = Thread {
+        let result = body(ThreadCommunicator(rank: rank, size: count, exchanges, silent: silent))
+        results.lock.withLock { results.values[rank] = result }
+        exchanges[0].meet()
+      }
+      thread.stackSize = 8 << 20
+      return thread
+    }
+    threads.forEach { $0.start() }
+    while results.lock.withLock({ results.values.contains { $0 == nil } }) { usleep(200) }
+    return results.values.map { $0! }
+  }
+}
+
+/// Where the ranks of one channel meet and read each other's buffers.
+final class Exchange: @unchecked Sendable {
+  private let size: Int
+  private let condition = NSCondition()
+  private var arrived = 0, generation = 0
+  private var buffers: [UnsafeRawPointer?]
+  private var calls: [String]
+
+  init(_ size: Int) {
+    self.size = size
+    buffers = Array(repeating: nil, count: size)
+    calls = Array(repeating: "", count: size)
+  }
+
+  /// Returns when all ranks have come.
+  func meet() {
+    condition.lock()
+    defer { condition.unlock() }
+    let mine = generation
+    arrived += 1
+    if arrived == size {
+      arrived = 0
+      generation += 1
+      condition.broadcast()
+      return
+    }
+    while generation == mine {
+      precondition(condition.wait(until: Date(timeIntervalSinceNow: 120)), "a rank waits in vain; last calls: \(calls)")
+    }
+  }
+
+  /// Runs `read` with every rank's buffer, while none of them changes. All ranks must make the same call.
+  func share<T>(_ rank: Int, _ buffer: UnsafeRawPointer?, _ call: String, _ read: ([UnsafeRawPointer?]) -> T) -> T {
+    condition.withLock { (buffers[rank], calls[rank]) = (buffer, call) }
+    meet()
+    let (all, said) = condition.withLock { (buffers, calls) }
+    precondition(Set(said).count == 1, "ranks are in different collectives: \(said)")
+    let result = read(all)
+    meet()
+    return result
+  }
+}
+
+/// One rank of `Ranks.run`. Sums run in rank order, so every rank gets the same bits.
+final class ThreadCommunicator: Communicator, @unchecked Sendable {
+  let rank: Int, size: Int
+  private let exchanges: [Exchange], silent: String?
+  /// Purposes of the all-reduces so far, in order.
+  private(set) var calls: [String] = []
+
+  init(rank: Int, size: Int, _ exchanges: [Exchange], silent: String?) {
+    (self.rank, self.size, self.exchanges, self.silent) = (rank, size, exchanges, silent)
+  }
+
+  private func reduce<T: Numeric & Comparable>(_ data: UnsafeMutableBufferPointer<T>, _ reduction: Reduction, _ channel: Channel, _ what: StaticString) {
+    calls.append("\(what)")
+    if "\(what)" == silent { return }
+    let result = exchanges[Int(channel.rawValue)].share(rank, data.baseAddress, "\(what): \(reduction) of \(data.count) \(T.self)") { all in
+      let all = all.map { UnsafeBufferPointer(start: $0?.assumingMemoryBound(to: T.self), count: data.count) }
+      return data.indices.map { i in
+        all.dropFirst().reduce(all[0][i]) {
+          switch reduction {
+          case .sum: $0 + $1[i]
+          case .max: max($0, $1[i])
+          case .min: min($0, $1[i])
+          }
+        }
+      }
+    }
+    for i in data.indices { data[i] = result[i] }
+  }
+
+  func allReduce(_ data: UnsafeMutableBufferPointer<Float>, _ reduction: Reduction, on channel: Channel, _ what: StaticString) {
+    reduce(data, reduction, channel, what)
+  }
+  func allReduce(_ data: UnsafeMutableBufferPointer<Double>, _ reduction: Reduction, on channel: Channel, _ what: StaticString) {
+    reduce(data, reduction, channel, what)
+  }
+  func allReduce(_ data: UnsafeMutableBufferPointer<Int64>, _ reduction: Reduction, on channel: Channel, _ what: StaticString) {
+    reduce(data, reduction, channel, what)
+  }
+
+  func allGather(_ send: UnsafePointer<Float>, counts: [Int], into receive: UnsafeMutablePointer<Float>, _ what: StaticString) {
+    precondition(counts.count == size, "\(counts.count) counts for \(size) ranks")
+    let rows = exchanges[0].share(rank, send, "gather \(what): \(counts)") { all in
+      zip(all, counts).flatMap { Array(UnsafeBufferPointer(start: $0?.assumingMemoryBound(to: Float.self), count: $1)) }
+    }
+    for i in rows.indices { receive[i] = rows[i] }
+  }
+
+  func broadcast(_ data: UnsafeMutableRawBufferPointer, from root: Int, _ what: StaticString) {
+    let bytes = exchanges[0].share(rank, data.baseAddress, "broadcast \(what): \(data.count) bytes from \(root)") {
+      Array(UnsafeRawBufferPointer(start: $0[root], count: data.count))
+    }
+    data.copyBytes(from: bytes)
+  }
+
+  func barrier() { exchanges[0].share(rank, nil, "barrier") { _ in } }
+  func abort(_ message: String, code: Int32) -> Never { fatalError("rank \(rank) of \(size): \(message)") }
+}

@@ -1,0 +1,90 @@
+import Engine
+
+/// A residual network and its head in Double. What it consists of is read from the names and shapes of the parameters,
+/// not from the engine's code.
+final class ReferenceNetwork {
+  let tape: ReferenceTape
+  private(set) var parameters: [String: Node] = [:]
+  /// The running statistics after the forward pass.
+  private(set) var statistics: [String: [Double]] = [:]
+  private var shapes: [String: [Int]] = [:]
+  private let groups: [Int]
+  private let usesBatchStatistics: Bool
+
+  /// - Parameters:
+  ///   - groups: the BN group of every image.
+  ///   - noise: see `ReferenceTape`.
+  init(_ state: NetworkState, groups: [Int], usesBatchStatistics: Bool, noise: Double = 0) {
+    tape = ReferenceTape(noise: noise)
+    (self.groups, self.usesBatchStatistics) = (groups, usesBatchStatistics)
+    for entry in state.parameters.layout.entries {
+      parameters[entry.name] = Node(Map(n: 1, c: entry.slice.count, state.parameters.values(entry.slice)))
+      shapes[entry.name] = entry.shape
+    }
+    for entry in state.statistics.layout.entries { statistics[entry.name] = state.statistics.values(entry.slice) }
+  }
+
+  private func norm(_ x: Node, _ name: String) -> Node {
+    let mean = name + ".running_mean", variance = name + ".running_var"
+    let old = (mean: statistics[mean]!, variance: statistics[variance]!)
+    var frozen: ReferenceBatchNorm.Moments?
+    if usesBatchStatistics {
+      let new = ReferenceBatchNorm.running(old, ReferenceBatchNorm.moments(x.value, groups))
+      (statistics[mean], statistics[variance]) = (new.mean, new.variance)
+    } else {
+      frozen = .init(mean: [old.mean], variance: [old.variance], count: [1])
+    }
+    return tape.norm(x, parameters[name + ".weight"]!, parameters[name + ".bias"], groups: groups, frozen: frozen)
+  }
+
+  private func convNorm(_ x: Node, _ conv: String, _ norm: String, stride: Int) -> Node {
+    let name = conv + ".weight"
+    let z = tape.convolution(x, parameters[name]!, kernel: shapes[name]![0], stride: stride)
+    return self.norm(z, norm)
+  }
+
+  private func block(_ x: Node, _ name: String, stride: Int) -> Node {
+    func unit(_ x: Node, _ i: Int, stride: Int) -> Node { convNorm(x, "\(name).conv\(i)", "\(name).bn\(i)", stride: stride) }
+    let isBottleneck = parameters[name + ".conv3.weight"] != nil
+    var y = tape.relu(unit(x, 1, stride: isBottleneck ? 1 : stride))
+    if isBottleneck { y = tape.relu(unit(y, 2, stride: stride)) }
+    y = unit(y, isBottleneck ? 3 : 2, stride: 1)
+    let hasProjection = parameters[name + ".downsample.0.weight"] != nil
+    let shortcut = hasProjection ? convNorm(x, name + ".downsample.0", name + ".downsample.1", stride: stride) : x
+    return tape.relu(y, residual: shortcut)
+  }
+
+  /// Features (N, D) of images.
+  func encode(_ images: Map, prefix: String = "encoder.") -> Node {
+    let isLarge = shapes[prefix + "conv1.weight"]![0] == 7
+    var y = tape.relu(convNorm(Node(images), prefix + "conv1", prefix + "bn1", stride: isLarge ? 2 : 1))
+    if isLarge { y = tape.maxPool(y) }
+    for stage in 1...4 {
+      var i = 0
+      while parameters["\(prefix)layer\(stage).\(i).conv1.weight"] != nil {
+        y = block(y, "\(prefix)layer\(stage).\(i)", stride: stage > 1 && i == 0 ? 2 : 1)
+        i += 1
+      }
+    }
+    return tape.averagePool(y)
+  }
+
+  /// Embeddings (N, D) of features.
+  /// - relu: whether a layer ends with a ReLU.
+  func project(_ features: Node, relu: [Bool]) -> Node {
+    var y = features
+    for (i, relu) in relu.enumerated() {
+      y = tape.linear(y, parameters["head.\(i).weight"]!, parameters["head.\(i).bias"])
+      if parameters["head.\(i).bn.weight"] != nil { y = norm(y, "head.\(i).bn") }
+      if relu { y = tape.relu(y) }
+    }
+    return y
+  }
+}
+
+extension ParameterSlab {
+  /// The values of one parameter.
+  func values(_ slice: Slice) -> [Double] {
+    UnsafeBufferPointer(start: self[slice], count: slice.count).map(Double.init)
+  }
+}
