@@ -25,6 +25,11 @@ package enum Interruption {
         signal(number, SIG_DFL)
       }
     }
+    // A parent that started this process from a thread with blocked signals hands the block down.
+    var signals = sigset_t()
+    sigemptyset(&signals)
+    for number in [SIGINT, SIGTERM, SIGHUP] { sigaddset(&signals, number) }
+    pthread_sigmask(SIG_UNBLOCK, &signals, nil)
     signal(SIGPIPE, SIG_IGN)  // `apus pack | head` must not leave a half-written folder
   }
 
