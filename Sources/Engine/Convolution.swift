@@ -64,8 +64,8 @@ package struct Convolution {
     }
   }
 
-  /// Calls `body` with the way to compute, nil for the exact one. A dry run plans both, because a smaller batch than the
-  /// planned one may take the other.
+  /// Calls `body` with the way to compute, nil for the exact one. A dry run plans both, because a smaller batch than
+  /// the planned one may take the other.
   private func forEachWay(_ shape: ConvolutionShape, _ pass: Pass, _ body: (WinogradConvolution?) -> Void) {
     let winograd = WinogradConvolution(shape, pass.context)
     let fast = pass.context.convolution == .fast && WinogradConvolution.exists(shape) && winograd.pays

@@ -16,6 +16,7 @@ struct LoweredConvolution {
   /// least `blockRows` rows, for the weight is packed anew for every block.
   private static let blockFloats = 1 << 18
   private static let blockRows = 256
+
   init(_ shape: ConvolutionShape, _ context: Context) {
     (self.shape, self.context) = (shape, context)
     lowering = Lowering(shape)
@@ -30,7 +31,8 @@ struct LoweredConvolution {
     let (k, depth, width) = (shape.k, shape.depth, shape.width)
     if shape.isMatrix {
       forEachRowBlock { rows in
-        gemm(rows.count, k, depth, x + rows.lowerBound * depth, lda: depth, weight, ldb: k,
+        gemm(
+          rows.count, k, depth, x + rows.lowerBound * depth, lda: depth, weight, ldb: k,
           into: y + rows.lowerBound * k, ldc: k)
       }
       return
@@ -42,7 +44,8 @@ struct LoweredConvolution {
         let lines = piece(index, of: block, in: 0..<shape.lines)
         let matrix = matrices + thread * block * width * depth
         lowering.lower(x, lines: lines, into: matrix)
-        gemm(lines.count * width, k, depth, matrix, lda: depth, weight, ldb: k,
+        gemm(
+          lines.count * width, k, depth, matrix, lda: depth, weight, ldb: k,
           into: y + lines.lowerBound * width * k, ldc: k)
       }
     }
@@ -54,7 +57,8 @@ struct LoweredConvolution {
     let (k, depth, width) = (shape.k, shape.depth, shape.width)
     if shape.isMatrix {
       forEachRowBlock { rows in
-        sgemm(rows.count, depth, k, dy + rows.lowerBound * k, lda: k, transposed: false, weight, ldb: k, transposed: true,
+        sgemm(
+          rows.count, depth, k, dy + rows.lowerBound * k, lda: k, transposed: false, weight, ldb: k, transposed: true,
           into: dx + rows.lowerBound * depth, ldc: depth, beta: accumulate ? 1 : 0)
       }
       return
@@ -70,7 +74,8 @@ struct LoweredConvolution {
         let all = owned.lowerBound * shape.height..<owned.upperBound * shape.height
         for part in 0..<pieces(all.count, of: block) {
           let lines = piece(part, of: block, in: all)
-          sgemm(lines.count * width, depth, k, dy + lines.lowerBound * width * k, lda: k, transposed: false, weight, ldb: k,
+          sgemm(
+            lines.count * width, depth, k, dy + lines.lowerBound * width * k, lda: k, transposed: false, weight, ldb: k,
             transposed: true, into: matrix, ldc: depth)
           lowering.raise(matrix, lines: lines, addingTo: dx)
         }
@@ -93,8 +98,8 @@ extension LoweredConvolution {
   /// Pieces of work that are enough for a team of threads.
   private static let enough = 8
 
-  /// dw += X̂ᵀ · dY. The sum over all rows is cut into `sums` ranges of lines, each with a gradient of its own, merged in
-  /// order; and where the rows are few, the gradient into `parts`.
+  /// dw += X̂ᵀ · dY. The sum over all rows is cut into `sums` ranges of lines, each with a gradient of its own, merged
+  /// in order; and where the rows are few, the gradient into `parts`.
   func weightGradient(_ dy: UnsafePointer<Float>, _ x: UnsafePointer<Float>, addingTo dw: UnsafeMutablePointer<Float>) {
     let sums = min(max(1, shape.rows / Self.partialRows), 2 * Self.enough, shape.lines)
     let parts = sums < Self.enough ? partsOfWeight(atMost: pieces(Self.enough, of: sums)) : 1
@@ -157,7 +162,9 @@ extension LoweredConvolution {
     let block = 4096
     context.run(pieces(count, of: block)) { index, _ in
       let range = piece(index, of: block, in: 0..<count)
-      for sum in 0..<sums { add(partial + sum * count + range.lowerBound, to: dw + range.lowerBound, count: range.count) }
+      for sum in 0..<sums {
+        add(partial + sum * count + range.lowerBound, to: dw + range.lowerBound, count: range.count)
+      }
     }
   }
 }

@@ -19,7 +19,9 @@ struct Lowering {
   /// Calls `body` for every run: the place in the matrix, in the input (-1 where all of it hangs over), and how many
   /// floats hang over before it, lie in the input, and hang over after it.
   @inline(__always)
-  private func forEachRun(_ lines: Range<Int>, _ body: (_ at: Int, _ from: Int, _ before: Int, _ within: Int, _ after: Int) -> Void) {
+  private func forEachRun(
+    _ lines: Range<Int>, _ body: (_ at: Int, _ from: Int, _ before: Int, _ within: Int, _ after: Int) -> Void
+  ) {
     let (h, w, c, taps) = (shape.h, shape.w, shape.c, shape.kernel)
     var at = 0
     for line in lines {

@@ -21,9 +21,9 @@ struct WinogradConvolution {
       && shape.c % Winograd.lanes == 0 && shape.k % Winograd.lanes == 0
   }
 
-  /// Whether it is also faster. In products for each pair of a channel and a filter: 9 an output against 36 a tile, with
-  /// a fifth for the transforms of tiles, and as much as 800 for making and reading a weight that is four times as large
-  /// (measured with 512 channels, where 8 tiles break even).
+  /// Whether it is also faster. In products for each pair of a channel and a filter: 9 an output against 36 a tile,
+  /// with a fifth for the transforms of tiles, and as much as 800 for making and reading a weight that is four times as
+  /// large (measured with 512 channels, where 8 tiles break even).
   var pays: Bool { 9 * shape.rows > 43 * tiles + 800 }
 
   /// Tiles in one column and one line of an image, and in all.
@@ -174,7 +174,7 @@ extension WinogradConvolution {
 
   private func block(_ index: Int) -> Range<Int> { piece(index, of: blockTiles, in: 0..<tiles) }
 
-  /// Runs `body` for slices of the wave's blocks; `at` is the first tile of a slice within its block, the wave's `slot`.
+  /// Runs `body` for slices of the wave's blocks; `at` is a slice's first tile within its block, the wave's `slot`.
   private func runSlices(
     of wave: Range<Int>, _ body: (_ slice: Range<Int>, _ slot: Int, _ at: Int, _ thread: Int) -> Void
   ) {
@@ -203,8 +203,9 @@ extension WinogradConvolution {
         return y < 0 || y >= h ? bench.zeros : x + ((image * h + y) * w + left - 1) * c
       }
       Winograd.transformInput(
-        (row(0), row(1), row(2), row(3), row(4), row(5)), columns: (left == 0 ? 1 : 0)..<min(Winograd.patch, w + 1 - left),
-        channels: c, into: v + slot * c, step: bench.vStep, bench.work(thread))
+        (row(0), row(1), row(2), row(3), row(4), row(5)),
+        columns: (left == 0 ? 1 : 0)..<min(Winograd.patch, w + 1 - left), channels: c,
+        into: v + slot * c, step: bench.vStep, bench.work(thread))
     }
   }
 

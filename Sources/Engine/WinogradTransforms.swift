@@ -234,7 +234,9 @@ enum Winograd {
   }
 
   @inline(__always)
-  private static func load(_ from: UnsafePointer<Float>) -> Lanes { UnsafeRawPointer(from).loadUnaligned(as: Lanes.self) }
+  private static func load(_ from: UnsafePointer<Float>) -> Lanes {
+    UnsafeRawPointer(from).loadUnaligned(as: Lanes.self)
+  }
 
   @inline(__always)
   private static func store(_ value: Lanes, _ to: UnsafeMutablePointer<Float>) {

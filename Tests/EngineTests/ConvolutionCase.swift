@@ -36,7 +36,7 @@ final class ConvolutionCase {
     Pass(context, state, .train, BatchGroups(images: reference.n, in: context.arena), gradients: gradients)
   }
 
-  /// Runs the layer into fresh memory that holds NaN where it must be overwritten and `start` where it must be added to.
+  /// Runs the layer into memory that holds NaN where it must be overwritten and `start` where it must be added to.
   func run(accumulate: Bool = false, start: Float = 0) -> (y: [Float], dx: [Float], dw: [Float]) {
     let y = context.arena.tensor(like: dy), dx = context.arena.tensor(like: x)
     y.buffer.update(repeating: .nan)

@@ -1,8 +1,8 @@
 /// Winograd's matrices in Double, and how far Float32 may be from the truth with them.
 ///
-/// The model: a rounding changes a value by a relative error of variance u²/3, u = 2⁻²⁴, independent of all others; x, dy
-/// and the weight are independent and normal. A product at the points (p, q) then has the variance of one tap's product
-/// times ‖B_p‖²‖B_q‖²‖G_p‖²‖G_q‖² (rows of Bᵀ and G), so the output (i, j) of a tile has
+/// The model: a rounding changes a value by a relative error of variance u²/3, u = 2⁻²⁴, independent of all others; x,
+/// dy and the weight are independent and normal. A product at the points (p, q) then has the variance of one tap's
+/// product times ‖B_p‖²‖B_q‖²‖G_p‖²‖G_q‖² (rows of Bᵀ and G), so the output (i, j) of a tile has
 ///
 ///     rms error / rms output ≤ u/√3 · √roundings · √(S_i S_j),   S_i = Σ_p A_pi² ‖B_p‖² ‖G_p‖² / 3
 ///
