@@ -60,6 +60,20 @@ let swift: [SwiftSetting] = [.unsafeFlags(instructions)]
 /// Kernels are optimised in debug builds too, so that tests stay fast.
 let kernels: [SwiftSetting] = swift + [.unsafeFlags(["-O"], .when(configuration: .debug))]
 
+// MARK: Static runtime
+
+// `APUS_STATIC=1` links Swift's runtime and Foundation into the program, so that compute nodes need no toolchain. Nothing
+// is compiled anew, which `--static-swift-stdlib` would cause. Test bundles cannot have it: Swift Testing is dynamic.
+let foundation = [
+  "Foundation", "CoreFoundation", "FoundationEssentials", "FoundationInternationalization", "_FoundationCShims",
+  "_FoundationCollections", "_FoundationICU", "dispatch", "BlocksRuntime",
+]
+let runtime: [LinkerSetting] =
+  environment["APUS_STATIC"] == nil ? [] : [.unsafeFlags(["-static-stdlib"] + foundation.map { "-l" + $0 })]
+
+/// Recipes that the binary carries.
+let recipes = ["moco-v2-fashion", "moco-v2-imagenet", "simclr-v1-fashion", "simclr-v1-imagenet"]
+
 let package = Package(
   name: "apus",
   products: [.executable(name: "apus", targets: ["apus"])],
@@ -86,11 +100,12 @@ let package = Package(
     .target(
       name: "Engine", dependencies: ["Randomness", "Threading", "CMPI", "COpenBLAS", "CSystem"], swiftSettings: kernels),
     .target(
-      name: "Training", dependencies: ["Shards", "Engine", "HDF5", "CZlib", "Yams"], swiftSettings: kernels),
+      name: "Training", dependencies: ["Shards", "Engine", "HDF5", "CZlib", "CSystem", "COpenBLAS", "Yams"],
+      resources: recipes.map { .embedInCode("Recipes/\($0).yaml") }, swiftSettings: kernels),
     .executableTarget(
       name: "apus",
       dependencies: ["Training", .product(name: "ArgumentParser", package: "swift-argument-parser")],
-      swiftSettings: swift),
+      swiftSettings: swift, linkerSettings: runtime),
 
     .testTarget(name: "RandomnessTests", dependencies: ["Randomness"], swiftSettings: swift),
     .testTarget(name: "ThreadingTests", dependencies: ["Threading"], swiftSettings: swift),

@@ -32,10 +32,65 @@ int csystem_pin(int processor) {
   return sched_setaffinity(0, sizeof set, &set) == 0 ? 0 : errno;
 }
 
+void csystem_flush_lines(void) { setvbuf(stdout, NULL, _IOLBF, 0); }
+
 int64_t csystem_peak_resident(void) {
   struct rusage usage;
   getrusage(RUSAGE_SELF, &usage);
   return (int64_t)usage.ru_maxrss * 1024;
+}
+
+int csystem_online(void) { return (int)sysconf(_SC_NPROCESSORS_ONLN); }
+
+const char *csystem_blas_core(void) {
+#if defined(__x86_64__)
+  // OpenBLAS 0.3.21 on Zen 4: its AVX-512 kernels reach 53 GFLOP/s on tall, thin products, its Haswell ones 86.
+  __builtin_cpu_init();
+  if (__builtin_cpu_is("amd") && __builtin_cpu_supports("avx512f")) return "Haswell";
+#endif
+  return NULL;
+}
+
+static int64_t number_in(const char *path, const char *key) {
+  FILE *file = fopen(path, "r");
+  if (file == NULL) return -1;
+  char line[256];
+  int64_t value = -1;
+  while (fgets(line, sizeof line, file) != NULL) {
+    long long found;
+    if (key == NULL ? sscanf(line, "%lld", &found) == 1
+                    : strncmp(line, key, strlen(key)) == 0 && sscanf(line + strlen(key), " %lld", &found) == 1) {
+      value = found;
+      break;
+    }
+  }
+  fclose(file);
+  return value;
+}
+
+int64_t csystem_memory_available(void) {
+  int64_t kilobytes = number_in("/proc/meminfo", "MemAvailable:");
+  int64_t available = kilobytes < 0 ? 0 : kilobytes * 1024;
+  int64_t limit = number_in("/sys/fs/cgroup/memory.max", NULL), used = number_in("/sys/fs/cgroup/memory.current", NULL);
+  if (limit > 0 && used >= 0 && (available == 0 || limit - used < available)) available = limit - used;
+  return available;
+}
+
+const char *csystem_processor_name(void) {
+  static char name[128] = "";
+  if (name[0] != '\0') return name;
+  strcpy(name, "unknown");
+  FILE *file = fopen("/proc/cpuinfo", "r");
+  if (file == NULL) return name;
+  char line[256];
+  while (fgets(line, sizeof line, file) != NULL) {
+    if (strncmp(line, "model name", 10) != 0) continue;
+    char *value = strchr(line, ':');
+    if (value != NULL) snprintf(name, sizeof name, "%.*s", (int)strcspn(value + 2, "\n"), value + 2);
+    break;
+  }
+  fclose(file);
+  return name;
 }
 
 const char *csystem_baseline(void) { return APUS_BASELINE; }

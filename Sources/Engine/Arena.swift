@@ -35,6 +35,12 @@ package final class Arena {
   /// Makes the peak so far the limit: what the dry run did not ask for is not there.
   package func seal() { limit = peak }
 
+  /// Makes room for a new plan, for a new stage.
+  package func unseal() {
+    precondition(used == 0, "an arena unsealed while \(used) bytes are in use")
+    (limit, peak) = (reserved, 0)
+  }
+
   package func mark() -> Mark { Mark(used: used) }
 
   package func release(to mark: Mark) {

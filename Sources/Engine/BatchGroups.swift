@@ -27,10 +27,10 @@ package struct BatchGroups {
   package let count: Int
   /// By local image.
   package let group: UnsafeMutableBufferPointer<Int32>
-  /// Whether a group has images on several ranks, so that its sums have to travel.
-  package let spansRanks: Bool
-  /// Whether the global batch has images on other ranks. Running statistics are over all groups, wherever they are.
+  /// Whether other ranks hold images of the batch: the running statistics are over all its groups.
   package let isShared: Bool
+  /// Whether a group spans ranks, so that its gradients' sums have to travel too.
+  package let spansRanks: Bool
 
   /// - Parameters:
   ///   - kind: how the global batch is divided.
@@ -58,6 +58,17 @@ package struct BatchGroups {
     }
     spansRanks = spans
     isShared = ranks > 1
+  }
+
+  /// The groups of some of the local images, for a batch that is computed in parts. Where a group spans ranks, or parts,
+  /// parts are not exact; recipes that ask for that are refused.
+  package func images(_ range: Range<Int>) -> BatchGroups {
+    BatchGroups(self, UnsafeMutableBufferPointer(rebasing: group[range]))
+  }
+
+  private init(_ other: BatchGroups, _ group: UnsafeMutableBufferPointer<Int32>) {
+    (count, isShared, spansRanks) = (other.count, other.isShared, other.spansRanks)
+    self.group = group
   }
 
   /// All images in one group, on this process alone: for evaluation and tests.

@@ -83,14 +83,16 @@ package struct BatchNorm {
   private func measure(_ x: Tensor, _ tape: Tape, _ pass: Pass) {
     let running = pass.state.statistics[mean], runningVariance = pass.state.statistics[variance]
     pass.context.scratch { arena in
-      let sums = sumsByGroup(x.n, pass, arena, overRanks: pass.groups.isShared) { image, into in
+      let sums = sumsByGroup(x.n, pass, arena, travel: pass.groups.isShared) { image, into in
         Self.moments(x.data + image * x.rowsPerImage * channels, rows: x.rowsPerImage, channels, shift: running, into)
       }
       pass.context.run(1) { _, _ in
         let groups = pass.groups.count, width = 2 * channels + 1
+        var present = 0.0  // a part of a batch has some of its groups only
+        for g in 0..<groups where sums[g * width] > 0 { present += 1 }
         for c in 0..<channels {
           var meanOfGroups = 0.0, varianceOfGroups = 0.0
-          for g in 0..<groups {
+          for g in 0..<groups where sums[g * width] > 0 {
             let n = sums[g * width] * Double(x.rowsPerImage)
             let first = sums[g * width + 1 + c] / n, second = sums[g * width + 1 + channels + c] / n
             let variance = max(0, second - first * first)
@@ -100,9 +102,9 @@ package struct BatchNorm {
             meanOfGroups += Double(running[c]) + first
             varianceOfGroups += variance * (n > 1 ? n / (n - 1) : 1)
           }
-          let w = Self.runningWeight, share = w / Double(groups)
-          running[c] = Float((1 - w) * Double(running[c]) + share * meanOfGroups)
-          runningVariance[c] = Float((1 - w) * Double(runningVariance[c]) + share * varianceOfGroups)
+          let w = pass.runningWeight
+          running[c] = Float((1 - w) * Double(running[c]) + w * meanOfGroups / present)
+          runningVariance[c] = Float((1 - w) * Double(runningVariance[c]) + w * varianceOfGroups / present)
         }
       }
     }
@@ -142,8 +144,7 @@ package struct BatchNorm {
     let gamma = gamma.map { pass.state.parameters[$0] }
     pass.context.scratch { arena in
       let local = arena.array(of: Double.self, count: 2 * c).baseAddress!
-      let travels = pass.mode.usesBatchStatistics && pass.groups.spansRanks
-      let sums = sumsByGroup(x.n, pass, arena, overRanks: travels, keeping: local) { image, into in
+      let sums = sumsByGroup(x.n, pass, arena, travel: pass.groups.spansRanks, keeping: local) { image, into in
         let start = image * rows * c, g = groups == 1 ? 0 : Int(pass.groups.group[image])
         Self.moments(
           gradient: dy.data + start, y: y.map { $0.data + start }, x: x.data + start, rows: rows, c,
@@ -157,11 +158,12 @@ package struct BatchNorm {
         if let beta { Self.add(local, to: pass.gradients![beta], c) }
         if let gamma = self.gamma { Self.add(local + c, to: pass.gradients![gamma], c) }
         for g in 0..<groups {
+          let measured = pass.mode.usesBatchStatistics && sums[g * width] > 0
           for i in 0..<c {
             let inverse = Double(tape.inverse[g * c + i]), at = g * c + i
             a[at] = Float(Double(gamma?[i] ?? 1) * inverse)
-            b[at] = pass.mode.usesBatchStatistics ? Float(sums[g * width + 1 + i] / tape.count[g]) : 0
-            k[at] = pass.mode.usesBatchStatistics ? Float(sums[g * width + 1 + c + i] / tape.count[g] * inverse) : 0
+            b[at] = measured ? Float(sums[g * width + 1 + i] / tape.count[g]) : 0
+            k[at] = measured ? Float(sums[g * width + 1 + c + i] / tape.count[g] * inverse) : 0
           }
         }
       }
@@ -180,12 +182,12 @@ package struct BatchNorm {
 
   /// Sums 2·C values over the images of each group: by blocks of images in parallel, merged in order, then over ranks.
   /// - Parameters:
-  ///   - overRanks: whether the sums of all ranks are wanted.
+  ///   - travel: whether other ranks' sums are needed.
   ///   - keeping: gets this rank's sums over all its groups, (2C).
   ///   - add: adds one image's 2·C values.
   /// - Returns: per group: images, then 2·C sums.
   private func sumsByGroup(
-    _ images: Int, _ pass: Pass, _ arena: Arena, overRanks: Bool, keeping local: UnsafeMutablePointer<Double>? = nil,
+    _ images: Int, _ pass: Pass, _ arena: Arena, travel: Bool, keeping local: UnsafeMutablePointer<Double>? = nil,
     _ add: (_ image: Int, _ into: UnsafeMutablePointer<Double>) -> Void
   ) -> UnsafeMutablePointer<Double> {
     let groups = groupCount(pass), c2 = 2 * channels, width = c2 + 1
@@ -208,7 +210,7 @@ package struct BatchNorm {
         if let local { for i in 0..<c2 { local[i] += from[i] } }
       }
     }
-    if overRanks {
+    if pass.mode.usesBatchStatistics && travel {
       pass.context.allReduce(sums, on: .statistics, "batch statistics")
     }
     return sums.baseAddress!

@@ -11,7 +11,7 @@ extension BatchNorm {
       var i = 0
       while i &+ 16 <= c {
         let base = shift.lanes(i)
-        var first = Lanes(), second = Lanes(), at = from &* c &+ i
+        var first = Lanes16(), second = Lanes16(), at = from &* c &+ i
         for _ in from..<to {
           let value = x.lanes(at) - base
           first += value
@@ -41,7 +41,7 @@ extension BatchNorm {
     _ x: UnsafePointer<Float>, _ residual: UnsafePointer<Float>?, _ y: UnsafeMutablePointer<Float>, rows: Int, _ c: Int,
     mean: UnsafePointer<Float>, scale: UnsafePointer<Float>, shift: UnsafePointer<Float>, floor: Float
   ) {
-    let least = Lanes(repeating: floor)
+    let least = Lanes16(repeating: floor)
     for row in 0..<rows {
       let start = row &* c
       var i = 0
@@ -66,14 +66,14 @@ extension BatchNorm {
     gradient dy: UnsafeMutablePointer<Float>, y: UnsafePointer<Float>?, x: UnsafePointer<Float>, rows: Int, _ c: Int,
     mean: UnsafePointer<Float>, inverse: UnsafePointer<Float>, _ sums: UnsafeMutablePointer<Double>
   ) {
-    let zero = Lanes()
+    let zero = Lanes16()
     var from = 0
     while from < rows {
       let to = min(rows, from &+ rowsPerSum)
       var i = 0
       while i &+ 16 <= c {
         let centre = mean.lanes(i), unit = inverse.lanes(i)
-        var first = Lanes(), second = Lanes(), at = from &* c &+ i
+        var first = Lanes16(), second = Lanes16(), at = from &* c &+ i
         for _ in from..<to {
           var value = dy.lanes(at)
           if let y {

@@ -12,7 +12,10 @@ package struct Convolution {
   package let weight: Slice
   package let inputs: Int, filters: Int, kernel: Int, stride: Int, padding: Int
 
-  package init(_ layout: inout ParameterLayout, _ name: String, inputs: Int, filters: Int, kernel: Int, stride: Int, padding: Int, _ initialisation: Initialisation) {
+  package init(
+    _ layout: inout ParameterLayout, _ name: String, inputs: Int, filters: Int, kernel: Int, stride: Int, padding: Int,
+    _ initialisation: Initialisation
+  ) {
     weight = layout.add(name + ".weight", [kernel, kernel, inputs, filters], .weight, initialisation)
     (self.inputs, self.filters, self.kernel, self.stride, self.padding) = (inputs, filters, kernel, stride, padding)
   }
@@ -25,7 +28,13 @@ package struct Convolution {
     let shape = ConvolutionShape(self, x)
     precondition(y.shape == shape.output, "a convolution of \(x.shape) gives \(shape.output), not \(y.shape)")
     if x.n == 0 { return }
-    LoweredConvolution(shape, pass.context).forward(x.data, pass.state.parameters[weight], into: y.data)
+    forEachWay(shape, pass) { winograd in
+      if let winograd {
+        winograd.forward(x.data, winogradWeight(pass), into: y.data)
+      } else {
+        LoweredConvolution(shape, pass.context).forward(x.data, pass.state.parameters[weight], into: y.data)
+      }
+    }
   }
 
   /// Gradients for dy (N, H', W', K) and the input x of forward.
@@ -38,11 +47,34 @@ package struct Convolution {
     precondition(dy.shape == shape.output, "a convolution of \(x.shape) gives \(shape.output), not \(dy.shape)")
     precondition(dx?.hasShape(of: x) ?? true, "a data gradient of shape \(dx!.shape) for an input of \(x.shape)")
     if x.n == 0 { return }
-    let lowered = LoweredConvolution(shape, pass.context)
-    lowered.weightGradient(dy.data, x.data, addingTo: pass.gradients![weight])
-    if let dx {
-      lowered.dataGradient(dy.data, pass.state.parameters[weight], into: dx.data, accumulate: accumulate)
+    let dw = pass.gradients![weight]
+    forEachWay(shape, pass) { winograd in
+      if let winograd {
+        winograd.weightGradient(dy.data, x.data, addingTo: dw)
+        if let dx {
+          winograd.forward(dy.data, winogradWeight(pass), into: dx.data, transposed: true, accumulate: accumulate)
+        }
+      } else {
+        let lowered = LoweredConvolution(shape, pass.context)
+        lowered.weightGradient(dy.data, x.data, addingTo: dw)
+        if let dx {
+          lowered.dataGradient(dy.data, pass.state.parameters[weight], into: dx.data, accumulate: accumulate)
+        }
+      }
     }
+  }
+
+  /// Calls `body` with the way to compute, nil for the exact one. A dry run plans both, because a smaller batch than the
+  /// planned one may take the other.
+  private func forEachWay(_ shape: ConvolutionShape, _ pass: Pass, _ body: (WinogradConvolution?) -> Void) {
+    let winograd = WinogradConvolution(shape, pass.context)
+    let fast = pass.context.convolution == .fast && WinogradConvolution.exists(shape) && winograd.pays
+    if fast { body(winograd) }
+    if !fast || pass.context.isDry { body(nil) }
+  }
+
+  private func winogradWeight(_ pass: Pass) -> UnsafePointer<Float> {
+    pass.state.prepared.winograd(weight, of: pass.state.parameters, pass.context)
   }
 }
 

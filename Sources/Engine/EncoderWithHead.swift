@@ -81,9 +81,13 @@ package final class Trained {
     reducer = GradientReducer(context, gradients)
   }
 
-  /// A pass that trains.
-  /// - isLast: whether no further backward of this step follows, so that gradients may travel.
-  package func pass(_ context: Context, _ groups: BatchGroups, isLast: Bool = true) -> Pass {
-    Pass(context, state, .train, groups, gradients: gradients, reducer: isLast ? reducer : nil)
+  /// A pass that trains on a batch, or on one of the parts that it is computed in.
+  package func pass(_ context: Context, _ groups: BatchGroups, part: Int = 0, of parts: Int = 1) -> Pass {
+    // Weights by which the parts, one after the other, move the running statistics as the whole batch would:
+    // r ← (1 − w)·r + w/A·Σ m_p.
+    let w = BatchNorm.runningWeight / Double(parts)
+    return Pass(
+      context, state, .train, groups, gradients: gradients, reducer: part == parts - 1 ? reducer : nil,
+      runningWeight: w / (1 - Double(parts - 1 - part) * w))
   }
 }

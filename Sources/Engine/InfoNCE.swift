@@ -12,14 +12,16 @@ package struct InfoNCE {
   ///   - q: (n, D) queries of this rank, not normalised; becomes their gradient.
   ///   - k: (n, D) their keys, normalised.
   ///   - queue: (Q, D), normalised.
+  ///   - embeddings: gets the normalised queries where given, for health figures.
   ///   - count: queries of the global batch, that the loss is the mean over.
   /// - Returns: the statistics over all ranks.
-  package func apply(_ q: Tensor, keys k: Tensor, queue: Tensor, count: Int, _ context: Context) -> ContrastiveStatistics {
+  package func apply(_ q: Tensor, keys k: Tensor, queue: Tensor, count: Int, _ context: Context, keeping embeddings: UnsafeMutablePointer<[Float]>? = nil) -> ContrastiveStatistics {
     precondition(q.hasShape(of: k) && queue.c == q.c, "queries \(q.shape), keys \(k.shape), queue \(queue.shape)")
     let d = q.c, candidates = queue.n + 1, scale = 1 / Float(count)
     return context.scratch { arena in
       let unit = arena.tensor(like: q), norms = arena.array(of: Float.self, count: max(1, q.n)).baseAddress!
       L2Normalise.forward(q, into: unit, norms: norms, context)
+      if let embeddings, !context.isDry { embeddings.pointee = Array(unit.buffer) }
       let logits = arena.tensor(n: q.n, c: candidates)
       let rows = arena.array(of: ContrastiveStatistics.self, count: max(1, q.n))
       context.blocks(of: q.n) { row, count in

@@ -1,20 +1,20 @@
 /// Sixteen channels of a row: one AVX-512 register, or two of AVX2.
-package typealias Lanes = SIMD16<Float>
+package typealias Lanes16 = SIMD16<Float>
 
 extension UnsafePointer<Float> {
   /// Sixteen floats from `offset`, at any alignment.
-  @inline(__always) func lanes(_ offset: Int) -> Lanes {
-    UnsafeRawPointer(self + offset).loadUnaligned(as: Lanes.self)
+  @inline(__always) func lanes(_ offset: Int) -> Lanes16 {
+    UnsafeRawPointer(self + offset).loadUnaligned(as: Lanes16.self)
   }
 }
 
 extension UnsafeMutablePointer<Float> {
-  @inline(__always) func lanes(_ offset: Int) -> Lanes {
-    UnsafeRawPointer(self + offset).loadUnaligned(as: Lanes.self)
+  @inline(__always) func lanes(_ offset: Int) -> Lanes16 {
+    UnsafeRawPointer(self + offset).loadUnaligned(as: Lanes16.self)
   }
 
-  @inline(__always) func store(_ lanes: Lanes, _ offset: Int) {
-    UnsafeMutableRawPointer(self + offset).storeBytes(of: lanes, as: Lanes.self)
+  @inline(__always) func store(_ lanes: Lanes16, _ offset: Int) {
+    UnsafeMutableRawPointer(self + offset).storeBytes(of: lanes, as: Lanes16.self)
   }
 
   /// Adds `other` element by element.

@@ -12,11 +12,10 @@ struct LoweredConvolution {
   let context: Context
   private let lowering: Lowering
 
-  /// Floats of lowered rows in a block: it stays in the L2 cache between lowering and GEMM.
+  /// Floats of lowered rows in a block: a megabyte, so that it stays in the L2 cache between lowering and GEMM; but at
+  /// least `blockRows` rows, for the weight is packed anew for every block.
   private static let blockFloats = 1 << 18
-  /// Rows of a block where nothing is lowered.
-  private static let matrixRows = 1024
-
+  private static let blockRows = 256
   init(_ shape: ConvolutionShape, _ context: Context) {
     (self.shape, self.context) = (shape, context)
     lowering = Lowering(shape)
@@ -24,14 +23,14 @@ struct LoweredConvolution {
 
   /// Output lines of a block.
   private var blockLines: Int {
-    min(shape.lines, max(1, Self.blockFloats / (shape.depth * shape.width), 64 / shape.width))
+    min(shape.lines, max(1, Self.blockFloats / (shape.depth * shape.width), Self.blockRows / shape.width))
   }
 
   func forward(_ x: UnsafePointer<Float>, _ weight: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>) {
     let (k, depth, width) = (shape.k, shape.depth, shape.width)
     if shape.isMatrix {
       forEachRowBlock { rows in
-        sgemm(rows.count, k, depth, x + rows.lowerBound * depth, lda: depth, weight, ldb: k,
+        gemm(rows.count, k, depth, x + rows.lowerBound * depth, lda: depth, weight, ldb: k,
           into: y + rows.lowerBound * k, ldc: k)
       }
       return
@@ -43,7 +42,7 @@ struct LoweredConvolution {
         let lines = piece(index, of: block, in: 0..<shape.lines)
         let matrix = matrices + thread * block * width * depth
         lowering.lower(x, lines: lines, into: matrix)
-        sgemm(lines.count * width, k, depth, matrix, lda: depth, weight, ldb: k,
+        gemm(lines.count * width, k, depth, matrix, lda: depth, weight, ldb: k,
           into: y + lines.lowerBound * width * k, ldc: k)
       }
     }
@@ -79,29 +78,30 @@ struct LoweredConvolution {
     }
   }
 
+  /// Blocks where nothing is lowered: a thousand rows; where there are few, up to four blocks for threads to share.
   private func forEachRowBlock(_ body: (Range<Int>) -> Void) {
-    context.run(pieces(shape.rows, of: Self.matrixRows)) { index, _ in
-      body(piece(index, of: Self.matrixRows, in: 0..<shape.rows))
-    }
+    let rows = shape.rows, size = rows >= 4096 ? 1024 : pieces(rows, of: max(1, min(4, rows / 384)))
+    context.run(pieces(rows, of: size)) { index, _ in body(piece(index, of: size, in: 0..<rows)) }
   }
 }
 
 // MARK: Weight gradient
 
 extension LoweredConvolution {
-  /// Lines that one partial sum spans at least: below, storing and merging it would be felt.
-  private static let partialRows = 8192
-  private static let partials = 16
+  /// Rows that one partial sum spans at least: with fewer, storing and merging it would be felt.
+  private static let partialRows = 4096
+  /// Pieces of work that are enough for a team of threads.
+  private static let enough = 8
 
-  /// The sum over all rows is cut into `sums` ranges of lines, each with a gradient of its own, merged in order; and
-  /// where the rows are few, the gradient into parts: kernel taps, kernel rows, or ranges of channels.
+  /// dw += X̂ᵀ · dY. The sum over all rows is cut into `sums` ranges of lines, each with a gradient of its own, merged in
+  /// order; and where the rows are few, the gradient into `parts`.
   func weightGradient(_ dy: UnsafePointer<Float>, _ x: UnsafePointer<Float>, addingTo dw: UnsafeMutablePointer<Float>) {
-    let sums = min(max(1, shape.rows / Self.partialRows), Self.partials, shape.lines)
-    let parts = sums < Self.partials / 2 ? partsOfWeight : 1
+    let sums = min(max(1, shape.rows / Self.partialRows), 2 * Self.enough, shape.lines)
+    let parts = sums < Self.enough ? partsOfWeight(atMost: pieces(Self.enough, of: sums)) : 1
     let count = shape.depth * shape.k, lines = shape.lines
     context.scratch { arena in
       let partial = arena.array(of: Float.self, count: sums > 1 ? sums * count : 0).baseAddress!
-      let block = max(1, blockLines), floats = shape.isMatrix ? 0 : block * shape.width * shape.depth
+      let block = blockLines, floats = shape.isMatrix ? 0 : block * shape.width * shape.depth
       let matrices = arena.array(of: Float.self, count: context.team.count * floats).baseAddress!
       context.run(sums * parts) { index, thread in
         let (sum, part) = (index / parts, index % parts)
@@ -118,39 +118,37 @@ extension LoweredConvolution {
     }
   }
 
-  /// Into how many parts the weight's rows can be cut without making the GEMMs thin.
-  private var partsOfWeight: Int {
-    if shape.isMatrix { return max(1, min(8, shape.c / 64)) }
-    return shape.c >= 64 ? shape.kernel * shape.kernel : shape.kernel
+  /// Into how many parts the weight can be cut without thin GEMMs, each of which packs the other factor anew: a matrix
+  /// along its longer side into 256 or more, another kernel into its rows.
+  private func partsOfWeight(atMost limit: Int) -> Int {
+    shape.isMatrix ? max(1, min(limit, max(shape.c, shape.k) / 256)) : shape.kernel
   }
 
   private func addMatrix(
     _ dy: UnsafePointer<Float>, _ x: UnsafePointer<Float>, _ lines: Range<Int>, _ part: Int, of parts: Int,
     to dw: UnsafeMutablePointer<Float>, clear: Bool
   ) {
-    let first = lines.lowerBound * shape.width
-    let channels = shape.c * part / parts..<shape.c * (part + 1) / parts
-    sgemm(channels.count, shape.k, lines.count * shape.width, x + first * shape.c + channels.lowerBound, lda: shape.c,
-      transposed: true, dy + first * shape.k, ldb: shape.k, into: dw + channels.lowerBound * shape.k, ldc: shape.k,
-      beta: clear ? 0 : 1)
+    let (c, k) = (shape.c, shape.k), first = lines.lowerBound * shape.width
+    func cut(_ size: Int) -> Range<Int> { size * part / parts..<size * (part + 1) / parts }
+    let (channels, filters) = c >= k ? (cut(c), 0..<k) : (0..<c, cut(k))
+    gemm(channels.count, filters.count, lines.count * shape.width, x + first * c + channels.lowerBound, lda: c,
+      transposed: true, dy + first * k + filters.lowerBound, ldb: k,
+      into: dw + channels.lowerBound * k + filters.lowerBound, ldc: k, accumulate: !clear)
   }
 
   private func addLowered(
     _ dy: UnsafePointer<Float>, _ x: UnsafePointer<Float>, _ lines: Range<Int>, _ part: Int, of parts: Int,
     _ block: Int, _ matrix: UnsafeMutablePointer<Float>, to dw: UnsafeMutablePointer<Float>, clear: Bool
   ) {
-    let all = 0..<shape.kernel, (r, s) = (part / shape.kernel, part % shape.kernel)
     let lowering =
-      parts == 1 ? Lowering(shape)
-      : parts == shape.kernel ? Lowering(shape, r: part..<part + 1, s: all)
-      : Lowering(shape, r: r..<r + 1, s: s..<s + 1)
-    let target = dw + (parts == 1 ? 0 : part * lowering.depth * shape.k)
+      parts == 1 ? Lowering(shape) : Lowering(shape, kernelRows: part..<part + 1)
+    let target = dw + part * lowering.depth * shape.k
     for index in 0..<pieces(lines.count, of: block) {
       let some = piece(index, of: block, in: lines)
       lowering.lower(x, lines: some, into: matrix)
-      sgemm(lowering.depth, shape.k, some.count * shape.width, matrix, lda: lowering.depth, transposed: true,
+      gemm(lowering.depth, shape.k, some.count * shape.width, matrix, lda: lowering.depth, transposed: true,
         dy + some.lowerBound * shape.width * shape.k, ldb: shape.k, into: target, ldc: shape.k,
-        beta: clear && index == 0 ? 0 : 1)
+        accumulate: !clear || index > 0)
     }
   }
 

@@ -6,36 +6,36 @@ import Foundation
 /// The S·C floats of one kernel row are neighbours in an NHWC input, so they are copied in one run, cut at the border.
 struct Lowering {
   let shape: ConvolutionShape
-  /// The kernel rows and columns that are lowered; all of them, or some where a weight gradient is made in parts.
-  let r: Range<Int>, s: Range<Int>
+  /// The kernel rows that are lowered: all, or one where a weight gradient is made in parts.
+  let kernelRows: Range<Int>
 
-  init(_ shape: ConvolutionShape) { self.init(shape, r: 0..<shape.kernel, s: 0..<shape.kernel) }
+  init(_ shape: ConvolutionShape) { self.init(shape, kernelRows: 0..<shape.kernel) }
 
-  init(_ shape: ConvolutionShape, r: Range<Int>, s: Range<Int>) { (self.shape, self.r, self.s) = (shape, r, s) }
+  init(_ shape: ConvolutionShape, kernelRows: Range<Int>) { (self.shape, self.kernelRows) = (shape, kernelRows) }
 
   /// Floats of a lowered row.
-  var depth: Int { r.count * s.count * shape.c }
+  var depth: Int { kernelRows.count * shape.kernel * shape.c }
 
   /// Calls `body` for every run: the place in the matrix, in the input (-1 where all of it hangs over), and how many
   /// floats hang over before it, lie in the input, and hang over after it.
   @inline(__always)
   private func forEachRun(_ lines: Range<Int>, _ body: (_ at: Int, _ from: Int, _ before: Int, _ within: Int, _ after: Int) -> Void) {
-    let (h, w, c) = (shape.h, shape.w, shape.c)
+    let (h, w, c, taps) = (shape.h, shape.w, shape.c, shape.kernel)
     var at = 0
     for line in lines {
       let (image, outputLine) = (line / shape.height, line % shape.height)
       for column in 0..<shape.width {
-        let left = column &* shape.stride &- shape.padding &+ s.lowerBound
-        let first = min(max(0, -left), s.count), last = max(first, min(s.count, w &- left))
-        for kernelRow in r {
+        let left = column &* shape.stride &- shape.padding
+        let first = min(max(0, -left), taps), last = max(first, min(taps, w &- left))
+        for kernelRow in kernelRows {
           let inputLine = outputLine &* shape.stride &- shape.padding &+ kernelRow
           if inputLine >= 0 && inputLine < h && last > first {
             let from = ((image &* h &+ inputLine) &* w &+ left &+ first) &* c
-            body(at, from, first &* c, (last &- first) &* c, (s.count &- last) &* c)
+            body(at, from, first &* c, (last &- first) &* c, (taps &- last) &* c)
           } else {
-            body(at, -1, s.count &* c, 0, 0)
+            body(at, -1, taps &* c, 0, 0)
           }
-          at &+= s.count &* c
+          at &+= taps &* c
         }
       }
     }
@@ -47,7 +47,7 @@ struct Lowering {
       var to = matrix + at
       for i in 0..<before { to[i] = 0 }
       to += before
-      if within > 0 { memcpy(to, x + from, within &* 4) }
+      if within > 0 { copy(x + from, to: to, count: within) }
       to += within
       for i in 0..<after { to[i] = 0 }
     }
@@ -58,6 +58,21 @@ struct Lowering {
     forEachRun(lines) { at, from, before, within, _ in
       if within > 0 { add(matrix + at + before, to: dx + from, count: within) }
     }
+  }
+}
+
+/// Most runs are too short for the call of `memcpy`.
+@inline(__always)
+private func copy(_ values: UnsafePointer<Float>, to target: UnsafeMutablePointer<Float>, count: Int) {
+  var i = 0
+  while i &+ 8 <= count {
+    let lanes = UnsafeRawPointer(values + i).loadUnaligned(as: SIMD8<Float>.self)
+    UnsafeMutableRawPointer(target + i).storeBytes(of: lanes, as: SIMD8<Float>.self)
+    i &+= 8
+  }
+  while i < count {
+    target[i] = values[i]
+    i &+= 1
   }
 }
 

@@ -24,8 +24,9 @@ package struct NTXent {
   /// - Parameters:
   ///   - z: (2n, D) embeddings of this rank, all first views, then all second views of the same images.
   ///   - shares: images of every rank.
+  ///   - embeddings: gets the normalised embeddings where given, for health figures.
   /// - Returns: the statistics over all ranks; `z` becomes this rank's part of the gradient.
-  package func apply(_ z: Tensor, shares: [Int], _ context: Context) -> ContrastiveStatistics {
+  package func apply(_ z: Tensor, shares: [Int], _ context: Context, keeping embeddings: UnsafeMutablePointer<[Float]>? = nil) -> ContrastiveStatistics {
     let n = z.n / 2, d = z.c, batch = shares.reduce(0, +), rank = context.communicator.rank
     precondition(z.n == 2 * n && shares[rank] == n, "\(z.n) embeddings for \(shares[rank]) images on rank \(rank)")
     let first = 2 * shares[..<rank].reduce(0, +)
@@ -33,6 +34,7 @@ package struct NTXent {
     return context.scratch { arena in
       let unit = arena.tensor(like: z), norms = arena.array(of: Float.self, count: max(1, z.n)).baseAddress!
       L2Normalise.forward(z, into: unit, norms: norms, context)
+      if let embeddings, !context.isDry { embeddings.pointee = Array(unit.buffer) }
       // Rank by rank: its first views, then its second views.
       let all = arena.tensor(n: 2 * batch, c: d)
       context.gather(unit, counts: shares.map { 2 * $0 * d }, into: all, "embeddings")

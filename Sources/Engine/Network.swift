@@ -55,10 +55,12 @@ package struct Pass {
   package let gradients: ParameterSlab?
   /// Where set, gradients travel as backward finishes them.
   package let reducer: GradientReducer?
+  /// Weight of this pass in the running statistics.
+  package let runningWeight: Double
 
   package init(
     _ context: Context, _ state: NetworkState, _ mode: Mode, _ groups: BatchGroups, gradients: ParameterSlab? = nil,
-    reducer: GradientReducer? = nil
+    reducer: GradientReducer? = nil, runningWeight: Double = BatchNorm.runningWeight
   ) {
     precondition(!mode.records || gradients != nil, "a pass that records needs a place for gradients")
     self.context = context
@@ -67,6 +69,7 @@ package struct Pass {
     self.groups = groups
     self.gradients = gradients
     self.reducer = reducer
+    self.runningWeight = runningWeight
   }
 
   package var arena: Arena { context.arena }

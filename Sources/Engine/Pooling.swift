@@ -78,7 +78,7 @@ package enum MaxPool {
     var i = 0
     while i &+ 16 <= count {
       let taps = SIMD16<Int32>(truncatingIfNeeded: UnsafeRawPointer(winner + i).loadUnaligned(as: SIMD16<UInt8>.self))
-      dx.store(dx.lanes(i) + Lanes().replacing(with: dy.lanes(i), where: taps .== Int32(tap)), i)
+      dx.store(dx.lanes(i) + Lanes16().replacing(with: dy.lanes(i), where: taps .== Int32(tap)), i)
       i &+= 16
     }
     while i < count {

@@ -1,9 +1,12 @@
 import ArgumentParser
 
 @main
-struct Apus: AsyncParsableCommand {
+struct Apus: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "apus",
     abstract: "Pre-trains image encoders without labels on CPU clusters.",
-    subcommands: [])
+    subcommands: [
+      PackCommand.self, ShardCommand.self, InspectCommand.self, RecipesCommand.self, PretrainCommand.self,
+      EvaluateCommand.self, ReportCommand.self, ExportCommand.self, BenchCommand.self, TraceCommand.self,
+    ])
 }

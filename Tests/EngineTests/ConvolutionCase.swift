@@ -1,7 +1,5 @@
-import Randomness
-import Testing
-
 import Engine
+import Randomness
 
 /// One convolution with random input, weight and cotangent, for the engine and for the reference.
 final class ConvolutionCase {
@@ -48,6 +46,26 @@ final class ConvolutionCase {
     convolution.backward(dy, x: x, dx: dx, accumulate: accumulate, pass)
     let dw = UnsafeBufferPointer(start: gradients[convolution.weight], count: reference.weights)
     return (Array(y.buffer), Array(dx.buffer), Array(dw))
+  }
+
+  /// Plans the arena in a dry run, then runs every smaller batch; an arena whose plan is too small stops the program.
+  func checkPlan() {
+    let mark = context.arena.mark()
+    context.dry { traverse(reference.n) }
+    context.arena.release(to: mark)
+    context.arena.seal()
+    for n in 0...reference.n {
+      let mark = context.arena.mark()
+      traverse(n)
+      context.arena.release(to: mark)
+    }
+  }
+
+  private func traverse(_ n: Int) {
+    let (x, dy, pass) = (x.images(0..<n), dy.images(0..<n), pass)
+    let y = context.arena.tensor(like: dy), dx = context.arena.tensor(like: x)
+    convolution.forward(x, into: y, pass)
+    convolution.backward(dy, x: x, dx: dx, accumulate: false, pass)
   }
 
   /// The same three results in Double; of magnitudes, what the rounding errors of any order of summation scale with.

@@ -10,8 +10,23 @@ int csystem_processors(int *processors, int capacity);
 /// Pins the calling thread to one processor. Returns 0, or errno.
 int csystem_pin(int processor);
 
+/// Makes standard output hand over every line at once, also into a file.
+void csystem_flush_lines(void);
+
 /// Peak resident memory of this process, in bytes.
 int64_t csystem_peak_resident(void);
+
+/// OpenBLAS's kernels that are faster on this processor than its own choice, or NULL where its choice stands.
+const char *csystem_blas_core(void);
+
+/// The processor's model as the system names it.
+const char *csystem_processor_name(void);
+
+/// Bytes of memory that this process may still take, by the system and its control group; 0 where unknown.
+int64_t csystem_memory_available(void);
+
+/// Processors that are online.
+int csystem_online(void);
 
 /// The instruction-set baseline that the Swift code was compiled for.
 const char *csystem_baseline(void);

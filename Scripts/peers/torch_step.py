@@ -1,0 +1,116 @@
+"""PyTorch's side of Scripts/bench-peer: one SimCLR step on this machine, laid out as PyTorch is fastest on processors.
+
+    torch_step.py [OPTIONS]                  times steps, prints one JSON line
+    torch_step.py [OPTIONS] --exchange FILE  writes weights and views, prints loss, gradient norm and how far rounding
+                                             alone may move them
+"""
+import argparse
+import json
+import math
+import resource
+import statistics
+import time
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+import encoders
+
+TEMPERATURE, OUTPUTS = 0.5, 128
+
+
+class Model(torch.nn.Module):
+    """Encoder and SimCLR's head: dense, BN, ReLU, dense, BN without offset."""
+
+    def __init__(self, arch, size):
+        super().__init__()
+        self.encoder = encoders.ResNet(arch, stem="small" if size <= 64 else "imagenet")
+        width = self.encoder.features
+        self.head = torch.nn.ModuleList([torch.nn.Linear(width, width, bias=False), torch.nn.Linear(width, OUTPUTS, bias=False)])
+        self.bn = torch.nn.ModuleList([torch.nn.BatchNorm1d(width), torch.nn.BatchNorm1d(OUTPUTS)])
+        self.bn[1].register_parameter("bias", None)
+
+    def forward(self, x):
+        x = F.relu(self.bn[0](self.head[0](self.encoder(x))))
+        return F.normalize(self.bn[1](self.head[1](x)), dim=1)
+
+    def exchanged(self):
+        """State by the names that fixtures have."""
+        names = {}
+        for name, tensor in self.state_dict().items():
+            part, _, rest = name.partition(".")
+            if not name.endswith("num_batches_tracked"):
+                names[f"head.{rest[0]}.bn{rest[1:]}" if part == "bn" else name] = tensor.contiguous()
+        return names
+
+
+def loss_of(model, views):
+    z = model(views)
+    rows = len(z)
+    similarity = (z @ z.t() / TEMPERATURE).masked_fill(torch.eye(rows, dtype=torch.bool), -1e9)
+    return F.cross_entropy(similarity, (torch.arange(rows) + rows // 2) % rows)
+
+
+def measure(model, views):
+    """Loss and gradient norm of one step; the running statistics move, which training mode does not see."""
+    model.zero_grad()
+    loss = loss_of(model, views)
+    loss.backward()
+    squares = sum(p.grad.double().pow(2).sum().item() for p in model.parameters())
+    return {"loss": loss.item(), "gradient_norm": math.sqrt(squares)}
+
+
+def exchange(model, views, path):
+    half = len(views) // 2
+    save_file({**model.exchanged(), "view.0": views[:half].contiguous(), "view.1": views[half:].contiguous()}, path)
+    plain = measure(model, views)
+    others = [measure(model, views * (1 + 2.0 ** -23 * (2 * torch.rand_like(views) - 1)))]
+    model.to(memory_format=torch.contiguous_format)
+    others.append(measure(model, views.contiguous()))
+    # Eight times what PyTorch itself differs by in another layout, or with an ulp more or less in the input.
+    tolerance = {k: max(8 * max(abs(plain[k] - o[k]) for o in others), 1e-5 * plain[k]) for k in plain}
+    return {**plain, "tolerance": tolerance}
+
+
+def images_twice(count, size):
+    """Two views of `count` images: a wave of its own in each, so that a random network tells them apart, and noise."""
+    place = torch.arange(size, dtype=torch.float32) * 16 / size
+    fx, fy, phase, level = (torch.randn(count, 3, 1, 1) for _ in range(4))
+    image = level + 1.5 * torch.cos(fx * place[None, :] + fy * place[:, None] + 3 * phase)
+    return torch.cat([image + 0.3 * torch.randn(count, 3, size, size) for _ in range(2)])
+
+
+def timed(model, views, steps, images):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.03, momentum=0.9, weight_decay=1e-4)
+    seconds = []
+    for _ in range(steps + 1):  # the first warms up
+        begin = time.perf_counter()
+        optimizer.zero_grad()
+        loss_of(model, views).backward()
+        optimizer.step()
+        seconds.append(time.perf_counter() - begin)
+    median = statistics.median(seconds[1:])
+    return {"views_per_second": round(2 * images / median, 2), "seconds": round(median, 4),
+            "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--arch", default="resnet18")
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--exchange")
+    a = parser.parse_args()
+    torch.set_num_threads(a.threads)
+    torch.manual_seed(1)
+    model = Model(a.arch, a.size).to(memory_format=torch.channels_last)
+    views = images_twice(a.images, a.size).to(memory_format=torch.channels_last)
+    result = exchange(model, views, a.exchange) if a.exchange else timed(model, views, a.steps, a.images)
+    print(json.dumps({"peer": "PyTorch " + torch.__version__, **result}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,12 @@
+/// What went wrong with an HDF5 file: which file, what was attempted, what was found.
+package struct HDF5Error: Error, CustomStringConvertible {
+  package let path: String
+  package let attempt: String
+  package let found: String
+
+  package init(_ path: String, _ attempt: String, _ found: String) {
+    (self.path, self.attempt, self.found) = (path, attempt, found)
+  }
+
+  package var description: String { "cannot \(attempt) \(path): \(found)" }
+}

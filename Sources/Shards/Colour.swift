@@ -1,0 +1,170 @@
+import Randomness
+
+/// Colour jitter: brightness, contrast, saturation and hue in random order, each clamped to [0, 1], with a probability.
+package struct Colour: Augmentation {
+  package static let name = "colour"
+  package var probability = 1.0
+  /// b: the factor is uniform in max(0, 1 - b) ... 1 + b (additive: the summand in -b ... b); likewise the next two.
+  package var brightness = 0.0, contrast = 0.0, saturation = 0.0
+  /// h: turns of the colour circle, uniform in -h ... h; at most 0.5.
+  package var hue = 0.0
+  package var brightnessBy = Brightness.factor
+
+  /// How brightness changes.
+  package enum Brightness: String, Codable, CaseIterable, Sendable {
+    case factor
+    /// SimCLR's first version and BYOL.
+    case summand
+  }
+
+  package init(
+    probability: Double = 1, brightness: Double = 0, contrast: Double = 0, saturation: Double = 0, hue: Double = 0,
+    brightnessBy: Brightness = .factor
+  ) {
+    (self.probability, self.brightness, self.contrast) = (probability, brightness, contrast)
+    (self.saturation, self.hue, self.brightnessBy) = (saturation, hue, brightnessBy)
+  }
+
+  private enum CodingKeys: String, CodingKey, CaseIterable {
+    case probability, brightness, contrast, saturation, hue, brightnessBy
+  }
+
+  package init(from decoder: any Swift.Decoder) throws {
+    let keys = try decoder.strict(CodingKeys.self, of: "colour")
+    probability = try keys.value(.probability, default: probability)
+    brightness = try keys.value(.brightness, default: brightness)
+    contrast = try keys.value(.contrast, default: contrast)
+    saturation = try keys.value(.saturation, default: saturation)
+    hue = try keys.value(.hue, default: hue)
+    brightnessBy = try keys.value(.brightnessBy, default: brightnessBy)
+  }
+
+  package func validate(size: Int, channels: Int) throws(RecipeError) -> [String] {
+    try require("colour.probability", probability, in: 0...1)
+    try require("colour.brightness", brightness, in: 0...10)
+    try require("colour.contrast", contrast, in: 0...10)
+    try require("colour.saturation", saturation, in: 0...10)
+    try require("colour.hue", hue, in: 0...0.5)
+    let needRGB = [("saturation", saturation), ("hue", hue)].filter { $0.1 > 0 }.map(\.0)
+    if channels == 3 || needRGB.isEmpty { return [] }
+    if channels == 1 { return needRGB }
+    throw RecipeError(
+      "colour.\(needRGB.joined(separator: " and colour.")) need red, green and blue, the data have \(channels) "
+        + "channels; set to 0")
+  }
+
+  package func apply(to canvas: Canvas, _ key: ViewKey) {
+    var draws = key.draws(.colour)
+    guard draws.chance(probability) else { return }
+    func factor(_ strength: Double) -> Float { Float(draws.uniform(in: max(0, 1 - strength)...1 + strength)) }
+    let added = brightnessBy == .summand
+    let bright = added ? Float(draws.uniform(in: -brightness...brightness)) : factor(brightness)
+    let contrasted = factor(contrast), saturated = factor(saturation)
+    let turn = Float(draws.uniform(in: -hue...hue))
+    // Fisher–Yates over four, without an array.
+    var order: SIMD4<UInt8> = [0, 1, 2, 3]
+    for i in stride(from: 3, to: 0, by: -1) {
+      let j = draws.integer(below: i + 1), kept = order[i]
+      order[i] = order[j]
+      order[j] = kept
+    }
+    for i in 0..<4 {
+      switch order[i] {
+      case 0 where brightness > 0:
+        if added { Colour.lighten(canvas, by: bright) } else { Colour.brighten(canvas, bright) }
+      case 1 where contrast > 0: Colour.contrast(canvas, contrasted)
+      case 2 where saturation > 0 && canvas.channels == 3: Colour.saturate(canvas, saturated)
+      case 3 where hue > 0 && canvas.channels == 3: Colour.turn(canvas, turn)
+      default: break
+      }
+    }
+  }
+
+  /// x·factor.
+  package static func brighten(_ canvas: Canvas, _ factor: Float) {
+    for c in 0..<canvas.channels {
+      let p = canvas.plane(c)
+      for i in 0..<canvas.area { p[i] = unit(p[i] * factor) }
+    }
+  }
+
+  /// x + summand.
+  package static func lighten(_ canvas: Canvas, by summand: Float) {
+    for c in 0..<canvas.channels {
+      let p = canvas.plane(c)
+      for i in 0..<canvas.area { p[i] = unit(p[i] + summand) }
+    }
+  }
+
+  /// Blends with the mean luminance of the view; other than red, green and blue, each channel with its own mean.
+  package static func contrast(_ canvas: Canvas, _ factor: Float) {
+    let (r, g, b) = (canvas.plane(0), canvas.plane(min(1, canvas.channels - 1)), canvas.plane(canvas.channels - 1))
+    let colour = canvas.channels == 3 ? mean(canvas) { luminance(r[$0], g[$0], b[$0]) } : 0
+    for c in 0..<canvas.channels {
+      let p = canvas.plane(c)
+      let rest = (1 - factor) * (canvas.channels == 3 ? colour : mean(canvas) { p[$0] })
+      for i in 0..<canvas.area { p[i] = unit(rest.addingProduct(p[i], factor)) }
+    }
+  }
+
+  /// Blends with the luminance of each pixel.
+  package static func saturate(_ canvas: Canvas, _ factor: Float) {
+    let (r, g, b) = (canvas.plane(0), canvas.plane(1), canvas.plane(2)), other = 1 - factor
+    for i in 0..<canvas.area {
+      let rest = luminance(r[i], g[i], b[i]) * other
+      r[i] = unit(rest.addingProduct(r[i], factor))
+      g[i] = unit(rest.addingProduct(g[i], factor))
+      b[i] = unit(rest.addingProduct(b[i], factor))
+    }
+  }
+
+  /// Turns the hue by a share of the colour circle, keeping the largest and the smallest of the three values.
+  ///
+  /// With h in sixths of a turn, V the largest value and R the range, a channel is V - R·clamp(min(k, 4 - k), 0, 1),
+  /// k = (n + h) mod 6, n = 5, 3, 1 for red, green, blue: no branch and one division.
+  package static func turn(_ canvas: Canvas, _ turn: Float) {
+    let (r, g, b) = (canvas.plane(0), canvas.plane(1), canvas.plane(2)), shift = 6 * turn
+    for i in 0..<canvas.area {
+      let (x, y, z) = (r[i], g[i], b[i])
+      let high = larger(larger(x, y), z), range = high - smaller(smaller(x, y), z)
+      let difference = x == high ? y - z : y == high ? z - x : x - y
+      let sector: Float = x == high ? 0 : y == high ? 2 : 4
+      let h = (sector + shift) + difference / (range > 0 ? range : 1)
+      r[i] = unit(high - range * wave(h + 5))
+      g[i] = unit(high - range * wave(h + 3))
+      b[i] = unit(high - range * wave(h + 1))
+    }
+  }
+
+  @inline(__always) private static func wave(_ turns: Float) -> Float {
+    let k = turns - 6 * (turns * (1 / 6)).rounded(.down)
+    return unit(smaller(k, 4 - k))
+  }
+
+  /// Sums in Double by blocks of rows, in a fixed order.
+  @inline(__always) private static func mean(_ canvas: Canvas, _ value: (Int) -> Float) -> Float {
+    var total = 0.0, i = 0
+    let n = canvas.area
+    while i &+ 16 <= n {
+      var lanes = SIMD16<Float>.zero, end = min(n, i &+ 1024)
+      end = i &+ (end &- i) / 16 &* 16
+      while i < end {
+        var next = SIMD16<Float>.zero
+        for j in 0..<16 { next[j] = value(i &+ j) }
+        lanes += next
+        i &+= 16
+      }
+      total += Double(lanes.sum())
+    }
+    while i < n {
+      total += Double(value(i))
+      i &+= 1
+    }
+    return Float(total / Double(n))
+  }
+}
+
+/// Clamps to [0, 1]. Comparisons that vectorise, unlike those that mind NaN.
+@inline(__always) func unit(_ x: Float) -> Float { smaller(larger(x, 0), 1) }
+@inline(__always) func larger(_ a: Float, _ b: Float) -> Float { a > b ? a : b }
+@inline(__always) func smaller(_ a: Float, _ b: Float) -> Float { a < b ? a : b }

@@ -1,0 +1,175 @@
+import Foundation
+
+/// A folder of shards, opened and validated: every offset lies inside its file, and the shards belong together.
+/// Reading is `pread` of known ranges: any thread, no lock.
+package final class DataSet: @unchecked Sendable {
+  package let path: String
+  package let count: Int
+  /// What decoding delivers.
+  package let channels: Int
+  /// What labels 0, 1, ... mean; empty where the set has none.
+  package let classNames: [String]
+  /// Per channel, of values in [0, 1].
+  package let mean: [Double]
+  package let deviation: [Double]
+  /// Hash of what the images and labels are, in their order, however they are spread over shards.
+  package let fingerprint: UInt64
+  package let shards: [Shard]
+  private let records: [CompactRecord]
+
+  /// Opens a folder of shards. Every index is read and checked: about four million images a second.
+  package convenience init(at path: String) throws(ShardError) {
+    try self.init(files: try Self.shardFiles(path), at: path)
+  }
+
+  /// Opens one shard alone, to look at it: its samples count from 0.
+  package convenience init(shard path: String) throws(ShardError) {
+    let reader = try ShardReader(path)
+    let (shard, records) = try reader.load(first: 0)
+    self.init(path, reader.header, [shard], records.map(CompactRecord.init), fingerprint: reader.ownFingerprint)
+  }
+
+  private convenience init(files: [String], at path: String) throws(ShardError) {
+    var shards: [Shard] = [], records: [CompactRecord] = []
+    var header: ShardHeader?
+    var fingerprint = Fingerprint()
+    raiseFileLimit(to: files.count + 256)
+    for (number, name) in files.enumerated() {
+      let reader = try ShardReader(path + "/" + name)
+      let same = header ?? reader.header
+      guard reader.header == same, reader.number == number, reader.first == records.count else {
+        throw reader.damaged("it does not belong to the same data set as \(files[0]), or not at this place")
+      }
+      guard same.shards == files.count else {
+        throw ShardError(path, "read", "it has \(files.count) shards, they belong to a set of \(same.shards); copy the rest")
+      }
+      header = same
+      let (shard, own) = try reader.load(first: reader.first)
+      try? reader.file.close()
+      shards.append(shard)
+      records.reserveCapacity(min(same.imagesTotal, records.count + own.count))
+      for record in own {
+        records.append(CompactRecord(record))
+        fingerprint.add(record)
+      }
+    }
+    guard let header else { preconditionFailure("no shard files") }
+    guard records.count == header.imagesTotal, fingerprint.value == header.fingerprint else {
+      throw ShardError(path, "read", "its \(records.count) images are not those that it was packed with; copy it again")
+    }
+    self.init(path, header, shards, records, fingerprint: header.fingerprint)
+  }
+
+  private init(
+    _ path: String, _ header: ShardHeader, _ shards: [Shard], _ records: [CompactRecord], fingerprint: UInt64
+  ) {
+    (self.path, self.shards, self.records, count) = (path, shards, records, records.count)
+    (channels, classNames) = (header.channels, header.classNames)
+    (mean, deviation, self.fingerprint) = (header.mean, header.deviation, fingerprint)
+  }
+
+  /// Names of the shards in a folder, in order and without a gap.
+  private static func shardFiles(_ path: String) throws(ShardError) -> [String] {
+    let names: [String]
+    do { names = try FileManager.default.contentsOfDirectory(atPath: path) } catch {
+      throw ShardError(path, "read", "it is not a folder that can be read")
+    }
+    let numbers = names.compactMap(Format.shardNumber).sorted()
+    guard !numbers.isEmpty else {
+      let parts = ["train", "test"].filter(names.contains)
+      let hint = parts.isEmpty ? "pack images with `apus pack`" : "name \(path)/\(parts.joined(separator: " or \(path)/"))"
+      throw ShardError(path, "read", "it has no shard-00000.h5; \(hint)")
+    }
+    for (place, number) in numbers.enumerated() where place != number {
+      throw ShardError(path, "read", "\(Format.shardName(place)) is missing; copy it again")
+    }
+    return numbers.map(Format.shardName)
+  }
+
+  // MARK: Index
+
+  /// The index entry of a sample in 0 ..< count.
+  package func record(_ sample: Int) -> ImageRecord { records[sample].expanded }
+
+  /// Class of a sample, nil for none.
+  package func label(_ sample: Int) -> Int? {
+    let label = records[sample].label
+    return label < 0 ? nil : Int(label)
+  }
+
+  /// Name of a sample, such as `cat/0001.jpg`. Read from the file each time.
+  package func key(_ sample: Int) throws(ShardError) -> String {
+    let shard = shards[self.shard(of: sample)]
+    var bytes = [UInt8](repeating: 0, count: shard.keyLength)
+    try bytes.withUnsafeMutableBufferPointer { (buffer) throws(ShardError) in
+      try shard.file.read(
+        into: UnsafeMutableRawBufferPointer(buffer),
+        at: shard.keysOffset + (sample - shard.samples.lowerBound) * shard.keyLength)
+    }
+    return String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+  }
+
+  /// Which shard holds a sample.
+  package func shard(of sample: Int) -> Int {
+    precondition(sample >= 0 && sample < count, "sample \(sample) of \(count)")
+    var low = 0, high = shards.count - 1
+    while low < high {
+      let middle = (low + high) / 2
+      if shards[middle].samples.upperBound <= sample { low = middle + 1 } else { high = middle }
+    }
+    return low
+  }
+
+  // MARK: Bytes
+
+  /// Reads the bytes of one image into the start of `bytes`, which grows where it is too short.
+  package func read(_ sample: Int, into bytes: inout [UInt8]) throws(ShardError) {
+    try read(samples: sample..<sample + 1, into: &bytes)
+  }
+
+  /// Reads the bytes of consecutive images of one shard at once into the start of `bytes`, which grows where it is too
+  /// short. Sample s starts at `record(s).offset - record(samples.lowerBound).offset`.
+  package func read(samples: Range<Int>, into bytes: inout [UInt8]) throws(ShardError) {
+    precondition(!samples.isEmpty, "no samples to read")
+    let shard = shards[self.shard(of: samples.lowerBound)]
+    precondition(samples.upperBound <= shard.samples.upperBound, "samples \(samples) are not all in \(shard.path)")
+    let first = records[samples.lowerBound], last = records[samples.upperBound - 1]
+    let count = Int(last.offset) + Int(last.length) - Int(first.offset)
+    if bytes.count < count { bytes = [UInt8](repeating: 0, count: count) }
+    try bytes.withUnsafeMutableBufferPointer { (buffer) throws(ShardError) in
+      let part = UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[..<count])
+      try shard.file.read(into: part, at: shard.bytesOffset + Int(first.offset))
+    }
+  }
+}
+
+/// A record in 48 bytes, for sets of many millions.
+private struct CompactRecord {
+  let offset: Int64, group: Int64
+  let length: Int64
+  let width: Int32, height: Int32, label: Int32
+  let checksum: UInt32
+  let channels: UInt8, depth: UInt8, encoding: Encoding, orientation: UInt8, colour: UInt8
+
+  init(_ r: ImageRecord) {
+    (offset, length, group) = (Int64(r.offset), Int64(r.length), r.group)
+    (width, height, label, checksum) = (Int32(r.width), Int32(r.height), r.label, r.checksum)
+    (channels, depth, encoding) = (UInt8(r.channels), UInt8(r.depth), r.encoding)
+    (orientation, colour) = (r.orientation, r.colour)
+  }
+
+  var expanded: ImageRecord {
+    ImageRecord(
+      offset: Int(offset), length: Int(length), width: Int(width), height: Int(height), channels: Int(channels),
+      depth: Int(depth), encoding: encoding, orientation: orientation, colour: colour, checksum: checksum, label: label,
+      group: group)
+  }
+}
+
+/// One open file a shard: large sets need more than the usual soft limit.
+private func raiseFileLimit(to count: Int) {
+  var limit = rlimit()
+  guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < rlim_t(count) else { return }
+  limit.rlim_cur = min(limit.rlim_max, rlim_t(count) + 1024)
+  setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+}

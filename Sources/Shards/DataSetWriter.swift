@@ -1,0 +1,73 @@
+import Foundation
+
+/// Writes a folder of shards: images in the order in which they come, a new shard where one is full.
+package final class DataSetWriter {
+  package let path: String
+  package private(set) var count = 0
+  package private(set) var byteCount = 0
+  private let classNames: [String]
+  private let shardSize: Int
+  private var current: ShardWriter?
+  private var finished: [(path: String, first: Int, images: Int, fingerprint: UInt64, bytes: Range<Int>)] = []
+  private var fingerprint = Fingerprint()
+  private var own = Fingerprint()
+
+  /// - Parameters:
+  ///   - path: folder, made here; must not exist.
+  ///   - classNames: what labels 0, 1, ... mean; empty where there are none.
+  ///   - shardSize: image bytes of a shard at most (a shard has at least one image).
+  package init(_ path: String, classNames: [String], shardSize: Int) throws(ShardError) {
+    self.path = path
+    self.classNames = classNames
+    self.shardSize = shardSize
+    if mkdir(path, 0o777) != 0 { throw ShardError.system(path, "create") }
+  }
+
+  /// Adds an image.
+  /// - Parameters:
+  ///   - bytes: as the record's encoding says.
+  ///   - record: its offset, length and checksum are set here.
+  package func append(_ bytes: UnsafeRawBufferPointer, _ record: ImageRecord, key: String) throws(ShardError) {
+    if let shard = current, shard.byteCount + bytes.count > shardSize { try finishShard(shard) }
+    let shard: ShardWriter
+    if let open = current {
+      shard = open
+    } else {
+      shard = try ShardWriter(path + "/" + Format.shardName(finished.count))
+      current = shard
+    }
+    var record = record
+    record.checksum = checksum(bytes)
+    record.length = bytes.count
+    try shard.append(bytes, record, key: key)
+    fingerprint.add(record)
+    own.add(record)
+    count += 1
+    byteCount += bytes.count
+  }
+
+  private func finishShard(_ shard: ShardWriter) throws(ShardError) {
+    try shard.finish(classNames: classNames)
+    let images = shard.records.count
+    finished.append((shard.path, count - images, images, own.value, shard.bytesRange))
+    own = Fingerprint()
+    current = nil
+  }
+
+  /// Writes what all shards say of the whole set, and checks the set by opening it. At least one image must be there.
+  /// - Parameter mean, deviation: one value a channel.
+  @discardableResult
+  package func finish(mean: [Double], deviation: [Double]) throws(ShardError) -> DataSet {
+    precondition(mean.count == deviation.count && !mean.isEmpty, "\(mean.count) means, \(deviation.count) deviations")
+    if let shard = current { try finishShard(shard) }
+    let description = SetDescription(
+      channels: mean.count, mean: mean, deviation: deviation, shards: finished.count, images: count,
+      fingerprint: fingerprint.value)
+    for (number, shard) in finished.enumerated() {
+      try description.write(
+        to: shard.path, shard: number, first: shard.first, images: shard.images, fingerprint: shard.fingerprint)
+      try Seal.write(to: shard.path, bytes: shard.bytes)
+    }
+    return try DataSet(at: path)
+  }
+}

@@ -1,0 +1,92 @@
+/// How a shard stores an image.
+package enum Encoding: UInt8, Sendable, CaseIterable {
+  /// A JPEG file as it came.
+  case jpeg = 1
+  /// Upright pixels, interleaved, row by row, 16-bit samples little-endian.
+  case raw = 2
+}
+
+/// One image as the index of a shard knows it.
+package struct ImageRecord: Sendable, Equatable {
+  /// First byte, counted from the start of the shard's `bytes`.
+  package var offset: Int
+  package var length: Int
+  /// Upright size in pixels: after EXIF orientation.
+  package var width: Int
+  package var height: Int
+  /// Channels as stored: 4 for CMYK and YCCK.
+  package var channels: Int
+  /// Bits of a sample: 8 or 16.
+  package var depth: Int
+  package var encoding: Encoding
+  /// EXIF orientation of the stored rows, 1 ... 8 (1 is upright).
+  package var orientation: UInt8
+  /// JPEG colour: 1 grey, 2 RGB, 3 YCbCr, 4 CMYK, 5 YCCK. Raw pixels: 1 grey, 2 RGB, 0 anything else.
+  package var colour: UInt8
+  /// CRC-32 of the bytes.
+  package var checksum: UInt32
+  /// Class, -1 for none.
+  package var label: Int32
+  /// What the image belongs with (a patient, a film), -1 for none.
+  package var group: Int64
+
+  package init(
+    offset: Int = 0, length: Int, width: Int, height: Int, channels: Int, depth: Int = 8, encoding: Encoding,
+    orientation: UInt8 = 1, colour: UInt8 = 0, checksum: UInt32 = 0, label: Int32 = -1, group: Int64 = -1
+  ) {
+    self.offset = offset
+    self.length = length
+    self.width = width
+    self.height = height
+    self.channels = channels
+    self.depth = depth
+    self.encoding = encoding
+    self.orientation = orientation
+    self.colour = colour
+    self.checksum = checksum
+    self.label = label
+    self.group = group
+  }
+}
+
+/// A rectangle of pixels, the origin at the upper left.
+package struct PixelRect: Sendable, Equatable {
+  package var x: Int, y: Int, width: Int, height: Int
+
+  package init(x: Int, y: Int, width: Int, height: Int) {
+    (self.x, self.y, self.width, self.height) = (x, y, width, height)
+  }
+}
+
+/// Decoded upright pixels. One value is decoded into again and again, so that its memory is reused.
+package struct Pixels: Sendable {
+  package var width = 0
+  package var height = 0
+  package var channels = 0
+  /// Bits of a sample: 8, or 16 in the machine's byte order.
+  package var depth = 8
+  /// (height, width, channels) samples; longer than that where a larger image was held before.
+  package var bytes: [UInt8] = []
+
+  package init() {}
+
+  /// Bytes that the image takes.
+  package var size: Int { width * height * channels * (depth / 8) }
+
+  mutating func reshape(width: Int, height: Int, channels: Int, depth: Int) {
+    (self.width, self.height, self.channels, self.depth) = (width, height, channels, depth)
+    if bytes.count < size { bytes = [UInt8](repeating: 0, count: size) }
+  }
+}
+
+/// Which part of an image the decoded pixels are, and at what scale.
+package struct DecodedRegion: Sendable, Equatable {
+  /// Upper left corner of the first pixel held, in pixels of the upright full-size image. A scaled image may reach over
+  /// the edge by less than one of its pixels, so a mirrored one can start below 0.
+  package var x: Double
+  package var y: Double
+  /// Full-size pixels per pixel held, the same in both directions: 1, or 8/M.
+  package var step: Double
+
+  package init(x: Double = 0, y: Double = 0, step: Double = 1) { (self.x, self.y, self.step) = (x, y, step) }
+}

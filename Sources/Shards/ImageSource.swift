@@ -1,0 +1,38 @@
+/// What the loader needs of a data set: its index, and bytes of consecutive samples. `DataSet` is one; tests bring
+/// others. Called from any thread.
+package protocol ImageSource: AnyObject, Sendable {
+  var count: Int { get }
+  var channels: Int { get }
+  /// Per channel, of values in [0, 1].
+  var mean: [Double] { get }
+  var deviation: [Double] { get }
+  func record(_ sample: Int) -> ImageRecord
+  /// Names a sample for a message.
+  func name(_ sample: Int) -> String
+  /// The samples of the shard that holds this one.
+  func neighbours(of sample: Int) -> Range<Int>
+  /// Reads the bytes of consecutive samples of one shard into the start of `bytes`, which grows where it is too short.
+  func fetch(_ samples: Range<Int>, into bytes: inout [UInt8]) throws
+}
+
+extension ImageSource {
+  /// Mean encoded bytes of a sample, from at most 1024 of them.
+  var meanLength: Int {
+    let stride = max(1, count / 1024)
+    let lengths = Swift.stride(from: 0, to: count, by: stride).map { record($0).length }
+    return lengths.reduce(0, +) / lengths.count
+  }
+}
+
+extension DataSet: ImageSource {
+  package func name(_ sample: Int) -> String {
+    let shard = shards[self.shard(of: sample)].path
+    return (try? key(sample)).map { "\($0) in \(shard)" } ?? shard
+  }
+
+  package func neighbours(of sample: Int) -> Range<Int> { shards[shard(of: sample)].samples }
+
+  package func fetch(_ samples: Range<Int>, into bytes: inout [UInt8]) throws {
+    try read(samples: samples, into: &bytes)
+  }
+}

@@ -1,0 +1,49 @@
+import CJPEG
+
+/// libjpeg behind typed errors.
+enum JPEG {
+  struct Header {
+    /// As stored, before orientation.
+    var width: Int, height: Int
+    /// 1, 3 or 4.
+    var components: Int
+    /// As `ImageRecord.colour`.
+    var colour: UInt8
+  }
+
+  /// Reads and bounds the header.
+  static func header(_ bytes: UnsafeRawBufferPointer) throws(ImageError) -> Header {
+    var info = cjpeg_info()
+    try call { cjpeg_header(bytes.bindMemory(to: UInt8.self).baseAddress, bytes.count, &info, $0) }
+    let (width, height) = (Int(info.width), Int(info.height))
+    guard width * height <= ImageDecoder.largest else { throw .tooLarge(width, height) }
+    return Header(width: width, height: height, components: Int(info.components), colour: UInt8(info.colour))
+  }
+
+  /// Decodes a window of the scaled image; `samples` must have room for it at the image's full width.
+  static func decode(
+    _ bytes: UnsafeRawBufferPointer, _ channels: Int, _ scale: Int, _ window: inout cjpeg_window,
+    into samples: inout [UInt8]
+  ) throws(ImageError) {
+    try call { message in
+      samples.withUnsafeMutableBufferPointer { out in
+        cjpeg_decode(
+          bytes.bindMemory(to: UInt8.self).baseAddress, bytes.count, Int32(channels), Int32(scale), &window,
+          out.baseAddress, out.count, message)
+      }
+    }
+  }
+
+  private static func call(_ body: (UnsafeMutablePointer<CChar>) -> Int32) throws(ImageError) {
+    var message = [CChar](repeating: 0, count: Int(CJPEG_MESSAGE))
+    if body(&message) != 0 {
+      throw ImageError("damaged JPEG: " + message.withUnsafeBufferPointer { String(cString: $0.baseAddress!) })
+    }
+  }
+}
+
+extension ImageError {
+  static func tooLarge(_ width: Int, _ height: Int) -> ImageError {
+    ImageError("it has \(width) x \(height) pixels, the most is \(ImageDecoder.largest)")
+  }
+}

@@ -1,0 +1,119 @@
+import Foundation
+import Synchronization
+
+/// Bytes of consecutive samples, read at once.
+final class RunBytes: @unchecked Sendable {
+  /// The first `count` are of this run.
+  fileprivate(set) var bytes: [UInt8] = []
+  /// Offset in the shard of the first byte.
+  fileprivate(set) var offset = 0
+  fileprivate(set) var count = 0
+
+  /// Lends one sample's bytes.
+  func with<R>(_ record: ImageRecord, _ body: (UnsafeRawBufferPointer) throws -> R) throws -> R {
+    let start = record.offset - offset
+    guard start >= 0, record.length >= 0, start + record.length <= count else {
+      throw ImageError("its bytes \(start) ..< \(start + record.length) lie outside of the \(count) that were read")
+    }
+    return try bytes.withUnsafeBytes { try body(UnsafeRawBufferPointer(rebasing: $0[start..<start + record.length])) }
+  }
+}
+
+/// Reads samples in runs and keeps what the lanes of a rank will need soon: at most lanes · 3/2 window · block samples,
+/// about a third of that on average. Where that would exceed `limit`, each sample is read for itself and nothing is
+/// kept.
+final class LaneCache: Sendable {
+  private struct Held {
+    let run: Range<Int>, windowEnd: Int
+    let bytes: RunBytes
+    /// Samples of the run that are still to be used.
+    var left: Int
+  }
+
+  private struct Lane {
+    var held: [Held] = []
+    /// Used up; taken again once no thread reads them any more.
+    var retired: [RunBytes] = []
+  }
+
+  private let source: any ImageSource
+  private let order: Order
+  private let rank: Int, ranks: Int, ahead: Int
+  private let owned: Range<Int>
+  private let lanes: [Locked]
+  private let read = Atomic<Int>(0)
+  /// Whether runs are kept.
+  let keeps: Bool
+  /// Bytes kept at most, by the samples' mean length.
+  let memory: Int
+  /// Bytes read so far.
+  var bytesRead: Int { read.load(ordering: .relaxed) }
+
+  private final class Locked: Sendable { let lane = Mutex(Lane()) }
+
+  init(_ source: any ImageSource, _ order: Order, rank: Int, ranks: Int, ahead: Int, limit: Int) {
+    (self.source, self.order, self.rank, self.ranks, self.ahead) = (source, order, rank, ranks, ahead)
+    owned = share(of: order.batch, rank: rank, ranks: ranks)
+    lanes = owned.map { _ in Locked() }
+    let most = owned.count * order.window * order.block * source.meanLength * 3 / 2
+    keeps = order.block > 1 && most <= limit
+    memory = keeps ? most : 0
+  }
+
+  /// The bytes that hold a sample.
+  /// - Parameter spare: the calling thread's own, for what is not kept.
+  func bytes(step: Int, position: Int, _ place: Order.Place, spare: RunBytes) throws -> RunBytes {
+    // A smaller last batch is shared out anew, so a position may be another rank's lane.
+    guard keeps, owned.contains(position) else { return try fetch(place.sample..<place.sample + 1, spare) }
+    let run = needed(of: place, position)
+    return try lanes[position - owned.lowerBound].lane.withLock { lane throws in
+      try take(run, place, step: step, from: &lane)
+    }
+  }
+
+  private func take(_ run: Range<Int>, _ place: Order.Place, step: Int, from lane: inout Lane) throws -> RunBytes {
+    // No thread is more than `ahead` steps behind another.
+    for i in lane.held.indices.reversed() where lane.held[i].windowEnd + ahead < step {
+      lane.retired.append(lane.held.remove(at: i).bytes)
+    }
+    if let i = lane.held.firstIndex(where: { $0.run == run && $0.windowEnd == place.windowEnd }) {
+      lane.held[i].left -= 1
+      let bytes = lane.held[i].bytes
+      if lane.held[i].left == 0 { lane.retired.append(lane.held.remove(at: i).bytes) }
+      return bytes
+    }
+    var buffer = RunBytes()
+    for i in lane.retired.indices.reversed() where isKnownUniquelyReferenced(&lane.retired[i]) {
+      buffer = lane.retired.remove(at: i)
+      break
+    }
+    let bytes = try fetch(run, buffer)
+    if run.count > 1 {
+      lane.held.append(Held(run: run, windowEnd: place.windowEnd, bytes: bytes, left: run.count - 1))
+    } else {
+      lane.retired.append(bytes)
+    }
+    return bytes
+  }
+
+  /// The part of a run that this rank uses and that lies in one shard.
+  private func needed(of place: Order.Place, _ position: Int) -> Range<Int> {
+    var run = place.run.clamped(to: source.neighbours(of: place.sample))
+    let lastSize = order.size(ofStep: place.windowEnd)
+    if lastSize < order.batch, !share(of: lastSize, rank: rank, ranks: ranks).contains(position) {
+      let foreign = order.place(step: place.windowEnd, position: position).sample
+      if foreign < place.sample { run = max(run.lowerBound, foreign + 1)..<run.upperBound }
+      if foreign > place.sample { run = run.lowerBound..<min(run.upperBound, foreign) }
+    }
+    return run
+  }
+
+  private func fetch(_ run: Range<Int>, _ buffer: RunBytes) throws -> RunBytes {
+    let first = source.record(run.lowerBound), last = source.record(run.upperBound - 1)
+    buffer.offset = first.offset
+    buffer.count = last.offset + last.length - first.offset
+    try source.fetch(run, into: &buffer.bytes)
+    read.wrappingAdd(buffer.count, ordering: .relaxed)
+    return buffer
+  }
+}

@@ -1,0 +1,80 @@
+import Foundation
+
+/// A sample that could not be read or decoded.
+package struct LoadError: Error, CustomStringConvertible {
+  package let sample: Int, description: String
+
+  init(sample: Int, _ name: String, _ error: any Error) {
+    self.sample = sample
+    description = "cannot load sample \(sample), \(name): \(error)"
+  }
+}
+
+/// Reads, decodes and augments ahead in threads of its own, and delivers batches in order of their steps.
+///
+/// A batch is a pure function of the data, the order, the recipes and the seed: neither the number of ranks nor that of
+/// threads changes a bit of it. Memory: `ahead` batches, what `LaneCache` keeps, and a workspace in each thread; it is
+/// all reused.
+package final class Loader: @unchecked Sendable {
+  private let work: LoaderWork
+  private var threads: [pthread_t] = []
+  private var step: Int
+  private let until: Int
+  /// What recipes ask for and the data cannot show.
+  package let notices: [String]
+  /// Seconds that `next` had to wait.
+  package private(set) var secondsWaited = 0.0
+  /// Bytes that batches and kept samples take at most; each thread has scratch memory besides, for about one decoded
+  /// image and one view.
+  package var memory: Int { work.memory + work.cache.memory }
+  /// Encoded bytes read.
+  package var bytesRead: Int { work.cache.bytesRead }
+
+  /// - Parameters:
+  ///   - rank, ranks: which share of each global batch is loaded.
+  ///   - threads: at least 1.
+  ///   - ahead: batches held at once, at least 1; with 1, nothing is done while the caller holds a batch.
+  ///   - from, until: steps of the run; `until` is the first that is not loaded.
+  ///   - cache: bytes of encoded samples that may be kept for later steps.
+  /// - Throws: `RecipeError` for recipes or sizes that cannot be run.
+  package init(
+    _ source: any ImageSource, order: Order, views recipes: [ViewRecipe], rank: Int, ranks: Int, seed: UInt64,
+    threads: Int, ahead: Int, from step: Int, until: Int, decode: DecodeMode = .full, cache: Int = 512 << 20
+  ) throws(RecipeError) {
+    precondition(threads > 0 && ahead > 0 && step >= 0, "\(threads) threads, \(ahead) batches ahead, from \(step)")
+    precondition(order.count == source.count, "an order of \(order.count) for \(source.count) samples")
+    guard order.stepsPerEpoch > 0 else {
+      throw RecipeError(
+        "batch: \(order.batch) images are more than the data set's \(order.count); "
+          + "take a smaller batch, or `last: keep`")
+    }
+    let views = try Views(recipes, channels: source.channels, mean: source.mean, deviation: source.deviation)
+    notices = views.notices
+    self.step = step
+    self.until = until
+    let lanes = LaneCache(source, order, rank: rank, ranks: ranks, ahead: ahead, limit: cache)
+    work = LoaderWork(
+      source, order, views, lanes, rank: rank, ranks: ranks, seed: seed, threads: threads, ahead: ahead, from: step,
+      until: until, decode: decode)
+    for _ in 0..<threads { self.threads.append(work.start()) }
+  }
+
+  deinit {
+    work.stop()
+    for thread in threads { pthread_join(thread, nil) }
+  }
+
+  /// The next step's batch; waits for it. One thread at a time calls this.
+  /// - Throws: `LoadError` where one of its samples could not be loaded.
+  package func next() throws -> Batch {
+    precondition(step < until, "there is no step \(step): the loader ends before \(until)")
+    let start = DispatchTime.now().uptimeNanoseconds
+    defer { secondsWaited += Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9 }
+    let batch = try work.take(step)
+    step += 1
+    return batch
+  }
+
+  /// Gives a batch's memory back.
+  package func release(_ batch: Batch) { work.release(batch.step) }
+}

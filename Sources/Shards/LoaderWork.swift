@@ -1,0 +1,183 @@
+import Foundation
+
+/// What the loader's threads share: a ring of batches in the making, and the next piece of work.
+final class LoaderWork: @unchecked Sendable {
+  /// Memory of one batch.
+  private struct Slot {
+    /// By group.
+    let pixels: [UnsafeMutablePointer<Float>]
+    let samples: UnsafeMutablePointer<Int>
+    let labels: UnsafeMutablePointer<Int32>
+    /// The step it is made for, its images in work, and whether the caller still has it.
+    var step = -1, left = 0, held = false
+    /// Of the first image in the batch that failed.
+    var error: (image: Int, error: LoadError)?
+  }
+
+  let cache: LaneCache
+  private let source: any ImageSource
+  private let order: Order
+  private let views: Views
+  private let rank: Int, ranks: Int, seed: UInt64, until: Int, chunk: Int
+  private let decode: DecodeMode
+  /// Bytes of all batches.
+  let memory: Int
+
+  // Under `state`'s lock.
+  private let state = NSCondition()
+  private var slots: [Slot]
+  private var step: Int, image = 0
+  private var stopping = false
+
+  init(
+    _ source: any ImageSource, _ order: Order, _ views: Views, _ cache: LaneCache, rank: Int, ranks: Int, seed: UInt64,
+    threads: Int, ahead: Int, from step: Int, until: Int, decode: DecodeMode
+  ) {
+    (self.source, self.order, self.views, self.cache) = (source, order, views, cache)
+    (self.rank, self.ranks, self.seed, self.step, self.until) = (rank, ranks, seed, step, until)
+    self.decode = decode
+    // A smaller last batch may fall to a rank whose share of a full one is rounded down.
+    let images = share(of: order.batch, rank: rank, ranks: ranks).count + 1
+    chunk = min(16, max(1, images / (4 * threads)))
+    memory = ahead * images * 4 * views.recipes.reduce(0) { $0 + $1.count * $1.size * $1.size * views.channels }
+    slots = (0..<ahead).map { _ in
+      Slot(
+        pixels: views.recipes.map { recipe in
+          let count = recipe.count * images * recipe.size * recipe.size * views.channels
+          let memory = UnsafeMutableRawPointer.allocate(byteCount: count * 4, alignment: 64)
+          return memory.bindMemory(to: Float.self, capacity: count)
+        }, samples: .allocate(capacity: images), labels: .allocate(capacity: images))
+    }
+  }
+
+  deinit {
+    for slot in slots {
+      slot.pixels.forEach { $0.deallocate() }
+      slot.samples.deallocate()
+      slot.labels.deallocate()
+    }
+  }
+
+  // MARK: The caller's side
+
+  func start() -> pthread_t {
+    var handle = pthread_t()
+    let status = pthread_create(
+      &handle, nil,
+      { argument in
+        Unmanaged<LoaderWork>.fromOpaque(argument!).takeRetainedValue().run()
+        return nil
+      }, Unmanaged.passRetained(self).toOpaque())
+    precondition(status == 0, "could not start a loader thread: \(String(cString: strerror(status)))")
+    return handle
+  }
+
+  func stop() {
+    state.lock()
+    stopping = true
+    state.broadcast()
+    state.unlock()
+  }
+
+  func take(_ step: Int) throws -> Batch {
+    state.lock()
+    defer { state.unlock() }
+    let index = step % slots.count
+    precondition(!slots[index].held, "step \(step) waits for step \(slots[index].step), which was not released")
+    while !(slots[index].step == step && slots[index].left == 0) { state.wait() }
+    if let failed = slots[index].error { throw failed.error }
+    slots[index].held = true
+    let slot = slots[index], positions = positions(step)
+    return Batch(
+      step: step, epoch: order.epoch(ofStep: step), globalCount: order.size(ofStep: step), positions: positions,
+      samples: Array(UnsafeBufferPointer(start: slot.samples, count: positions.count)),
+      labels: Array(UnsafeBufferPointer(start: slot.labels, count: positions.count)),
+      groups: zip(views.recipes, slot.pixels).map { ViewGroup(recipe: $0, pixels: $1) })
+  }
+
+  func release(_ step: Int) {
+    state.lock()
+    defer { state.unlock() }
+    let index = step % slots.count
+    precondition(slots[index].held && slots[index].step == step, "step \(step) is not out, or was released before")
+    slots[index].held = false
+    slots[index].step = -1
+    state.broadcast()
+  }
+
+  private func positions(_ step: Int) -> Range<Int> {
+    share(of: order.size(ofStep: step), rank: rank, ranks: ranks)
+  }
+
+  // MARK: The threads' side
+
+  private func run() {
+    let maker = ViewMaker(views), spare = RunBytes()
+    state.lock()
+    while let (step, images) = nextChunk() {
+      let slot = slots[step % slots.count]
+      state.unlock()
+      let error = load(step, images, into: slot, maker, spare)
+      state.lock()
+      let index = step % slots.count
+      // Of several errors the first image's is told, whichever thread is first.
+      if let error, error.image < slots[index].error?.image ?? .max { slots[index].error = error }
+      slots[index].left -= images.count
+      if slots[index].left == 0 { state.broadcast() }
+    }
+    state.unlock()
+  }
+
+  /// The next images to load; waits for room in the ring. Nil when there is no more to do.
+  private func nextChunk() -> (step: Int, images: Range<Int>)? {
+    while true {
+      if stopping || step >= until { return nil }
+      let index = step % slots.count, count = positions(step).count
+      if image == 0 {
+        guard slots[index].step == -1 else {
+          state.wait()
+          continue
+        }
+        slots[index].step = step
+        slots[index].left = count
+        slots[index].error = nil
+      }
+      let images = image..<min(image + chunk, count)
+      image = images.upperBound
+      let taken = step
+      if image == count { (step, image) = (step + 1, 0) }
+      if count == 0 {
+        state.broadcast()
+        continue
+      }
+      return (taken, images)
+    }
+  }
+
+  private func load(
+    _ step: Int, _ images: Range<Int>, into slot: Slot, _ maker: ViewMaker, _ spare: RunBytes
+  ) -> (image: Int, error: LoadError)? {
+    let positions = positions(step), epoch = order.epoch(ofStep: step)
+    for i in images {
+      let position = positions.lowerBound + i, place = order.place(step: step, position: position)
+      let sample = place.sample
+      do {
+        let bytes = try cache.bytes(step: step, position: position, place, spare: spare)
+        let record = source.record(sample)
+        slot.samples[i] = sample
+        slot.labels[i] = record.label
+        try bytes.with(record) { bytes in
+          try maker.make(
+            bytes, record, ViewKey(seed: seed, epoch: epoch, step: step, sample: sample, view: 0), decode
+          ) { group, index in
+            let size = views.recipes[group].size
+            return slot.pixels[group] + (index * positions.count + i) * size * size * views.channels
+          }
+        }
+      } catch {
+        return (i, LoadError(sample: sample, source.name(sample), error))
+      }
+    }
+    return nil
+  }
+}

@@ -1,0 +1,92 @@
+import Foundation
+
+/// A file that is read and written at given places. Reading is safe from any number of threads.
+final class RandomAccessFile: @unchecked Sendable {
+  let path: String
+  private var descriptor: Int32
+
+  init(opening path: String) throws(ShardError) {
+    self.path = path
+    descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    if descriptor < 0 { throw ShardError.system(path, "open") }
+  }
+
+  init(creating path: String) throws(ShardError) {
+    self.path = path
+    descriptor = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
+    if descriptor < 0 { throw ShardError.system(path, "create") }
+  }
+
+  init(updating path: String) throws(ShardError) {
+    self.path = path
+    descriptor = open(path, O_RDWR | O_CLOEXEC)
+    if descriptor < 0 { throw ShardError.system(path, "open") }
+  }
+
+  deinit { if descriptor >= 0 { _ = Foundation.close(descriptor) } }
+
+  func size() throws(ShardError) -> Int {
+    var status = stat()
+    if fstat(descriptor, &status) != 0 { throw ShardError.system(path, "read") }
+    return Int(status.st_size)
+  }
+
+  /// Fills the whole buffer from `offset`.
+  func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(ShardError) {
+    var done = 0
+    while done < buffer.count {
+      let got = pread(descriptor, buffer.baseAddress! + done, buffer.count - done, off_t(offset + done))
+      if got < 0, errno == EINTR { continue }
+      if got < 0 { throw ShardError.system(path, "read") }
+      if got == 0 {
+        throw ShardError(path, "read", "it ends at byte \(offset + done), \(buffer.count - done) before it should")
+      }
+      done += got
+    }
+  }
+
+  /// The bytes of a range, which must lie inside the file.
+  func read(_ range: Range<Int>) throws(ShardError) -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: range.count)
+    try bytes.withUnsafeMutableBufferPointer { (buffer) throws(ShardError) in
+      try read(into: UnsafeMutableRawBufferPointer(buffer), at: range.lowerBound)
+    }
+    return bytes
+  }
+
+  func write(_ bytes: [UInt8], at offset: Int) throws(ShardError) {
+    try bytes.withUnsafeBufferPointer { (buffer) throws(ShardError) in
+      try write(UnsafeRawBufferPointer(buffer), at: offset)
+    }
+  }
+
+  func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(ShardError) {
+    var done = 0
+    while done < bytes.count {
+      let put = pwrite(descriptor, bytes.baseAddress! + done, bytes.count - done, off_t(offset + done))
+      if put < 0, errno == EINTR { continue }
+      if put < 0 { throw ShardError.system(path, "write") }
+      done += put
+    }
+  }
+
+  /// Copies a range to the same place in this file.
+  func copy(_ range: Range<Int>, from source: RandomAccessFile) throws(ShardError) {
+    var at = range.lowerBound
+    while at < range.upperBound {
+      let part = try source.read(at..<min(at + 1 << 20, range.upperBound))
+      try write(part, at: at)
+      at += part.count
+    }
+  }
+
+  func synchronise() throws(ShardError) {
+    if fsync(descriptor) != 0 { throw ShardError.system(path, "write") }
+  }
+
+  func close() throws(ShardError) {
+    let closing = descriptor
+    descriptor = -1
+    if closing >= 0, Foundation.close(closing) != 0 { throw ShardError.system(path, "write") }
+  }
+}

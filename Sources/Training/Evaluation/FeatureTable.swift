@@ -1,0 +1,106 @@
+import Engine
+
+/// Features of a set of images, and their labels: the whole table on every rank.
+package struct FeatureTable: Sendable {
+  /// (count, dimension), row-major.
+  package let features: [Float]
+  /// (count), each in 0 ..< classCount.
+  package let labels: [Int32]
+  package let classCount: Int
+
+  /// - Parameters:
+  ///   - features: (count, dimension), row-major; `labels` gives the count.
+  ///   - labels: (count).
+  package init(features: [Float], labels: [Int32], classCount: Int) {
+    precondition(
+      labels.isEmpty ? features.isEmpty : features.count % labels.count == 0,
+      "\(features.count) numbers for \(labels.count) rows of features")
+    (self.features, self.labels, self.classCount) = (features, labels, classCount)
+  }
+
+  /// Gathers the ranks' rows; every rank calls it.
+  /// - Parameters:
+  ///   - own: (counts[rank], dimension), this rank's rows.
+  ///   - counts: rows of every rank; together they are the rows of `labels`, in rank order.
+  ///   - labels: of all rows.
+  package init(
+    gathering own: [Float], counts: [Int], dimension: Int, labels: [Int32], classCount: Int,
+    over communicator: any Communicator
+  ) {
+    precondition(
+      counts.count == communicator.size && own.count == counts[communicator.rank] * dimension
+        && counts.reduce(0, +) == labels.count,
+      "rank \(communicator.rank) of \(communicator.size): \(own.count) numbers, \(counts) rows of \(dimension), "
+        + "\(labels.count) labels")
+    var features = [Float](repeating: 0, count: labels.count * dimension)
+    own.withUnsafeBufferPointer { own in
+      features.withUnsafeMutableBufferPointer { all in
+        if let target = all.baseAddress {
+          // A rank without rows still takes part.
+          let own = own.baseAddress ?? UnsafePointer(target)
+          communicator.allGather(own, counts: counts.map { $0 * dimension }, into: target, "features")
+        }
+      }
+    }
+    self.init(features: features, labels: labels, classCount: classCount)
+  }
+
+  package var count: Int { labels.count }
+  package var dimension: Int { labels.isEmpty ? 0 : features.count / labels.count }
+
+  /// Throws where a feature is not finite or a label names no class. All ranks hold the same table and come to the same
+  /// verdict, so none waits for another.
+  /// - Parameter name: what the table is called in the error, such as "training".
+  package func check(_ name: String) throws(FeatureError) {
+    guard count > 0, dimension > 0 else {
+      throw FeatureError(name, "there are \(count) rows of \(dimension) features; at least one of each is needed")
+    }
+    guard classCount > 0 else { throw FeatureError(name, "there are no classes; an evaluation needs labels") }
+    for (row, label) in labels.enumerated() where !(0..<Int32(classCount)).contains(label) {
+      throw FeatureError(
+        name, label < 0
+          ? "row \(row) has no label; evaluate on a data set in which every image has one"
+          : "row \(row) has label \(label), expected 0 ... \(classCount - 1)")
+    }
+    let d = dimension
+    let bad = features.withUnsafeBufferPointer { $0.firstIndex { !$0.isFinite } }
+    if let bad {
+      throw FeatureError(
+        name, "row \(bad / d) holds \(features[bad]) at feature \(bad % d), expected finite numbers; the encoder's "
+          + "weights are likely not finite, take an earlier checkpoint")
+    }
+  }
+
+  /// Images of each class.
+  var classSizes: [Int] {
+    var sizes = [Int](repeating: 0, count: classCount)
+    for label in labels { sizes[Int(label)] += 1 }
+    return sizes
+  }
+}
+
+/// Features that cannot be evaluated.
+package struct FeatureError: Error, CustomStringConvertible {
+  package let description: String
+  init(_ name: String, _ problem: String) { description = "cannot evaluate the \(name) features: \(problem)" }
+}
+
+/// Rows in blocks whose borders do not depend on ranks or threads, so that every block's arithmetic has the same bits on
+/// any number of them. A rank owns a range of blocks.
+struct RowBlocks {
+  let rows: Int
+  /// Rows of a block; the last may be smaller.
+  let size: Int
+
+  var count: Int { (rows + size - 1) / size }
+  /// The rank's blocks.
+  func share(of communicator: any Communicator) -> Range<Int> {
+    communicator.rank * count / communicator.size..<(communicator.rank + 1) * count / communicator.size
+  }
+  /// Rows of a block.
+  func rows(of block: Int) -> Range<Int> { block * size..<min(rows, (block + 1) * size) }
+  /// Rows of a range of blocks.
+  func rows(of blocks: Range<Int>) -> Range<Int> {
+    min(rows, blocks.lowerBound * size)..<min(rows, blocks.upperBound * size)
+  }
+}

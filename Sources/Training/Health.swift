@@ -1,0 +1,112 @@
+import Foundation
+
+/// What a batch of embeddings says about the health of a run: whether they spread over the sphere or collapse.
+package struct EmbeddingHealth: Sendable, Equatable {
+  /// Mean over dimensions of the embeddings' deviation, times √d: 1 where they are spread evenly over the sphere, 0
+  /// where they have collapsed to a point.
+  package var deviation: Double
+  /// exp of the entropy of the covariance's eigenvalues, 1 ... d: how many dimensions are in use. 0 for a point.
+  ///
+  /// Roy, Vetterli: The Effective Rank (2007).
+  package var effectiveRank: Double
+  /// Mean cosine of an image's two views; nil with one view.
+  package var positiveSimilarity: Double?
+  /// Mean cosine of different images; nil with one image.
+  package var negativeSimilarity: Double?
+  /// d.
+  package var dimension: Int
+
+  /// - Parameters:
+  ///   - first: (count, dimension), rows of length 1.
+  ///   - second: the same images' other views, or nil.
+  package init(_ first: UnsafePointer<Float>, _ second: UnsafePointer<Float>? = nil, count: Int, dimension d: Int) {
+    precondition(count > 0 && d > 0, "(\(count), \(d)) embeddings")
+    dimension = d
+    let mean = columnSums(first, count, d).map { $0 / Double(count) }
+    var variance = [Double](repeating: 0, count: d)
+    for row in 0..<count {
+      for i in 0..<d {
+        let distance = Double(first[row * d + i]) - mean[i]
+        variance[i] += distance * distance
+      }
+    }
+    deviation = variance.reduce(0) { $0 + ($1 / Double(count)).squareRoot() } / Double(d).squareRoot()
+    effectiveRank = rank(of: first, mean, count, d)
+    let other = second ?? first
+    var pairs = 0.0
+    for i in 0..<count * d { pairs += Double(first[i]) * Double(other[i]) }
+    positiveSimilarity = second == nil ? nil : pairs / Double(count)
+    if count > 1 {
+      // Σ over i ≠ j of zᵢ·z′ⱼ = (Σ zᵢ)·(Σ z′ⱼ) − Σ zᵢ·z′ᵢ.
+      let sums = columnSums(other, count, d)
+      let all = zip(mean, sums).reduce(0) { $0 + $1.0 * $1.1 } * Double(count)
+      negativeSimilarity = (all - pairs) / (Double(count) * Double(count - 1))
+    }
+  }
+
+  /// What to tell the user, in words; empty where all is well.
+  /// - Parameters:
+  ///   - loss: of this step.
+  ///   - candidates: among how many the positive is to be found; the loss at chance is ln(candidates). Nil for methods
+  ///     without negatives.
+  package func warnings(loss: Double?, candidates: Int?) -> [String] {
+    var warnings: [String] = []
+    if let loss, let candidates, candidates > 1 {
+      let chance = log(Double(candidates))
+      if abs(loss - chance) < 0.01 * chance {
+        warnings.append(
+          "the loss \(fixed(loss, 3)) sits at ln(\(candidates)) = \(fixed(chance, 3)), what guessing gives: "
+            + "nothing is learned yet; if it stays, lower the rate or lengthen the warm-up")
+      }
+    }
+    if deviation < 0.1 {
+      warnings.append(
+        "the embeddings are collapsing: their deviation is \(fixed(deviation, 3)) of an even spread's; "
+          + "lower the rate, or check the batch normalisation of the head")
+    }
+    if dimension > 2, effectiveRank < max(1.5, 0.02 * Double(dimension)) {
+      warnings.append(
+        "the embeddings use \(fixed(effectiveRank, 1)) of \(dimension) dimensions: the rest has collapsed")
+    }
+    return warnings
+  }
+}
+
+private func columnSums(_ x: UnsafePointer<Float>, _ count: Int, _ d: Int) -> [Double] {
+  var sums = [Double](repeating: 0, count: d)
+  for row in 0..<count { for i in 0..<d { sums[i] += Double(x[row * d + i]) } }
+  return sums
+}
+
+/// Of the covariance, or of the rows' Gram matrix where that is smaller: their eigenvalues other than 0 are the same.
+/// More than 512 rows of more than 512 dimensions are cut to 512 rows, which bounds the work.
+private func rank(of x: UnsafePointer<Float>, _ mean: [Double], _ count: Int, _ d: Int) -> Double {
+  let rows = d > 512 ? min(count, 512) : count
+  let centred = (0..<rows * d).map { Double(x[$0]) - mean[$0 % d] }
+  let n = min(rows, d)
+  var matrix = [Double](repeating: 0, count: n * n)
+  centred.withUnsafeBufferPointer { c in
+    if n == d {
+      for row in 0..<rows {
+        for i in 0..<d {
+          let factor = c[row * d + i]
+          for j in 0...i { matrix[i * d + j] += factor * c[row * d + j] }
+        }
+      }
+    } else {
+      for i in 0..<n {
+        for j in 0...i {
+          var sum = 0.0
+          for k in 0..<d { sum += c[i * d + k] * c[j * d + k] }
+          matrix[i * n + j] = sum
+        }
+      }
+    }
+  }
+  for i in 0..<n { for j in 0..<i { matrix[j * n + i] = matrix[i * n + j] } }
+  let values = symmetricEigenvalues(matrix, n).map { max(0, $0) }
+  let trace = values.reduce(0, +)
+  // Below this the spread is the rounding of rows of length 1 in Float.
+  if trace / Double(rows) < 1e-12 { return 0 }
+  return exp(values.reduce(0) { $1 > 0 ? $0 - $1 / trace * log($1 / trace) : $0 })
+}

@@ -1,0 +1,34 @@
+/// The width of a head's layer: a number of channels, or `features` for the encoder's own.
+package enum HeadWidth: Codable, Sendable, Equatable {
+  case features
+  case channels(Int)
+
+  package func resolved(features: Int) -> Int {
+    switch self {
+    case .features: features
+    case .channels(let count): count
+    }
+  }
+
+  package init(from decoder: any Decoder) throws {
+    let container = try decoder.singleValueContainer()
+    if let count = try? container.decode(Int.self) {
+      guard (1...65536).contains(count) else {
+        throw decoder.invalid("a layer of \(count) channels; it must have 1 to 65536")
+      }
+      self = .channels(count)
+    } else if try container.decode(String.self) == "features" {
+      self = .features
+    } else {
+      throw decoder.invalid("a head's width is a number of channels or `features`")
+    }
+  }
+
+  package func encode(to encoder: any Encoder) throws {
+    var container = encoder.singleValueContainer()
+    switch self {
+    case .features: try container.encode("features")
+    case .channels(let count): try container.encode(count)
+    }
+  }
+}

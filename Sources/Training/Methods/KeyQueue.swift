@@ -1,0 +1,49 @@
+import Engine
+import Randomness
+
+/// A first-in, first-out queue of keys, replicated on every rank; a write that does not fit wraps around.
+final class KeyQueue {
+  let count: Int, dimension: Int
+  private let keys: UnsafeMutableBufferPointer<Float>
+  private let pointer = UnsafeMutableBufferPointer<Int64>.allocate(capacity: 1)
+
+  init(count: Int, dimension: Int) {
+    (self.count, self.dimension) = (count, dimension)
+    keys = .allocate(capacity: count * dimension)
+    keys.initialize(repeating: 0)
+    pointer.initialize(repeating: 0)
+  }
+
+  deinit {
+    keys.deallocate()
+    pointer.deallocate()
+  }
+
+  /// (Q, D)
+  var tensor: Tensor { Tensor(keys.baseAddress!, n: count, c: dimension) }
+
+  var saved: [SavedState] {
+    [SavedState("queue/keys", shape: [count, dimension], floats: keys), SavedState("queue/pointer", integers: pointer)]
+  }
+
+  /// Random unit vectors.
+  func initialise(seed: UInt64) {
+    for row in 0..<count {
+      var draws = Draws(seed: seed, .queue, UInt64(row))
+      let values = (0..<dimension).map { _ in draws.normal() }
+      let norm = values.reduce(0) { $0 + $1 * $1 }.squareRoot()
+      for i in 0..<dimension { keys[row * dimension + i] = Float(values[i] / norm) }
+    }
+    pointer[0] = 0
+  }
+
+  /// - batch: (B, D), the oldest first.
+  func enqueue(_ batch: [Float]) {
+    let rows = batch.count / dimension
+    for row in 0..<rows {
+      let place = (Int(pointer[0]) + row) % count
+      for i in 0..<dimension { keys[place * dimension + i] = batch[row * dimension + i] }
+    }
+    pointer[0] = Int64((Int(pointer[0]) + rows) % count)
+  }
+}

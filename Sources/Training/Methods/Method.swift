@@ -1,0 +1,124 @@
+import Engine
+import Shards
+
+/// A method's options, as a recipe writes them, and the way to its running form. One file a method; `Methods.all` is the
+/// table.
+package protocol MethodRecipe: Codable, Sendable {
+  static var name: String { get }
+  /// Refuses what cannot work, before anything is read.
+  /// - Parameter images: of the data set.
+  /// - Returns: warnings in words.
+  func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String]
+  func make(_ setting: MethodSetting) -> any Method
+}
+
+/// What a method is made for.
+package struct MethodSetting {
+  package let encoder: ResNet.Options
+  package let normalisation: NormalisationGroups
+  package let seed: UInt64
+  package let accumulate: Int
+  package let context: Context
+
+  package init(
+    encoder: ResNet.Options, normalisation: NormalisationGroups = .global, seed: UInt64 = 1, accumulate: Int = 1,
+    context: Context
+  ) {
+    (self.encoder, self.normalisation, self.seed) = (encoder, normalisation, seed)
+    (self.accumulate, self.context) = (accumulate, context)
+  }
+}
+
+/// A rank's share of one step, as tensors.
+package struct MethodInput {
+  package let step: Int
+  /// Images of the global batch.
+  package let batch: Int
+  /// Images of every rank.
+  package let shares: [Int]
+  /// Which positions of the global batch are here.
+  package let positions: Range<Int>
+  /// By kind of view: (count · n, H, W, C), all images of its first view, then of its second.
+  package let views: [Tensor]
+  /// For tests that bring their own: the place of every position in a shuffled batch.
+  package let order: [Int]?
+
+  package init(step: Int, batch: Int, shares: [Int], rank: Int, views: [Tensor], order: [Int]? = nil) {
+    (self.step, self.batch, self.shares, self.views, self.order) = (step, batch, shares, views, order)
+    let first = shares[..<rank].reduce(0, +)
+    positions = first..<first + shares[rank]
+  }
+
+  /// Images here.
+  package var count: Int { positions.count }
+}
+
+/// What a step tells, over all ranks.
+package struct MethodOutcome {
+  package let statistics: ContrastiveStatistics
+  /// Candidates of each anchor: at chance, the loss is their logarithm.
+  package let candidates: Int
+
+  /// The loss over the global batch.
+  package var loss: Double { statistics.loss / max(1, statistics.rows) }
+}
+
+/// A running method: networks, state, and the paper's algorithm.
+///
+/// `step` computes gradients and changes nothing that a replay would miss, besides running statistics; the trainer sums
+/// the gradients over ranks, checks them, updates the parameters, and only then calls `commit`.
+package protocol Method: AnyObject {
+  /// What is trained. The first one's encoder is the result.
+  var trained: [Trained] { get }
+  /// All that a checkpoint must hold besides `trained`.
+  var state: [SavedState] { get }
+  /// Draws the initial values, keyed by the seed.
+  func initialise()
+  /// The encoder has been replaced by another one's weights.
+  func adoptEncoder()
+  /// Adds this rank's part of the gradients of the global batch's loss.
+  func step(_ input: MethodInput) -> MethodOutcome
+  /// The parameters have been updated: moves what follows them.
+  func commit()
+  /// This rank's last embeddings, normalised, row by row, for health figures.
+  var embeddings: [Float] { get }
+  /// D of an embedding.
+  var dimension: Int { get }
+}
+
+extension Method {
+  /// What the run is for.
+  package var encoder: Trained { trained[0] }
+  package func adoptEncoder() {}
+  package func commit() {}
+  package var state: [SavedState] { [] }
+  /// Everything that a checkpoint holds.
+  package var saved: [SavedState] { trained.flatMap(\.saved) + state }
+}
+
+/// The table of methods.
+package enum Methods {
+  package static let all: [any MethodRecipe.Type] = [SimCLR.self, MoCo.self]
+}
+
+/// The method of a recipe: `{name: simclr, …}`, the other keys as the method defines them.
+package struct AnyMethodRecipe: Codable, Sendable {
+  package let value: any MethodRecipe
+  package init(_ value: any MethodRecipe) { self.value = value }
+
+  private enum Keys: String, CodingKey { case name }
+
+  package init(from decoder: any Decoder) throws {
+    let name = try decoder.container(keyedBy: Keys.self).decode(String.self, forKey: .name)
+    guard let method = Methods.all.first(where: { $0.name == name }) else {
+      throw decoder.unknown(name, known: Methods.all.map { $0.name }, of: "the table of methods")
+    }
+    value = try method.init(from: decoder)
+  }
+
+  package func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: Keys.self)
+    try container.encode(type(of: value).name, forKey: .name)
+    try value.encode(to: encoder)
+  }
+}

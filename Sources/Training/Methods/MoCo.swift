@@ -1,0 +1,177 @@
+import Engine
+import Shards
+
+/// MoCo v2: Improved Baselines with Momentum Contrastive Learning. Chen, Fan, Girshick, He 2020, arXiv:2003.04297, on
+/// Momentum Contrast, He et al. 2019, arXiv:1911.05722, Algorithm 1; reference facebookresearch/moco, `moco/builder.py`.
+///
+/// Departs from the reference: the momentum update follows the optimizer's at the end of a step instead of preceding the
+/// next step's keys, which is the same but for the first, void one; the queue wraps around at any length; ShuffleBN draws
+/// who shares BN statistics and lets these travel, instead of moving images (see `NormalisationGroups.shuffle`).
+package struct MoCo: MethodRecipe {
+  package static let name = "moco"
+
+  /// τ: v2 0.2, v1 0.07.
+  package var temperature = 0.2
+  /// Widths of the head's layers, linear with bias and without BN. v2: features, 128; v1: 128.
+  package var head: [HeadWidth] = [.features, .channels(128)]
+  /// Keys in the queue.
+  package var queue = 65536
+  /// m
+  package var momentum = 0.999
+
+  private enum CodingKeys: String, CodingKey, CaseIterable { case name, temperature, head, queue, momentum }
+
+  package init() {}
+
+  package init(from decoder: any Decoder) throws {
+    let values = try decoder.strict(CodingKeys.self, of: "moco")
+    temperature = try values.value(.temperature, default: temperature)
+    head = try values.value(.head, default: head)
+    queue = try values.value(.queue, default: queue)
+    momentum = try values.value(.momentum, default: momentum)
+    guard temperature > 0, !head.isEmpty else {
+      throw decoder.invalid("temperature must be above 0, and the head needs a layer")
+    }
+    guard (1...1 << 26).contains(queue) else { throw decoder.invalid("`queue` is \(queue); it must be 1 to \(1 << 26) keys") }
+    guard 0 <= momentum, momentum < 1 else { throw decoder.invalid("`momentum` is \(momentum); it must be in [0, 1)") }
+  }
+
+  package func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(temperature, forKey: .temperature)
+    try container.encode(head, forKey: .head)
+    try container.encode(queue, forKey: .queue)
+    try container.encode(momentum, forKey: .momentum)
+  }
+
+  package func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] {
+    guard stage.views.count == 1, stage.views[0].count == 2 else {
+      throw RecipeError("moco: views have counts \(stage.views.map(\.count)); it takes one kind, count 2: query and key")
+    }
+    var warnings: [String] = []
+    if queue >= images {
+      warnings.append(
+        "the queue of \(queue) keys holds each of the \(images) images about \(queue / images) times, so old keys of an "
+          + "image are its own negatives; take a shorter queue")
+    }
+    switch stage.batchNorm.groups {
+    case .shuffle: break
+    case .group: warnings.append("moco with fixed BN groups leaks: " + Self.leak)
+    case .global:
+      if stage.accumulate > 1 {
+        throw RecipeError(
+          "accumulate is \(stage.accumulate), but with batchNorm global the statistics are the whole batch's and its parts "
+            + "would have others; use batchNorm: {shuffle: IMAGES}")
+      }
+      warnings.append("moco with one BN group leaks: " + Self.leak)
+    }
+    return warnings
+  }
+
+  private static let leak =
+    "a query and its key share statistics, so the pretext task gets easy; batchNorm: {shuffle: 32} is the paper's"
+
+  package func layers(features: Int) -> [Head.Layer] {
+    head.enumerated().map { i, width in
+      Head.Layer(width.resolved(features: features), bias: true, relu: i < head.count - 1)
+    }
+  }
+
+  package func make(_ setting: MethodSetting) -> any Method { Running(self, setting) }
+
+  final class Running: Method {
+    let trained: [Trained]
+    private(set) var embeddings: [Float] = []
+    private let recipe: MoCo
+    private let setting: MethodSetting
+    private let loss: InfoNCE
+    private let key: NetworkState
+    private let queue: KeyQueue
+    /// This step's keys, (B, D), to be enqueued once the step counts.
+    private var fresh: [Float] = []
+
+    private var query: Trained { trained[0] }
+    var dimension: Int { queue.dimension }
+
+    init(_ recipe: MoCo, _ setting: MethodSetting) {
+      self.recipe = recipe
+      self.setting = setting
+      let layers = recipe.layers(features: setting.encoder.features)
+      let network = Network(setting.encoder, head: layers)
+      trained = [Trained("query", network, setting.context)]
+      key = network.makeState()
+      loss = InfoNCE(temperature: Float(recipe.temperature))
+      queue = KeyQueue(count: recipe.queue, dimension: layers.last!.outputs)
+    }
+
+    func initialise() {
+      query.state.initialise(seed: setting.seed)
+      key.copy(query.state)
+      queue.initialise(seed: setting.seed)
+    }
+
+    func adoptEncoder() { key.copy(query.state) }
+
+    var state: [SavedState] { key.saved("key") + queue.saved }
+
+    func step(_ input: MethodInput) -> MethodOutcome {
+      let context = setting.context, n = input.count, images = input.views[0]
+      return context.scratch { arena in
+        let k = arena.tensor(n: n, c: dimension)
+        encodeKeys(images.images(n..<2 * n), into: k, input)
+        collect(k, input)
+        var statistics = ContrastiveStatistics()
+        for part in 0..<setting.accumulate {
+          let range = part * n / setting.accumulate..<(part + 1) * n / setting.accumulate
+          context.scratch { arena in
+            let groups = groups(input, shuffled: false, arena).images(range)
+            let pass = query.pass(context, groups, part: part, of: setting.accumulate)
+            let tape = query.network.forward(images.images(range), pass)
+            let q = tape.output
+            context.part(.loss) {
+              statistics.add(
+                loss.apply(q, keys: k.images(range), queue: queue.tensor, count: input.batch, context, keeping: &embeddings))
+            }
+            query.network.backward(q, tape, pass)  // q holds its gradient now
+          }
+        }
+        return MethodOutcome(statistics: statistics, candidates: queue.count + 1)
+      }
+    }
+
+    func commit() {
+      key.parameters.blend(toward: query.state.parameters, momentum: Float(recipe.momentum))  // θ_k ← m θ_k + (1 − m) θ_q
+      queue.enqueue(fresh)
+    }
+
+    /// k = f_k(x_k), normalised, without gradient.
+    private func encodeKeys(_ images: Tensor, into k: Tensor, _ input: MethodInput) {
+      setting.context.scratch { arena in
+        let pass = Pass(setting.context, key, .target, groups(input, shuffled: true, arena))
+        L2Normalise.forward(query.network.forward(images, pass).output, into: k, norms: nil, setting.context)
+      }
+    }
+
+    private func groups(_ input: MethodInput, shuffled: Bool, _ arena: Arena) -> BatchGroups {
+      var kind = setting.normalisation, order: [Int]?
+      if case .shuffle(let images) = kind {
+        if shuffled {
+          order = input.order ?? BatchGroups.shuffle(batch: input.batch, seed: setting.seed, step: input.step)
+        } else {
+          kind = .group(images: images)
+        }
+      }
+      return BatchGroups(
+        kind, batch: input.batch, positions: input.positions, order: order, ranks: input.shares.count, in: arena)
+    }
+
+    /// Gathers the keys of all ranks in the order of the global batch.
+    private func collect(_ k: Tensor, _ input: MethodInput) {
+      setting.context.scratch { arena in
+        let all = arena.tensor(n: input.batch, c: dimension)
+        setting.context.gather(k, counts: input.shares.map { $0 * dimension }, into: all, "keys")
+        if !setting.context.isDry { fresh = Array(all.buffer) }
+      }
+    }
+  }
+}

@@ -1,0 +1,45 @@
+/// The keys of `metrics.jsonl`, described once: the README and the report take their words from here.
+package enum Metrics {
+  package struct Key: Sendable {
+    package let name: String
+    /// Empty for a pure number.
+    package let unit: String
+    package let meaning: String
+    init(_ name: String, _ unit: String, _ meaning: String) {
+      (self.name, self.unit, self.meaning) = (name, unit, meaning)
+    }
+  }
+
+  package static let documentation: [Key] = [
+    Key("step", "", "steps done, counted from 1"),
+    Key("epoch", "", "passes over the data, with their fraction"),
+    Key("stage", "", "the stage of the recipe, counted from 0"),
+    Key("loss", "nats", "mean over the log interval, all ranks"),
+    Key("candidates", "", "among how many the positive is to be found; guessing gives a loss of ln(candidates)"),
+    Key("rate", "", "learning rate, scaling included"),
+    Key("top1", "", "share of anchors whose positive is the most similar candidate"),
+    Key("positive_similarity", "", "mean cosine of the two views of an image"),
+    Key("negative_similarity", "", "mean cosine of different images"),
+    Key("embedding_deviation", "", "deviation of the embeddings times √d; 1 is even on the sphere, 0 is collapse"),
+    Key("effective_rank", "dimensions", "exp of the entropy of the eigenvalues of the embeddings' covariance"),
+    Key("gradient_norm", "", "of all parameters, before clipping"),
+    Key("weight_norm", "", "of all parameters"),
+    Key("momentum", "", "of the momentum encoder"),
+    Key("knn_top1", "", "share of held-out images that their nearest training images name rightly"),
+    Key("warnings", "", "what was said about the health of the run at this step"),
+    Key("timing.views_per_second", "views/s", "all ranks together"),
+    Key("timing.seconds", "s", "since the run, or its latest resume, began"),
+    Key("timing.seconds_left", "s", "estimate"),
+    Key("timing.data_wait_share", "", "share of the time spent waiting for images"),
+    Key("timing.communication_share", "", "share of the time spent in collectives, other ranks' lateness included"),
+    Key("timing.peak_memory", "bytes", "largest resident size of a rank"),
+  ]
+
+  package static func key(_ name: String) -> Key? { documentation.first { $0.name == name } }
+
+  /// The table in Markdown.
+  package static var markdown: String {
+    (["| key | unit | meaning |", "|---|---|---|"]
+      + documentation.map { "| `\($0.name)` | \($0.unit) | \($0.meaning) |" }).joined(separator: "\n")
+  }
+}

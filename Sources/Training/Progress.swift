@@ -1,0 +1,202 @@
+import Foundation
+
+/// Speed over the last while, for the progress line and for `timing` in the metrics.
+package struct ProgressRates: Sendable, Equatable {
+  /// All ranks together.
+  package var viewsPerSecond = 0.0
+  /// Nil before there is an estimate.
+  package var secondsLeft: Double?
+  /// Shares of the time, 0...1.
+  package var dataWaitShare = 0.0
+  package var communicationShare = 0.0
+  /// Since the start.
+  package var seconds = 0.0
+
+  package init(secondsLeft: Double? = nil) { self.secondsLeft = secondsLeft }
+
+  /// As `timing` holds it.
+  package var timing: [String: JSONValue] {
+    var values: [String: JSONValue] = [
+      "views_per_second": .number(rounded(viewsPerSecond, 1)), "data_wait_share": .number(rounded(dataWaitShare, 4)),
+      "communication_share": .number(rounded(communicationShare, 4)), "seconds": .number(rounded(seconds, 3)),
+    ]
+    if let secondsLeft { values["seconds_left"] = .number(rounded(secondsLeft, 0)) }
+    return values
+  }
+
+  private func rounded(_ value: Double, _ decimals: Int) -> Double {
+    let power = pow(10, Double(decimals))
+    return (value * power).rounded() / power
+  }
+}
+
+/// Shows how a run goes: one line that is rewritten on a terminal, plain lines elsewhere. One rank has it.
+///
+///     step 1200/5000  24 %  epoch 12.3  loss 5.432  rate 0.3  1234 views/s  data 2 %  comm 5 %  12 min left
+package final class RunProgress {
+  /// What a step reports. Seconds and views count from the start of this process.
+  package struct Step: Sendable {
+    /// Steps done.
+    package var step: Int
+    package var epoch: Double
+    package var loss: Double
+    package var rate: Double
+    /// All ranks' views so far.
+    package var views: Int
+    /// Spent so far waiting for images, and in collectives.
+    package var secondsWaited: Double
+    package var secondsCommunicating: Double
+
+    package init(
+      step: Int, epoch: Double, loss: Double, rate: Double, views: Int, secondsWaited: Double,
+      secondsCommunicating: Double
+    ) {
+      (self.step, self.epoch, self.loss, self.rate, self.views) = (step, epoch, loss, rate, views)
+      (self.secondsWaited, self.secondsCommunicating) = (secondsWaited, secondsCommunicating)
+    }
+  }
+
+  private let first: Int
+  private let end: Int
+  private let terminal: Bool
+  private let columns: () -> Int
+  private let clock: () -> Double
+  private let sink: (String) -> Void
+  private let start: Double
+  /// The last half minute, the oldest first.
+  private var window: [(time: Double, step: Step)]
+  private var shown = -Double.infinity
+  private var isLineOpen = false
+  package private(set) var rates = ProgressRates()
+
+  /// - Parameters:
+  ///   - first: steps done before.
+  ///   - end: steps of the whole run.
+  ///   - terminal: whether a line can be rewritten.
+  ///   - columns: the terminal's width, asked at each refresh.
+  ///   - clock: seconds from any origin.
+  ///   - sink: takes text as it is to appear.
+  package init(
+    from first: Int, to end: Int, terminal: Bool, columns: @escaping () -> Int, clock: @escaping () -> Double,
+    sink: @escaping (String) -> Void
+  ) {
+    (self.first, self.end, self.terminal) = (first, end, terminal)
+    (self.columns, self.clock, self.sink) = (columns, clock, sink)
+    start = clock()
+    let nothing = Step(step: first, epoch: 0, loss: 0, rate: 0, views: 0, secondsWaited: 0, secondsCommunicating: 0)
+    window = [(start, nothing)]
+  }
+
+  /// On standard output.
+  package convenience init(from first: Int, to end: Int) {
+    self.init(
+      from: first, to: end, terminal: isatty(1) == 1 && ProcessInfo.processInfo.environment["TERM"] != "dumb",
+      columns: Self.terminalColumns,
+      clock: { ProcessInfo.processInfo.systemUptime }, sink: { FileHandle.standardOutput.write(Data($0.utf8)) })
+  }
+
+  private static func terminalColumns() -> Int {
+    var size = winsize()
+    return ioctl(1, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : 80
+  }
+
+  /// Takes a step's report and shows it where it is time: on a terminal five times a second, else every ten seconds.
+  /// - Parameter logged: this step writes metrics: it is shown in any case.
+  package func advance(_ step: Step, logged: Bool = false) {
+    let now = clock()
+    window.append((now, step))
+    while window.count > 2, window[1].time <= now - 30 { window.removeFirst() }
+    rates = measure(now)
+    if logged || now - shown >= (terminal ? 0.2 : 10) || step.step == end { show(step, now) }
+  }
+
+  /// Prints a line of its own.
+  package func say(_ line: String) {
+    sink((isLineOpen ? "\r\u{1B}[K" : "") + line + "\n")
+    isLineOpen = false
+    shown = -.infinity
+  }
+
+  /// Leaves the cursor on a fresh line.
+  package func finish() {
+    if isLineOpen { sink("\n") }
+    isLineOpen = false
+  }
+
+  private func measure(_ now: Double) -> ProgressRates {
+    let (old, new) = (window[0], window[window.count - 1])
+    let seconds = max(now - old.time, 1e-9)
+    var rates = ProgressRates()
+    rates.viewsPerSecond = Double(new.step.views - old.step.views) / seconds
+    rates.dataWaitShare = min(1, max(0, (new.step.secondsWaited - old.step.secondsWaited) / seconds))
+    let communicating = new.step.secondsCommunicating - old.step.secondsCommunicating
+    rates.communicationShare = min(1, max(0, communicating / seconds))
+    rates.seconds = now - start
+    let steps = new.step.step - old.step.step
+    if steps > 0 { rates.secondsLeft = seconds / Double(steps) * Double(max(0, end - new.step.step)) }
+    return rates
+  }
+
+  private func show(_ step: Step, _ now: Double) {
+    shown = now
+    if terminal {
+      // The last column stays free: writing there wraps some terminals.
+      sink("\r" + line(step, fitting: max(1, columns() - 1)) + "\u{1B}[K")
+      isLineOpen = true
+    } else {
+      sink(line(step, fitting: .max) + "\n")
+    }
+  }
+
+  /// The fields that fit; the least needed go first.
+  private func line(_ step: Step, fitting width: Int) -> String {
+    let share = end > 0 ? Double(step.step) / Double(end) : 1
+    var fields: [(need: Int, text: String)] = [
+      (9, "step \(step.step)/\(end)"), (4, "\(fixed(share * 100, 0)) %"), (3, "epoch \(fixed(step.epoch, 1))"),
+      (8, "loss \(significant(step.loss))"), (5, "rate \(significant(step.rate))"),
+      (6, "\(fixed(rates.viewsPerSecond, rates.viewsPerSecond < 10 ? 1 : 0)) views/s"),
+      (2, "data \(fixed(rates.dataWaitShare * 100, 0)) %"), (1, "comm \(fixed(rates.communicationShare * 100, 0)) %"),
+    ]
+    if let left = rates.secondsLeft, step.step < end { fields.append((7, "\(duration(left)) left")) }
+    if step.step >= end { fields.append((7, "in \(duration(rates.seconds))")) }
+    func text() -> String { fields.map(\.text).joined(separator: "  ") }
+    while fields.count > 1, text().count > width,
+      let least = fields.indices.min(by: { fields[$0].need < fields[$1].need })
+    {
+      fields.remove(at: least)
+    }
+    return String(text().prefix(width))
+  }
+}
+
+/// Such as `45 s`, `12 min`, `3 h 05 min`, `2 d 4 h`.
+package func duration(_ seconds: Double) -> String {
+  guard seconds.isFinite, seconds < 1e9 else { return "?" }
+  let s = max(0, Int(seconds.rounded()))
+  if s < 100 { return "\(s) s" }
+  let minutes = (s + 30) / 60
+  if minutes < 100 { return "\(minutes) min" }
+  let (hours, rest) = (minutes / 60, minutes % 60)
+  if hours < 48 { return "\(hours) h \(rest < 10 ? "0" : "")\(rest) min" }
+  return "\(hours / 24) d \(hours % 24) h"
+}
+
+/// Four significant digits without trailing zeros, such as `5.432`, `0.3`, `1.2e-05`.
+package func significant(_ value: Double) -> String {
+  guard value.isFinite else { return "\(value)" }
+  if value == 0 { return "0" }
+  let digits = Int(floor(log10(abs(value))))
+  if digits < -4 || digits > 6 {
+    let power = pow(10, Double(digits)), mantissa = (value / power * 1000).rounded() / 1000
+    return "\(trimmed(fixed(mantissa, 3)))e\(digits)"
+  }
+  return trimmed(fixed(value, max(0, 3 - digits)))
+}
+
+private func trimmed(_ text: String) -> String {
+  guard text.contains(".") else { return text }
+  var text = text
+  while text.last == "0" { text.removeLast() }
+  if text.last == "." { text.removeLast() }
+  return text
+}

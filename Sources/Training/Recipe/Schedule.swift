@@ -1,0 +1,80 @@
+import Foundation
+
+/// The learning rate as a pure function of the step: there is nothing to restore on resume.
+package struct Schedule: Codable, Sendable, Equatable {
+  package enum Shape: String, Codable, Sendable, CaseIterable { case constant, cosine, step, exponential }
+  package enum Unit: String, Codable, Sendable, CaseIterable { case step, epoch }
+
+  package var name: Shape
+  /// Linear from 0 before the shape begins (SimCLR: 10 epochs).
+  package var warmup: Length
+  /// How often the rate moves: MoCo's reference moves it by epoch, SimCLR's by step.
+  package var per: Unit
+  /// cosine: where it ends, as a rate (AdCo 0.0006, SwAV 0.0006); scaled like the rate itself.
+  package var final: Double
+  /// step: where the rate is multiplied by `factor`. exponential: `every` so long.
+  package var at: [Length]
+  package var every: Length?
+  package var factor: Double
+
+  enum CodingKeys: String, CodingKey, CaseIterable { case name, warmup, per, final, at, every, factor }
+
+  package init(_ name: Shape = .cosine, warmup: Length = .steps(0), per: Unit = .step, final: Double = 0, at: [Length] = [], every: Length? = nil, factor: Double = 0.1) {
+    (self.name, self.warmup, self.per, self.final) = (name, warmup, per, final)
+    (self.at, self.every, self.factor) = (at, every, factor)
+  }
+
+  package init(from decoder: any Decoder) throws {
+    let values = try decoder.strict(CodingKeys.self, of: "a schedule"), fallback = Schedule()
+    name = try values.value(.name, default: fallback.name)
+    warmup = try values.value(.warmup, default: fallback.warmup)
+    per = try values.value(.per, default: fallback.per)
+    final = try values.value(.final, default: fallback.final)
+    at = try values.value(.at, default: fallback.at)
+    every = try values.decodeIfPresent(Length.self, forKey: .every)
+    factor = try values.value(.factor, default: fallback.factor)
+    guard final >= 0, factor > 0, factor <= 1 else {
+      throw decoder.invalid("final is \(final) and factor \(factor); final must be at least 0, factor in (0, 1]")
+    }
+    if name == .step && at.isEmpty { throw decoder.invalid("a step schedule needs `at`, such as [120 epochs, 160 epochs]") }
+    if name == .exponential && every == nil { throw decoder.invalid("an exponential schedule needs `every`, such as 62500 steps") }
+  }
+
+  /// The rate of a step.
+  /// - Parameters:
+  ///   - step: from 0.
+  ///   - base: the rate after scaling.
+  ///   - scale: what `base` was scaled by, for `final`.
+  ///   - plan: how long the run is.
+  package func rate(step: Int, base: Double, scale: Double, _ plan: RunPlan) -> Double {
+    func steps(_ length: Length) -> Int { plan.steps(length) }
+    let warmup = steps(warmup)
+    if step < warmup { return base * Double(step) / Double(warmup) }
+    // The step that the shape is read at, and where it ends.
+    let now = per == .step ? step : step / plan.stepsPerEpoch * plan.stepsPerEpoch
+    let passed = Double(max(0, now - warmup)), length = Double(max(1, plan.totalSteps - warmup))
+    switch name {
+    case .constant: return base
+    case .cosine:
+      let end = final * scale
+      return end + (base - end) * 0.5 * (1 + cos(.pi * passed / length))
+    case .step: return base * pow(factor, Double(at.count { steps($0) <= now }))
+    case .exponential: return base * pow(factor, floor(Double(now) / Double(max(1, steps(every!)))))
+    }
+  }
+}
+
+/// How long a stage is, once the data set and the batch are known.
+package struct RunPlan: Sendable, Equatable {
+  package let stepsPerEpoch: Int, batch: Int, totalSteps: Int
+
+  package init(stepsPerEpoch: Int, batch: Int, length: Length) {
+    self.stepsPerEpoch = stepsPerEpoch
+    self.batch = batch
+    totalSteps = length.steps(stepsPerEpoch: stepsPerEpoch, batch: batch, total: 0)
+  }
+
+  package func steps(_ length: Length) -> Int {
+    length.steps(stepsPerEpoch: stepsPerEpoch, batch: batch, total: totalSteps)
+  }
+}

@@ -1,0 +1,159 @@
+import Engine
+import Shards
+
+/// One stage of a run: data, encoder, method, and how it is trained. A run is a list of stages even where there is one;
+/// a stage starts from the encoder that the one before it ended with.
+package struct Stage: Codable, Sendable {
+  package var name: String
+  package var encoder: EncoderRecipe
+  package var views: [ViewRecipe]
+  package var method: AnyMethodRecipe
+  package var batchNorm: BatchNormRecipe
+  package var optimizer: OptimizerRecipe
+  package var schedule: Schedule
+  /// Images of the global batch.
+  package var batch: Int
+  /// Parts that a rank's share of the batch is computed in, one after the other, where that is exact.
+  package var accumulate: Int
+  package var length: Length
+  package var data: DataRecipe
+  package var monitor: MonitorRecipe
+  package var checkpoint: CheckpointRecipe
+  /// Steps between two lines of metrics.
+  package var log: Length
+  package var convolution: ConvolutionAlgorithm
+
+  enum CodingKeys: String, CodingKey, CaseIterable {
+    case name, encoder, views, method, batchNorm, optimizer, schedule, batch, accumulate, length, data, monitor, checkpoint, log
+    case convolution
+  }
+
+  package init(from decoder: any Decoder) throws {
+    let values = try decoder.strict(CodingKeys.self, of: "a recipe")
+    name = try values.value(.name, default: "pretrain")
+    encoder = try values.decode(EncoderRecipe.self, forKey: .encoder)
+    views = try values.decode([ViewRecipe].self, forKey: .views)
+    method = try values.decode(AnyMethodRecipe.self, forKey: .method)
+    batchNorm = try values.value(.batchNorm, default: BatchNormRecipe(.global))
+    optimizer = try values.decode(OptimizerRecipe.self, forKey: .optimizer)
+    schedule = try values.value(.schedule, default: Schedule())
+    batch = try values.decode(Int.self, forKey: .batch)
+    accumulate = try values.value(.accumulate, default: 1)
+    length = try values.decode(Length.self, forKey: .length)
+    data = try values.value(.data, default: DataRecipe())
+    monitor = try values.value(.monitor, default: MonitorRecipe())
+    checkpoint = try values.value(.checkpoint, default: CheckpointRecipe())
+    log = try values.value(.log, default: .steps(10))
+    convolution = try values.value(.convolution, default: .fast)
+    guard (2...(1 << 20)).contains(batch) else { throw decoder.invalid("`batch` is \(batch); it must be 2 to 1048576 images") }
+    guard (1...batch).contains(accumulate) else { throw decoder.invalid("`accumulate` is \(accumulate); it must be 1 to the batch, \(batch)") }
+    guard !views.isEmpty else { throw decoder.invalid("`views` is empty; list at least one kind of view") }
+    if case .percent = length { throw decoder.invalid("`length` is a percentage of itself; give epochs, steps or images") }
+  }
+}
+
+/// How the batch is divided for normalisation: `global`, `{group: 32}` or `{shuffle: 32}` (images).
+package struct BatchNormRecipe: Codable, Sendable, Equatable {
+  package var groups: NormalisationGroups
+  package init(_ groups: NormalisationGroups) { self.groups = groups }
+
+  private enum Keys: String, CodingKey, CaseIterable { case group, shuffle }
+
+  package init(from decoder: any Decoder) throws {
+    if let word = try? decoder.singleValueContainer().decode(String.self) {
+      guard word == "global" else {
+        throw decoder.invalid("batchNorm is `\(word)`; it can be `global`, `{group: IMAGES}` or `{shuffle: IMAGES}`")
+      }
+      groups = .global
+      return
+    }
+    let values = try decoder.strict(Keys.self, of: "batchNorm")
+    let group = try values.decodeIfPresent(Int.self, forKey: .group), shuffle = try values.decodeIfPresent(Int.self, forKey: .shuffle)
+    switch (group, shuffle) {
+    case (let images?, nil) where images >= 2: groups = .group(images: images)
+    case (nil, let images?) where images >= 2: groups = .shuffle(images: images)
+    default: throw decoder.invalid("batchNorm needs either `group` or `shuffle`, with at least 2 images in a group")
+    }
+  }
+
+  package func encode(to encoder: any Encoder) throws {
+    switch groups {
+    case .global:
+      var container = encoder.singleValueContainer()
+      try container.encode("global")
+    case .group(let images):
+      var container = encoder.container(keyedBy: Keys.self)
+      try container.encode(images, forKey: .group)
+    case .shuffle(let images):
+      var container = encoder.container(keyedBy: Keys.self)
+      try container.encode(images, forKey: .shuffle)
+    }
+  }
+}
+
+/// How the data set is gone through.
+package struct DataRecipe: Codable, Sendable, Equatable {
+  /// The rest of an epoch that fills no batch.
+  package var last: LastBatch = .drop
+  package var decode: DecodeMode = .full
+  /// Neighbouring samples that travel together, and blocks that are mixed with one another.
+  package var block = 16
+  package var window = 64
+  /// Batches made ahead.
+  package var ahead = 3
+
+  enum CodingKeys: String, CodingKey, CaseIterable { case last, decode, block, window, ahead }
+  package init() {}
+
+  package init(from decoder: any Decoder) throws {
+    let values = try decoder.strict(CodingKeys.self, of: "data"), fallback = DataRecipe()
+    last = try values.value(.last, default: fallback.last)
+    decode = try values.value(.decode, default: fallback.decode)
+    block = try values.value(.block, default: fallback.block)
+    window = try values.value(.window, default: fallback.window)
+    ahead = try values.value(.ahead, default: fallback.ahead)
+    for (key, value) in [("block", block), ("window", window), ("ahead", ahead)] where !(1...65536).contains(value) {
+      throw decoder.invalid("`\(key)` is \(value); it must be 1 to 65536")
+    }
+  }
+}
+
+/// kNN on held-out images while training.
+package struct MonitorRecipe: Codable, Sendable, Equatable {
+  /// How often; `0 steps` for never. Always at the end.
+  package var every: Length = .percent(10)
+  /// Labelled images that are taken from the training set and from the held-out set.
+  package var train = 4000
+  package var test = 1000
+
+  enum CodingKeys: String, CodingKey, CaseIterable { case every, train, test }
+  package init() {}
+
+  package init(from decoder: any Decoder) throws {
+    let values = try decoder.strict(CodingKeys.self, of: "monitor"), fallback = MonitorRecipe()
+    every = try values.value(.every, default: fallback.every)
+    train = try values.value(.train, default: fallback.train)
+    test = try values.value(.test, default: fallback.test)
+    guard train > 0, test > 0 else { throw decoder.invalid("`train` is \(train) and `test` \(test) images; both must be above 0") }
+  }
+}
+
+/// When checkpoints are written, besides at the end and on a signal.
+package struct CheckpointRecipe: Codable, Sendable, Equatable {
+  package var every: Length = .epochs(1)
+  /// By the clock, whatever the steps.
+  package var minutes = 15.0
+  /// How many are kept, at least 2.
+  package var keep = 2
+
+  enum CodingKeys: String, CodingKey, CaseIterable { case every, minutes, keep }
+  package init() {}
+
+  package init(from decoder: any Decoder) throws {
+    let values = try decoder.strict(CodingKeys.self, of: "checkpoint"), fallback = CheckpointRecipe()
+    every = try values.value(.every, default: fallback.every)
+    minutes = try values.value(.minutes, default: fallback.minutes)
+    keep = try values.value(.keep, default: fallback.keep)
+    guard keep >= 2, minutes > 0 else { throw decoder.invalid("`keep` is \(keep) and `minutes` \(minutes); at least 2 are kept, minutes are above 0") }
+  }
+}

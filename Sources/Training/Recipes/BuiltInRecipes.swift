@@ -1,0 +1,11 @@
+/// The recipes that the binary carries, by name. To add one, write its file, its row here and its row in Package.swift.
+package enum BuiltInRecipes {
+  package static let all: [String: String] = [
+    "moco-v2-fashion": text(PackageResources.moco_v2_fashion_yaml),
+    "moco-v2-imagenet": text(PackageResources.moco_v2_imagenet_yaml),
+    "simclr-v1-fashion": text(PackageResources.simclr_v1_fashion_yaml),
+    "simclr-v1-imagenet": text(PackageResources.simclr_v1_imagenet_yaml),
+  ]
+
+  private static func text(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8.self) }
+}

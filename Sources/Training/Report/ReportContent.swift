@@ -1,0 +1,58 @@
+/// All that a report shows. Numbers come from the run's files; the page computes none of its own.
+package struct ReportContent: Sendable {
+  /// A name and its value, such as ("encoder", "ResNet-18, width 0.25, 0.7 M parameters").
+  package struct Fact: Sendable, Codable, Equatable {
+    package var name: String
+    package var value: String
+    package init(_ name: String, _ value: String) { (self.name, self.value) = (name, value) }
+  }
+
+  /// A picture with what is known of it.
+  package struct Picture: Sendable, Codable, Equatable {
+    package enum Mark: String, Sendable, Codable {
+      case none
+      /// What was asked for.
+      case query
+      /// Of the query's class, or not.
+      case same, different
+    }
+    package var image: ReportImage
+    package var caption: String
+    package var mark: Mark
+    package init(_ image: ReportImage, caption: String = "", mark: Mark = .none) {
+      (self.image, self.caption, self.mark) = (image, caption, mark)
+    }
+  }
+
+  /// Rows of pictures: views of an image, a query and its neighbours, kernels.
+  package struct Grid: Sendable, Codable, Equatable {
+    package struct Row: Sendable, Codable, Equatable {
+      package var name: String
+      package var pictures: [Picture]
+      package init(_ name: String, _ pictures: [Picture]) { (self.name, self.pictures) = (name, pictures) }
+    }
+    package var title: String
+    package var text: String
+    package var rows: [Row]
+    /// Width of a picture on the page, in CSS pixels.
+    package var size: Int
+    package init(_ title: String, text: String = "", size: Int = 64, rows: [Row]) {
+      (self.title, self.text, self.size, self.rows) = (title, text, size, rows)
+    }
+  }
+
+  package var title: String
+  /// One sentence: what ran, on what.
+  package var summary: String
+  package var warnings: [String] = []
+  package var facts: [Fact] = []
+  /// The resolved recipe, as `recipe.yaml` holds it.
+  package var recipe: String = ""
+  package var metrics: [MetricsLine] = []
+  package var evaluations: [EvaluationResult] = []
+  /// By label; for the table of classes.
+  package var classNames: [String] = []
+  package var grids: [Grid] = []
+
+  package init(title: String, summary: String) { (self.title, self.summary) = (title, summary) }
+}

@@ -1,0 +1,42 @@
+import Foundation
+
+/// The charts that a run's metrics give; one without points is left out. A chart is a row here.
+enum ReportCurves {
+  static func all(_ lines: [MetricsLine]) -> [Curve] {
+    var loss = curve(lines, "Loss", "nats", [("loss", "loss")])
+    if let candidates = lines.last(where: { $0["candidates"] != nil })?["candidates"], candidates > 1 {
+      loss.guides = [Curve.Guide(log(candidates), "guessing: ln(\(significant(candidates)))")]
+    }
+    var top1 = curve(lines, "Contrastive top-1", "%", [("top1", "top-1")], scale: 100)
+    top1.including = [0]
+    let knn = curve(lines, "kNN top-1 on held-out images", "%", [("knn_top1", "kNN top-1")], scale: 100)
+    let similarity = curve(
+      lines, "Cosine similarity", "",
+      [("positive_similarity", "two views of an image"), ("negative_similarity", "different images")])
+    var deviation = curve(lines, "Embedding deviation × √d", "", [("embedding_deviation", "deviation")])
+    deviation.guides = [Curve.Guide(1, "even spread")]
+    deviation.including = [0]
+    var rank = curve(lines, "Effective rank of the embeddings", "dimensions", [("effective_rank", "effective rank")])
+    rank.including = [0]
+    var speed = curve(lines, "Speed", "views/s", [("timing.views_per_second", "views/s")])
+    speed.including = [0]
+    var shares = curve(
+      lines, "Time lost", "%",
+      [("timing.data_wait_share", "waiting for images"), ("timing.communication_share", "communication")], scale: 100)
+    shares.including = [0, 10]
+    var norm = curve(lines, "Gradient norm", "", [("gradient_norm", "gradient norm")])
+    norm.including = [0]
+    var rate = curve(lines, "Learning rate", "", [("rate", "rate")])
+    rate.including = [0]
+    return [loss, knn, top1, similarity, deviation, rank, rate, norm, speed, shares].filter { !$0.series.isEmpty }
+  }
+
+  private static func curve(
+    _ lines: [MetricsLine], _ title: String, _ unit: String, _ keys: [(key: String, name: String)], scale: Double = 1
+  ) -> Curve {
+    let series = keys.map { key, name in
+      Curve.Series(name, lines.compactMap { line in line[key].map { (Double(line.step), $0 * scale) } })
+    }
+    return Curve(title, unit: unit, series.filter { !$0.points.isEmpty })
+  }
+}

@@ -1,0 +1,113 @@
+import Foundation
+
+/// The page around a report's content: one HTML file that fetches nothing.
+struct ReportPage {
+  let content: ReportContent
+
+  var html: String {
+    """
+    <!doctype html>
+    <html lang="en">
+    <head>
+    <meta charset="utf-8">
+    <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <meta name="color-scheme" content="light dark">
+    <title>\(HTML.escape(content.title))</title>
+    <link rel="icon" href="data:,">
+    <style>\(reportStyle)</style>
+    </head>
+    <body>
+    <main>
+    \(sections.filter { !$0.isEmpty }.joined(separator: "\n"))
+    </main>
+    <footer>Made by <code>apus report</code> from the files of the run. One file, nothing is fetched.</footer>
+    </body>
+    </html>
+
+    """
+  }
+
+  private var sections: [String] { [header, warnings, results, curves, grids, classes, recipe, glossary] }
+
+  private func section(_ id: String, _ title: String, _ inner: String) -> String {
+    "<section id=\"\(id)\"><h2>\(HTML.escape(title))</h2>\n\(inner)\n</section>"
+  }
+
+  private var header: String {
+    "<header><h1>\(HTML.escape(content.title))</h1><p class=\"lead\">\(HTML.escape(content.summary))</p></header>"
+  }
+
+  private var warnings: String {
+    if content.warnings.isEmpty { return "" }
+    let items = content.warnings.map { "<li>\(HTML.escape($0))</li>" }.joined()
+    return "<aside id=\"warnings\"><strong>Look at this first</strong><ul>\(items)</ul></aside>"
+  }
+
+  private var results: String {
+    content.evaluations.isEmpty ? "" : section("results", "What it learned", ReportResults(content.evaluations).html)
+  }
+
+  private var curves: String {
+    let figures = ReportCurves.all(content.metrics).compactMap { curve in
+      curve.svg.map { "<figure><figcaption>\(HTML.escape(curve.title))\(legend(curve))</figcaption>\($0)</figure>" }
+    }
+    if figures.isEmpty { return "" }
+    return section("curves", "How it went", "<div class=\"charts\">\(figures.joined(separator: "\n"))</div>")
+  }
+
+  private func legend(_ curve: Curve) -> String {
+    if curve.series.count < 2 { return "" }
+    return curve.series.enumerated().map { "<span class=\"key s\($0)\">\(HTML.escape($1.name))</span>" }.joined()
+  }
+
+  private var grids: String {
+    content.grids.enumerated().map { number, grid in
+      let text = grid.text.isEmpty ? "" : "<p>\(HTML.escape(grid.text))</p>"
+      return section("grid\(number + 1)", grid.title, text + pictures(grid))
+    }.joined(separator: "\n")
+  }
+
+  private func pictures(_ grid: ReportContent.Grid) -> String {
+    let rows = grid.rows.map { row in
+      let name = row.name.isEmpty ? "" : "<div class=\"name\">\(HTML.escape(row.name))</div>"
+      let pictures = row.pictures.map { picture($0, size: grid.size) }.joined()
+      return "<div class=\"row\">\(name)<div class=\"pictures\">\(pictures)</div></div>"
+    }
+    return "<div class=\"grid\" style=\"--size:\(grid.size)px\">\(rows.joined(separator: "\n"))</div>"
+  }
+
+  private func picture(_ picture: ReportContent.Picture, size: Int) -> String {
+    let image = picture.image.reduced(to: 2 * size)  // fine enough for a dense screen
+    let words = HTML.escape(picture.caption)
+    // A picture without a caption is decoration to a screen reader: its row says what it is.
+    let img = "<img src=\"\(image.dataURI)\" width=\"\(image.width)\" height=\"\(image.height)\" alt=\"\(words)\">"
+    let caption = words.isEmpty ? "" : "<figcaption>\(words)</figcaption>"
+    return "<figure class=\"\(picture.mark.rawValue)\" title=\"\(words)\">\(img)\(caption)</figure>"
+  }
+
+  private var classes: String {
+    guard let table = ReportResults(content.evaluations).classes(content.classNames) else { return "" }
+    return section("classes", "Class by class", table)
+  }
+
+  private var recipe: String {
+    var inner = ""
+    if !content.facts.isEmpty {
+      inner += "<dl>" + content.facts.map {
+        "<div><dt>\(HTML.escape($0.name))</dt><dd>\(HTML.escape($0.value))</dd></div>"
+      }.joined() + "</dl>"
+    }
+    if !content.recipe.isEmpty { inner += "<h3>Recipe</h3><pre>\(HTML.escape(content.recipe))</pre>" }
+    return inner.isEmpty ? "" : section("run", "The run", inner)
+  }
+
+  private var glossary: String {
+    let rows = Metrics.documentation.map { key in
+      "<tr><td><code>\(HTML.escape(key.name))</code></td><td>\(HTML.escape(key.unit))</td>"
+        + "<td>\(HTML.escape(key.meaning))</td></tr>"
+    }
+    return "<details><summary>Keys of metrics.jsonl</summary><div class=\"scroll\"><table><tr><th>key</th><th>unit</th>"
+      + "<th>meaning</th></tr>\(rows.joined())</table></div></details>"
+  }
+}

@@ -1,0 +1,117 @@
+import Engine
+import Foundation
+import Randomness
+import Shards
+
+/// Times the step of a method on made-up views: everything but the data.
+package struct Bench {
+  package struct Options: Sendable {
+    package var encoder: EncoderRecipe
+    package var channels = 3
+    package var size = 32
+    /// Images of each rank.
+    package var images = 64
+    package var steps = 4
+    package var method: any MethodRecipe = { var simclr = SimCLR(); simclr.temperature = 0.5; return simclr }()
+    package var normalisation = NormalisationGroups.global
+    package var convolution = ConvolutionAlgorithm.fast
+    package init(encoder: EncoderRecipe) { self.encoder = encoder }
+  }
+
+  package struct Result: Sendable {
+    /// Median over the steps.
+    package var seconds: Double
+    package var viewsPerSecond: Double
+    /// Mean seconds and GFLOP/s of every part.
+    package var parts: [(part: Profile.Part, seconds: Double, gflops: Double?)]
+    package var peakResident: Int64
+    package var fmaPeak: Double
+  }
+
+  private let options: Options
+  private let context: Context
+  private let method: any Method
+  private let images: [Float]
+
+  package init(_ options: Options, _ context: Context) throws {
+    self.options = options
+    self.context = context
+    guard options.images >= 1, options.size >= 1, options.steps >= 1 else {
+      throw RunError("images, size and steps are \(options.images), \(options.size) and \(options.steps); all must be at least 1")
+    }
+    context.convolution = options.convolution
+    method = options.method.make(
+      MethodSetting(encoder: options.encoder.options(channels: options.channels), normalisation: options.normalisation, context: context))
+    method.initialise()
+    let rank = UInt64(context.communicator.rank)
+    var draws = Draws(seed: 1, .check, rank)
+    let count = 2 * options.images * options.size * options.size * options.channels
+    images = (0..<count).map { _ in Float(draws.uniform() * 3.4 - 1.7) }
+  }
+
+  private func step(_ pixels: UnsafeMutablePointer<Float>) -> MethodOutcome {
+    let ranks = context.communicator.size
+    let x = Tensor(pixels, n: 2 * options.images, h: options.size, w: options.size, c: options.channels)
+    for trained in method.trained { trained.gradients.zero() }
+    let outcome = method.step(
+      MethodInput(
+        step: 0, batch: options.images * ranks, shares: Array(repeating: options.images, count: ranks), rank: context.communicator.rank,
+        views: [x]))
+    for trained in method.trained { trained.reducer.finish() }
+    return outcome
+  }
+
+  package func run() -> Result {
+    var pixels = images
+    return pixels.withUnsafeMutableBufferPointer { pixels in
+      let optimizer = SGD()
+      var seconds: [Double] = []
+      func whole() {
+        _ = step(pixels.baseAddress!)
+        context.part(.update) {
+          for trained in method.trained {
+            optimizer.update(trained.state.parameters, trained.gradients, momentum: trained.momentum, rate: 0.03, context)
+          }
+          method.commit()
+        }
+      }
+      whole()  // warms up
+      let profile = Profile()
+      context.profile = profile
+      for _ in 0..<options.steps {
+        context.communicator.barrier()
+        let start = ContinuousClock.now
+        whole()
+        seconds.append((ContinuousClock.now - start).seconds)
+      }
+      context.profile = nil
+      let median = seconds.sorted()[seconds.count / 2], steps = Double(options.steps)
+      return Result(
+        seconds: median, viewsPerSecond: Double(2 * options.images * context.communicator.size) / median,
+        parts: Profile.Part.allCases.compactMap { part in
+          guard let spent = profile.seconds[part], spent > 0 else { return nil }
+          return (part, spent / steps, profile.operations[part].map { $0 / spent * 1e-9 })
+        }, peakResident: Training.peakResident(), fmaPeak: Peak.fusedMultiplyAdd())
+    }
+  }
+
+  /// One step on weights and views of a file: what a peer computed is compared with it.
+  /// - Returns: loss and norm of all gradients.
+  package func exchange(_ path: String) throws -> (loss: Double, gradientNorm: Double) {
+    let file = try Safetensors.read(path)
+    try Weights.fill(method.encoder.state, from: file, path)
+    method.adoptEncoder()
+    let (n, c, area) = (options.images, options.channels, options.size * options.size)
+    var pixels = images
+    for view in 0..<2 {
+      let shape = try file.shape("view.\(view)")
+      guard shape == [n, c, options.size, options.size] else {
+        throw RunError("\(path): view.\(view) has shape \(shape), expected \([n, c, options.size, options.size])")
+      }
+      let planar = try file.floats("view.\(view)")
+      for i in 0..<n { for j in 0..<c { for p in 0..<area { pixels[((view * n + i) * area + p) * c + j] = planar[(i * c + j) * area + p] } } }
+    }
+    let loss = pixels.withUnsafeMutableBufferPointer { step($0.baseAddress!).loss }
+    return (loss, norm(method.encoder.gradients.data, method.encoder.gradients.count))
+  }
+}

@@ -1,0 +1,186 @@
+import CSystem
+import Engine
+import Foundation
+import Shards
+
+/// One stage of a run, made and checked before step 0: everything that can be known to fail is found here.
+package final class Session {
+  package let stage: Stage
+  package let data: DataSet
+  package let heldOut: DataSet?
+  package let order: Order
+  package let plan: RunPlan
+  package let method: any Method
+  package let optimizer: any Optimizer
+  package let extractor: FeatureExtractor
+  package let context: Context
+  /// The run's seed and the stage, in one.
+  private let seed: UInt64
+  /// The learning rate after scaling, and the factor.
+  package let rate: Double, rateScale: Double
+  /// Candidates of each anchor at a full batch.
+  package let candidates: Int
+  /// What the user should know, in words.
+  package private(set) var notices: [String] = []
+  /// Bytes of this rank: activations and workspace, state, batches ahead.
+  package let memory: (arena: Int, state: Int, loader: Int)
+
+  /// - Throws: `RecipeError` or `RunError`, the same on every rank.
+  package init(_ stage: Stage, data: DataSet, heldOut: DataSet?, seed: UInt64, index: Int, _ context: Context) throws {
+    (self.stage, self.data, self.heldOut, self.context) = (stage, data, heldOut, context)
+    let seed = seed &+ UInt64(index) << 32
+    self.seed = seed
+    let ranks = context.communicator.size, rank = context.communicator.rank
+    var notices = try Session.check(stage, data, ranks: ranks)
+    order = Order(
+      count: data.count, batch: stage.batch, seed: seed, block: stage.data.block, window: stage.data.window,
+      last: stage.data.last)
+    plan = RunPlan(stepsPerEpoch: order.stepsPerEpoch, batch: stage.batch, length: stage.length)
+    guard plan.totalSteps > 0 else { throw RecipeError("length \(stage.length) is no step of \(stage.batch) images; make it longer") }
+    rateScale = stage.optimizer.scaling.factor(batch: stage.batch)
+    rate = stage.optimizer.rate * rateScale
+    optimizer = stage.optimizer.make()
+    context.convolution = stage.convolution
+    let encoder = stage.encoder.options(channels: data.channels)
+    method = stage.method.value.make(
+      MethodSetting(
+        encoder: encoder, normalisation: stage.batchNorm.groups, seed: seed, accumulate: stage.accumulate,
+        context: context))
+    let normalise = stage.views[0].operations.last?.body as? Normalise ?? .none
+    extractor = FeatureExtractor(
+      method.encoder.network, method.encoder.state, view: EvaluationView(size: stage.views[0].size, normalise: normalise),
+      context: context)
+    if let heldOut, heldOut.channels != data.channels {
+      throw RunError("held-out data \(heldOut.path) has \(heldOut.channels) channels, the training data \(data.channels)")
+    }
+    if heldOut == nil || data.labelled(limit: 1).isEmpty || heldOut!.labelled(limit: 1).isEmpty {
+      notices.append("no kNN while training: it needs labelled images in --data and in --test")
+    }
+    // The dry run of the largest step plans the arena.
+    context.arena.unseal()
+    let shares = (0..<ranks).map { share(of: stage.batch, rank: $0, ranks: ranks).count }
+    let (method, extractor) = (method, extractor)
+    candidates = context.dry {
+      let nowhere = UnsafeMutablePointer<Float>(bitPattern: 64)!
+      let views = stage.views.map {
+        Tensor(nowhere, n: $0.count * shares[rank], h: $0.size, w: $0.size, c: data.channels)
+      }
+      let outcome = method.step(MethodInput(step: 0, batch: stage.batch, shares: shares, rank: rank, views: views))
+      extractor.plan(channels: data.channels)
+      return outcome.candidates
+    }
+    for trained in method.trained { context.dry { trained.reducer.finish() } }
+    context.arena.seal()
+    let pixels = stage.views.reduce(0) { $0 + $1.count * $1.size * $1.size } * data.channels * shares[rank] * 4
+    memory = (
+      context.arena.peak,
+      method.saved.reduce(0) { $0 + $1.bytes.count } + method.trained.reduce(0) { $0 + $1.gradients.count * 4 },
+      pixels * stage.data.ahead
+    )
+    self.notices = notices
+  }
+
+  /// Recipe against data and ranks.
+  private static func check(_ stage: Stage, _ data: DataSet, ranks: Int) throws -> [String] {
+    guard stage.batch >= ranks else {
+      throw RecipeError("batch is \(stage.batch), but there are \(ranks) ranks: every rank needs an image; take a larger batch or fewer ranks")
+    }
+    guard stage.batch <= data.count else {
+      throw RecipeError("batch is \(stage.batch), but \(data.path) has \(data.count) images: take a smaller batch")
+    }
+    var notices = try stage.method.value.validate(stage, images: data.count)
+    for view in stage.views { notices += try view.validate(channels: data.channels) }
+    try checkParts(stage, ranks: ranks)
+    return notices
+  }
+
+  /// A batch may be computed in parts where no BN group spans two of them.
+  private static func checkParts(_ stage: Stage, ranks: Int) throws {
+    guard stage.accumulate > 1 else { return }
+    let images: Int
+    switch stage.batchNorm.groups {
+    case .global: return  // refused by the method where it matters
+    case .group(let size), .shuffle(let size): images = size
+    }
+    let part = stage.batch / ranks / stage.accumulate
+    guard stage.batch % (ranks * stage.accumulate * images) == 0, stage.data.last == .drop else {
+      throw RecipeError(
+        "accumulate is \(stage.accumulate): a rank's \(Double(stage.batch) / Double(ranks)) images would be computed \(part) at a time, "
+          + "but BN groups have \(images) images and must not be cut; take a batch that is a multiple of \(ranks * stage.accumulate * images), and data.last: drop")
+    }
+  }
+
+  // MARK: A step
+
+  /// Gradients of a step's global batch, summed over ranks.
+  package func gradients(_ input: MethodInput) -> MethodOutcome {
+    for trained in method.trained { trained.gradients.zero() }
+    let outcome = method.step(input)
+    for trained in method.trained { trained.reducer.finish() }
+    return outcome
+  }
+
+  /// Moves the parameters by their gradients, and then what follows them.
+  /// - Parameter step: of this stage.
+  /// - Returns: the rate.
+  @discardableResult
+  package func update(step: Int) -> Double {
+    let rate = rate(step: step)
+    context.part(.update) {
+      for trained in method.trained {
+        optimizer.update(trained.state.parameters, trained.gradients, momentum: trained.momentum, rate: Float(rate), context)
+      }
+      method.commit()
+    }
+    return rate
+  }
+
+  /// Norm of all gradients.
+  package var gradientNorm: Double {
+    method.trained.reduce(0) { $0 + pow(norm($1.gradients.data, $1.gradients.count), 2) }.squareRoot()
+  }
+
+  /// Batches of this rank from a step on.
+  package func loader(from step: Int, threads: Int) throws -> Loader {
+    try Loader(
+      data, order: order, views: stage.views, rank: context.communicator.rank, ranks: context.communicator.size, seed: seed,
+      threads: threads, ahead: stage.data.ahead, from: step, until: plan.totalSteps, decode: stage.data.decode)
+  }
+
+  /// A batch as the method takes it; its pixels stay the loader's.
+  package func input(_ batch: Batch) -> MethodInput {
+    MethodInput(
+      step: batch.step, batch: batch.globalCount, shares: shares(step: batch.step), rank: context.communicator.rank,
+      views: batch.groups.map {
+        Tensor($0.pixels, n: $0.recipe.count * batch.count, h: $0.recipe.size, w: $0.recipe.size, c: data.channels)
+      })
+  }
+
+  /// Images of every rank in a step.
+  package func shares(step: Int) -> [Int] {
+    let size = order.size(ofStep: step), ranks = context.communicator.size
+    return (0..<ranks).map { share(of: size, rank: $0, ranks: ranks).count }
+  }
+
+  /// - step: of this stage.
+  package func rate(step: Int) -> Double { stage.schedule.rate(step: step, base: rate, scale: rateScale, plan) }
+
+  /// Refuses what does not fit into memory or on the disk.
+  package func checkRoom(_ folder: RunFolder, ranksOnNode: Int) throws {
+    let needed = Int64(memory.arena + memory.state + memory.loader) * Int64(ranksOnNode), available = csystem_memory_available()
+    if available > 0, needed > available {
+      throw RunError(
+        "\(ranksOnNode) ranks on \(MPICommunicator.host) need \(megabytes(Int(needed))) MiB, but \(megabytes(Int(available))) are free: "
+          + "take a smaller batch, fewer ranks on a node, or accumulate")
+    }
+    let disk = Int64(checkpointBytes * (stage.checkpoint.keep + 1))
+    if let free = RunFolder.freeBytes(at: folder.path), free < disk {
+      throw RunError(
+        "checkpoints need \(megabytes(Int(disk))) MiB at \(folder.path), but \(megabytes(Int(free))) are free: make room or give another --run")
+    }
+  }
+
+  package var checkpointBytes: Int { method.saved.reduce(1 << 20) { $0 + $1.bytes.count } }
+}
+
+func megabytes(_ bytes: Int) -> Int { (bytes + (1 << 20) - 1) >> 20 }

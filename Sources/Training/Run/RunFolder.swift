@@ -1,0 +1,49 @@
+import Foundation
+
+/// A run's folder: `recipe.yaml`, `metrics.jsonl`, `checkpoints/`, `evaluations.json`, `report.html`, and `complete` once
+/// the run has reached its length.
+package struct RunFolder: Sendable {
+  package let path: String
+
+  package init(_ path: String) { self.path = path }
+
+  package var recipe: String { path + "/recipe.yaml" }
+  package var metrics: String { path + "/metrics.jsonl" }
+  package var checkpoints: String { path + "/checkpoints" }
+  package var report: String { path + "/report.html" }
+  package var facts: String { path + "/facts.json" }
+  package var complete: String { path + "/complete" }
+
+  package var isComplete: Bool { FileManager.default.fileExists(atPath: complete) }
+  package var exists: Bool { FileManager.default.fileExists(atPath: checkpoints) }
+
+  package func make() throws(RunError) {
+    do {
+      try FileManager.default.createDirectory(atPath: checkpoints, withIntermediateDirectories: true)
+    } catch {
+      throw RunError("cannot make the run folder \(path): \(error.localizedDescription); give --run a place that can be written to")
+    }
+  }
+
+  /// Writes a small file whole or not at all.
+  package static func write(_ text: String, to path: String) throws(RunError) {
+    do { try text.write(toFile: path, atomically: true, encoding: .utf8) } catch {
+      throw RunError("cannot write \(path): \(error.localizedDescription)")
+    }
+  }
+
+  /// Bytes free on the file system of `path`, or of the nearest folder above it that exists; nil where unknown.
+  package static func freeBytes(at path: String) -> Int64? {
+    var folder = URL(fileURLWithPath: path).standardizedFileURL
+    while !FileManager.default.fileExists(atPath: folder.path), folder.path != "/" { folder.deleteLastPathComponent() }
+    var information = statvfs()
+    guard statvfs(folder.path, &information) == 0 else { return nil }
+    return Int64(information.f_bavail) * Int64(information.f_frsize)
+  }
+}
+
+/// What stops a run: what was attempted, what was found, what to do.
+package struct RunError: Error, CustomStringConvertible {
+  package let description: String
+  package init(_ description: String) { self.description = description }
+}

@@ -1,0 +1,27 @@
+import Foundation
+import Synchronization
+
+/// Signals that ask for a checkpoint and an early end. They may reach one rank only; the trainer makes all ranks agree.
+package enum StopSignal {
+  private static let received = Atomic<Int32>(0)
+
+  /// Handlers for TERM, USR1 and INT; to be called before MPI starts, which keeps handlers that stand already. A second
+  /// INT ends the process at once.
+  package static func install() {
+    for number in [SIGTERM, SIGUSR1, SIGINT] {
+      var action = sigaction()
+      action.__sigaction_handler.sa_handler = { number in StopSignal.note(number) }
+      // Reads and writes that were under way go on.
+      action.sa_flags = SA_RESTART | (number == SIGINT ? Int32(bitPattern: UInt32(SA_RESETHAND)) : 0)
+      sigaction(number, &action, nil)
+    }
+  }
+
+  private static func note(_ number: Int32) { received.store(number, ordering: .relaxed) }
+
+  /// The signal that has come to this process, if any.
+  package static var number: Int32? {
+    let value = received.load(ordering: .relaxed)
+    return value == 0 ? nil : value
+  }
+}

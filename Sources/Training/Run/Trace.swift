@@ -1,0 +1,165 @@
+import CZlib
+import Engine
+import Foundation
+import Randomness
+import Shards
+
+/// What a few steps of a recipe computed: the first step's gradients, every loss, the weights after the last. Traces of
+/// different rank counts are compared with one another, and with what moving every initial weight by one ulp does.
+package struct Trace {
+  /// Ways to compute wrongly, to show that the comparison would notice.
+  package enum Control: String, CaseIterable, Sendable {
+    /// Batch statistics of each rank alone.
+    case localBatchNorm = "local-bn"
+    /// The gradient of gathered embeddings, without the other ranks' part.
+    case unsummedGather = "unsummed-gather"
+  }
+
+  package var losses: [Double]
+  /// ‖w₂₀ − w₀‖/‖w₀‖
+  package var moved: Double
+  /// By name, in our layout.
+  package var gradients: [(name: String, values: [Float])]
+  package var weights: [(name: String, values: [Float])]
+
+  // MARK: Making
+
+  /// - Parameters:
+  ///   - perturbation: moves every initial weight by one ulp, up or down as drawn with this seed.
+  package static func make(_ recipe: Recipe, data path: String, steps: Int, perturbation: UInt64?, control: Control?, _ context: Context) throws -> Trace {
+    var stage = recipe.stages[0]
+    let data = try DataSet(at: Trainer.paths(path, nil).train), ranks = context.communicator.size
+    if control == .localBatchNorm { stage.batchNorm = BatchNormRecipe(.group(images: stage.batch / ranks)) }
+    let session = try Session(stage, data: data, heldOut: nil, seed: recipe.seed, index: 0, context)
+    guard session.plan.totalSteps >= steps else {
+      throw RunError("the recipe has \(session.plan.totalSteps) steps, \(steps) are to be traced: --set length=\"\(steps) steps\"")
+    }
+    session.method.initialise()
+    if let perturbation { for trained in session.method.trained { perturb(trained.state.parameters, perturbation) } }
+    session.method.adoptEncoder()
+    let parameters = session.method.encoder.state.parameters, initial = Array(parameters.buffer)
+    let loader = try session.loader(from: 0, threads: 1)
+    var trace = Trace(losses: [], moved: 0, gradients: [], weights: [])
+    for step in 0..<steps {
+      let batch = try loader.next()
+      trace.losses.append(session.gradients(session.input(batch)).loss)
+      loader.release(batch)
+      if step == 0 { trace.gradients = arrays(session.method.encoder.gradients) }
+      session.update(step: step)
+    }
+    trace.weights = arrays(parameters)
+    trace.moved = distance(initial, Array(parameters.buffer)) / norm(initial, initial.count)
+    return trace
+  }
+
+  private static func perturb(_ slab: ParameterSlab, _ seed: UInt64) {
+    for entry in slab.layout.entries {
+      var draws = Draws(seed: seed, .check, named: entry.name)
+      let values = slab[entry.slice]
+      for i in 0..<entry.slice.count { values[i] = draws.chance(0.5) ? values[i].nextUp : values[i].nextDown }
+    }
+    slab.version &+= 1
+  }
+
+  private static func arrays(_ slab: ParameterSlab) -> [(name: String, values: [Float])] {
+    slab.layout.entries.map { ($0.name, Array(UnsafeBufferPointer(start: slab[$0.slice], count: $0.slice.count))) }
+  }
+
+  // MARK: Files
+
+  package func write(_ path: String) throws {
+    var tensors: [(name: String, shape: [Int], values: Safetensors.Values)] = [
+      ("losses", [losses.count], .doubles(losses)), ("moved", [1], .doubles([moved])),
+    ]
+    tensors += gradients.map { ("gradient." + $0.name, [$0.values.count], .floats($0.values)) }
+    tensors += weights.map { ("weight." + $0.name, [$0.values.count], .floats($0.values)) }
+    try Safetensors.write(tensors, metadata: [:], to: path)
+  }
+
+  package init(losses: [Double], moved: Double, gradients: [(name: String, values: [Float])], weights: [(name: String, values: [Float])]) {
+    (self.losses, self.moved, self.gradients, self.weights) = (losses, moved, gradients, weights)
+  }
+
+  package init(_ path: String) throws {
+    let file = try Safetensors.read(path)
+    func arrays(_ prefix: String) throws -> [(name: String, values: [Float])] {
+      try file.names.filter { $0.hasPrefix(prefix) }.map { (String($0.dropFirst(prefix.count)), try file.floats($0)) }
+    }
+    self.init(
+      losses: try file.doubles("losses"), moved: try file.doubles("moved")[0], gradients: try arrays("gradient."),
+      weights: try arrays("weight."))
+  }
+
+  // MARK: Comparing
+
+  /// How far two traces are apart: gradients of the first step and final weights tensor by tensor, the losses step by step.
+  package struct Drift {
+    package var gradients: [Double], losses: [Double], weights: [Double]
+  }
+
+  package func drift(from base: Trace) throws -> Drift {
+    guard gradients.map(\.name) == base.gradients.map(\.name), losses.count == base.losses.count else {
+      throw RunError("the traces are of different recipes: they have different parameters or steps")
+    }
+    func distances(_ a: [(name: String, values: [Float])], _ b: [(name: String, values: [Float])]) -> [Double] {
+      zip(a, b).map { Trace.distance($0.values, $1.values) }
+    }
+    return Drift(
+      gradients: distances(gradients, base.gradients), losses: zip(losses, base.losses).map { abs($0 - $1) },
+      weights: distances(weights, base.weights))
+  }
+
+  private static func distance(_ a: [Float], _ b: [Float]) -> Double {
+    zip(a, b).reduce(0) { $0 + pow(Double($1.0) - Double($1.1), 2) }.squareRoot()
+  }
+}
+
+extension Trace.Drift {
+  /// The largest ratio of this drift to what one ulp does, in each of the three.
+  ///
+  /// The reference is the largest of several perturbed traces. A tensor's own is at least one rounding (2⁻²⁴) of its
+  /// norm: a gradient that is exactly reproduced under perturbation says nothing. Losses are taken at the
+  /// largest reference so far: rounding grows with the steps, but not evenly.
+  package func ratios(to ulps: [Trace.Drift], _ base: Trace) -> (gradients: Double, losses: Double, weights: Double) {
+    func worst(_ mine: [Double], _ others: [[Double]], _ floors: [Double]) -> Double {
+      mine.indices.map { i in mine[i] / max(others.map { $0[i] }.max() ?? 0, floors[i], .leastNormalMagnitude) }.max() ?? 0
+    }
+    func floors(_ arrays: [(name: String, values: [Float])]) -> [Double] {
+      arrays.map { norm($0.values, $0.values.count) * 0x1p-24 }
+    }
+    var largest = 0.0
+    let lossFloors = base.losses.indices.map { i in
+      largest = max(largest, ulps.map { $0.losses[i] }.max() ?? 0, base.losses[i] * 0x1p-24)
+      return largest
+    }
+    return (
+      worst(gradients, ulps.map(\.gradients), floors(base.gradients)), worst(losses, ulps.map(\.losses), lossFloors),
+      worst(weights, ulps.map(\.weights), floors(base.weights))
+    )
+  }
+}
+
+/// A communicator that leaves out the other ranks' part of a gathered gradient: one of the controls.
+package final class UnsummedGather: Communicator {
+  private let inner: any Communicator
+  package init(_ inner: any Communicator) { self.inner = inner }
+  package var rank: Int { inner.rank }
+  package var size: Int { inner.size }
+  package func allReduce(_ data: UnsafeMutableBufferPointer<Float>, _ reduction: Reduction, on channel: Channel, _ what: StaticString) {
+    if "\(what)" != "gradient of gathered embeddings" { inner.allReduce(data, reduction, on: channel, what) }
+  }
+  package func allReduce(_ data: UnsafeMutableBufferPointer<Double>, _ reduction: Reduction, on channel: Channel, _ what: StaticString) {
+    inner.allReduce(data, reduction, on: channel, what)
+  }
+  package func allReduce(_ data: UnsafeMutableBufferPointer<Int64>, _ reduction: Reduction, on channel: Channel, _ what: StaticString) {
+    inner.allReduce(data, reduction, on: channel, what)
+  }
+  package func allGather(_ send: UnsafePointer<Float>, counts: [Int], into receive: UnsafeMutablePointer<Float>, _ what: StaticString) {
+    inner.allGather(send, counts: counts, into: receive, what)
+  }
+  package func broadcast(_ data: UnsafeMutableRawBufferPointer, from root: Int, _ what: StaticString) {
+    inner.broadcast(data, from: root, what)
+  }
+  package func barrier() { inner.barrier() }
+  package func abort(_ message: String, code: Int32) -> Never { inner.abort(message, code: code) }
+}

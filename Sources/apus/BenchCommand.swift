@@ -1,0 +1,78 @@
+import ArgumentParser
+import Engine
+import Foundation
+import Training
+
+struct BenchCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "bench",
+    abstract: "Time the step of a method on this machine, part by part, alone or under a launcher.")
+
+  @Option(help: "Encoder: \(ResNet.Depth.allCases.map(\.rawValue).joined(separator: ", ")).") var arch = "resnet18"
+  @Option(help: "Factor on its channels.") var width = 1.0
+  @Option(help: "Side of the views, pixels; up to 64 the stem is the small one.") var size = 32
+  @Option(help: "Channels of the images.") var channels = 3
+  @Option(help: "Images of each rank and step; two views each.") var images = 64
+  @Option(help: "Steps that are timed, after one that warms up.") var steps = 4
+  @Option(help: "Compute threads of each rank.") var threads: Int?
+  @Option(help: "simclr or moco.") var method = "simclr"
+  @Option(help: "Images in a BN group (default: all).") var group: Int?
+  @Flag(help: "Without Winograd.") var exact = false
+  @Option(help: "Take weights and views from a file, and print loss and gradient norm instead.") var exchange: String?
+  @Flag(help: "One JSON object.") var json = false
+
+  func validate() throws {
+    if ResNet.Depth(rawValue: arch) == nil { throw ValidationError("there is no encoder `\(arch)`") }
+    if !["simclr", "moco"].contains(method) { throw ValidationError("--method is \(method), expected simclr or moco") }
+    for (name, value) in [("--size", size), ("--channels", channels), ("--images", images), ("--steps", steps)] where value < 1 {
+      throw ValidationError("\(name) is \(value); it must be at least 1")
+    }
+    if !(width * 64 >= 1 && width <= 16) { throw ValidationError("--width is \(width); it must be 1/64 to 16") }
+  }
+
+  func run() throws {
+    try Job.run(threads: threads) { context in
+      var options = Bench.Options(
+        encoder: EncoderRecipe(ResNet.Depth(rawValue: arch)!, width: width, stem: size <= 64 ? .small : .imagenet))
+      (options.size, options.channels, options.images, options.steps) = (size, channels, images, steps)
+      if method == "moco" { options.method = MoCo() }
+      if let group { options.normalisation = .group(images: group) }
+      if exact { options.convolution = .exact }
+      let bench = try Bench(options, context), isRoot = context.communicator.isRoot
+      if let exchange {
+        let (loss, norm) = try bench.exchange(exchange)
+        if isRoot { print(JSONValue.object(["loss": .number(loss), "gradient_norm": .number(norm)]).json) }
+        return
+      }
+      let result = bench.run()
+      if isRoot { show(result, context) }
+    }
+  }
+
+  private func show(_ result: Bench.Result, _ context: Context) {
+    let megabytes = Int(result.peakResident >> 20)
+    if json {
+      var parts: [String: JSONValue] = [:]
+      for part in result.parts { parts[part.part.rawValue] = .number(part.seconds) }
+      print(
+        JSONValue.object([
+          "views_per_second": .number(result.viewsPerSecond), "seconds": .number(result.seconds), "peak_rss_mb": .number(megabytes),
+          "parts": .object(parts), "fma_peak_gflops": .number(result.fmaPeak * 1e-9), "ranks": .number(context.communicator.size),
+          "threads": .number(context.team.count),
+        ]).json)
+      return
+    }
+    func pad(_ text: String, _ count: Int) -> String { String(repeating: " ", count: max(0, count - text.count)) + text }
+    print("\(arch) ×\(width), \(size) px, \(images) images × 2 views a rank, \(context.communicator.size) × \(context.team.count) threads, \(method)")
+    print("\(String(format: "%.1f", result.viewsPerSecond)) views/s, \(String(format: "%.4f", result.seconds)) s a step, \(megabytes) MiB at most")
+    let roof = result.fmaPeak * Double(context.team.count)
+    print("one core's FMA peak here: \(String(format: "%.0f", result.fmaPeak * 1e-9)) GFLOP/s\n")
+    print("part            seconds   share   GFLOP/s   of the peak")
+    for part in result.parts {
+      print(
+        part.part.rawValue.padding(toLength: 14, withPad: " ", startingAt: 0) + pad(String(format: "%.4f", part.seconds), 9)
+          + pad(String(format: "%.0f %%", 100 * part.seconds / result.seconds), 8)
+          + (part.gflops.map { pad(String(format: "%.0f", $0), 10) + pad(String(format: "%.0f %%", $0 * 1e9 / roof * 100), 14) } ?? ""))
+    }
+  }
+}

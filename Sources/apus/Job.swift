@@ -1,0 +1,21 @@
+import Engine
+import Foundation
+import Training
+
+/// A command that may run on several ranks.
+enum Job {
+  /// Starts MPI, runs `body`, and ends the whole job where it fails.
+  static func run(threads: Int?, _ body: (Context) throws -> Void) throws {
+    Launch.chooseArithmetic()
+    let context: Context
+    do { context = try Launch.start(threads: threads) } catch { fail(error, MPICommunicator()) }
+    do { try body(context) } catch { fail(error, context.communicator) }
+    (context.communicator as? MPICommunicator)?.stop()
+  }
+
+  /// What every rank found, the root says alone: the others give it a moment before they speak up.
+  private static func fail(_ error: any Error, _ communicator: any Communicator) -> Never {
+    if !communicator.isRoot { Thread.sleep(forTimeInterval: 2) }
+    communicator.abort("error: \(error)", code: 1)
+  }
+}

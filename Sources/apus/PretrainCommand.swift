@@ -1,0 +1,49 @@
+import ArgumentParser
+import Engine
+import Training
+
+struct PretrainCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "pretrain",
+    abstract: "Trains an encoder on unlabelled images; goes on where the run in --run stopped.",
+    discussion: """
+      Alone or under a launcher: mpirun -n 8 apus pretrain simclr-v1-fashion --data images --run runs/first
+      Rank and size come from MPI. TERM and USR1 write a checkpoint and end with status 0; RUN/complete says that the run is done.
+      """)
+
+  @Argument(help: "A recipe file, or the name of a built-in recipe (apus recipes lists them).")
+  var recipe: String
+
+  @Option(help: "A data set that `apus pack` made; with --split, the folder that holds train and test.")
+  var data: String
+
+  @Option(name: .customLong("run"), help: "The run's folder: metrics, checkpoints, report.")
+  var folder: String
+
+  @Option(help: "Held-out images for kNN while training (default: DATA/test, where it is).")
+  var test: String?
+
+  @Option(name: .customLong("init"), help: "Start from an encoder: safetensors with torchvision's names.")
+  var weights: String?
+
+  @Option(name: .customLong("set"), help: "Override a field of the recipe, such as optimizer.rate=0.6. Can be repeated.")
+  var overrides: [String] = []
+
+  @Option(help: "Compute threads of each rank (default: what the launcher bound).")
+  var threads: Int?
+
+  @Option(help: "Threads of each rank that load and augment.")
+  var loaderThreads = 1
+
+  @Flag(help: "Go on with a run although its data are others now.")
+  var force = false
+
+  func run() throws {
+    try Job.run(threads: threads) { context in
+      var request = PretrainRequest(recipe: try Recipe(recipe, overrides: overrides), data: data, run: folder)
+      (request.test, request.weights, request.loaderThreads, request.force) = (test, weights, loaderThreads, force)
+      guard (1...1024).contains(loaderThreads) else { throw LaunchError("--loader-threads is \(loaderThreads); it must be 1 to 1024") }
+      _ = try Trainer(request, context).run()
+    }
+  }
+}

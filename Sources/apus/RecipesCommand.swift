@@ -1,0 +1,36 @@
+import ArgumentParser
+import Training
+
+struct RecipesCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "recipes",
+    abstract: "List the built-in recipes, show one, or say how two differ.",
+    subcommands: [List.self, Show.self, Diff.self],
+    defaultSubcommand: List.self)
+
+  struct List: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "List the built-in recipes.")
+    func run() {
+      for (name, text) in BuiltInRecipes.all.sorted(by: { $0.key < $1.key }) {
+        let title = text.split(separator: "\n").first.map { $0.drop { $0 == "#" || $0 == " " } } ?? ""
+        print(name.padding(toLength: 22, withPad: " ", startingAt: 0) + title)
+      }
+    }
+  }
+
+  struct Show: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Print a recipe with its comments; --resolved: with every default.")
+    @Argument(help: "A recipe's name or file.") var recipe: String
+    @Flag(help: "Every field, defaults filled in.") var resolved = false
+    func run() throws { print(resolved ? try Recipe(recipe).yaml : try Recipe.text(of: recipe), terminator: "") }
+  }
+
+  struct Diff: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Say what differs between two recipes.")
+    @Argument(help: "A recipe's name or file, such as a run's recipe.yaml.") var first: String
+    @Argument var second: String
+    func run() throws {
+      for line in try RecipeChanges.between(Recipe(first).yaml, Recipe(second).yaml) { print(line) }
+    }
+  }
+}

@@ -1,0 +1,97 @@
+import Engine
+import Testing
+
+private let cases: [ReferenceConvolution] = [
+  (12, 4, 4, 16, 8), (19, 5, 3, 8, 24), (4, 7, 7, 24, 32), (3, 8, 8, 64, 64), (1, 14, 14, 40, 16),
+  (2, 13, 9, 16, 40), (5, 28, 28, 16, 16), (1, 33, 30, 8, 16), (7, 6, 4, 128, 136), (33, 15, 16, 16, 8),
+].map { ReferenceConvolution(n: $0.0, h: $0.1, w: $0.2, c: $0.3, k: $0.4, kernel: 3, stride: 1, padding: 1) }
+
+private func rms(_ values: some Sequence<Double>) -> Double {
+  let (sum, count) = values.reduce((0.0, 0.0)) { ($0.0 + $1 * $1, $0.1 + 1) }
+  return (sum / count).squareRoot()
+}
+
+/// Rms and greatest error of `found`, in units of `model` times the rms of what was expected.
+private func errors(_ found: [Float], _ expected: [Double], _ model: Double) -> (rms: Double, greatest: Double) {
+  guard found.count == expected.count, found.allSatisfy(\.isFinite) else { return (.infinity, .infinity) }
+  let unit = model * rms(expected), differences = zip(found, expected).map { Double($0) - $1 }
+  return (rms(differences) / unit, differences.map(abs).max()! / unit)
+}
+
+@Test(arguments: cases) func winogradEqualsDefinition(_ reference: ReferenceConvolution) {
+  let test = ConvolutionCase(reference, .fast), found = test.run(), expected = test.expected()
+  let tiles = reference.n * ((reference.h + 3) / 4) * ((reference.w + 3) / 4)
+  for (name, error) in [
+    ("y", errors(found.y, expected.y, WinogradError.output(channels: reference.c))),
+    ("dx", errors(found.dx, expected.dx, WinogradError.output(channels: reference.k))),
+    ("dw", errors(found.dw, expected.dw, WinogradError.weightGradient(tiles: tiles))),
+  ] {
+    // 100,000 normal values stay within 5 of their rms; where few are summed, products of normals reach further.
+    #expect(error.rms <= 1 && error.greatest <= 8, "\(name) of \(reference): \(error) in units of the model")
+  }
+}
+
+/// The control: results do not come from the exact path, which would pass as well.
+@Test(arguments: cases) func fastIsNotExact(_ reference: ReferenceConvolution) {
+  let fast = ConvolutionCase(reference, .fast).run(), exact = ConvolutionCase(reference, .exact).run()
+  #expect(fast.y != exact.y && fast.dx != exact.dx && fast.dw != exact.dw)
+}
+
+/// Where a batch is too small for transformed weights to pay, or channels do not fill the lanes, both are one.
+@Test(arguments: [(2, 4, 16), (1, 1, 8), (64, 2, 8), (4, 14, 12)])
+func smallBatchesAreExact(n: Int, extent: Int, channels: Int) {
+  let reference = ReferenceConvolution(
+    n: n, h: extent, w: extent, c: channels, k: channels, kernel: 3, stride: 1, padding: 1)
+  let fast = ConvolutionCase(reference, .fast).run(), exact = ConvolutionCase(reference, .exact).run()
+  #expect(fast.y == exact.y && fast.dx == exact.dx && fast.dw == exact.dw)
+}
+
+@Test(arguments: cases) func winogradAddsToGradients(_ reference: ReferenceConvolution) {
+  let test = ConvolutionCase(reference, .fast), zero = test.run(), added = test.run(accumulate: true, start: 1024)
+  // One rounding of a sum that is smaller than 2048.
+  #expect(zip(zero.dx, added.dx).allSatisfy { abs($0 + 1024 - $1) <= 0x1p-13 })
+  #expect(zip(zero.dw, added.dw).allSatisfy { abs($0 + 1024 - $1) <= 0x1p-13 })
+}
+
+/// Enough blocks that threads do meet.
+private let large = ReferenceConvolution(n: 64, h: 32, w: 32, c: 16, k: 8, kernel: 3, stride: 1, padding: 1)
+
+@Test(arguments: cases + [large]) func threadsDoNotChangeABitOfWinograd(_ reference: ReferenceConvolution) {
+  let one = ConvolutionCase(reference, .fast).run(), three = ConvolutionCase(reference, threads: 3, .fast).run()
+  #expect(one.y == three.y && one.dx == three.dx && one.dw == three.dw, "\(reference)")
+}
+
+@Test(arguments: cases) func winogradPlansForSmallerBatches(_ reference: ReferenceConvolution) {
+  ConvolutionCase(reference, threads: 2, .fast).checkPlan()
+}
+
+@Test func preparedWeightsFollowTheParameters() {
+  let test = ConvolutionCase(cases[2], .fast), prepared = test.state.prepared
+  test.context.dry { _ = test.run() }
+  #expect(prepared.refreshed == 0)
+  #expect(prepared.bytes == 36 * (24 * 32 + 16) * 4)
+  let first = test.run()
+  #expect(prepared.refreshed == 1, "forward and backward of an update share one form")
+  let weight = test.state.parameters[test.convolution.weight]
+  for i in test.weight.indices { weight[i] *= 2 }
+  test.state.parameters.version += 1
+  let second = test.run()
+  #expect(prepared.refreshed == 2)
+  #expect(second.y == first.y.map { 2 * $0 } && second.dx == first.dx.map { 2 * $0 })
+  #expect(second.dw == first.dw)
+  #expect(prepared.bytes == 36 * (24 * 32 + 16) * 4)
+}
+
+/// The matrices as documented, in Double: one-dimensional filtering is exact, and the points of a reversed kernel are
+/// the kernel's in another order.
+@Test func winogradMatricesAreExact() {
+  func times(_ matrix: [[Double]], _ vector: [Double]) -> [Double] {
+    matrix.map { zip($0, vector).reduce(0) { $0 + $1.0 * $1.1 } }
+  }
+  let d = [0.3, -1.7, 2.2, 0.9, -0.4, 1.1], g = [0.8, -0.6, 1.3]
+  let u = times(WinogradError.g, g), v = times(WinogradError.bT, d)
+  let y = times(WinogradError.aT, zip(u, v).map { $0 * $1 })
+  for i in 0..<4 { #expect(abs(y[i] - (0..<3).reduce(0) { $0 + d[i + $1] * g[$1] }) < 1e-14) }
+  let reversed = times(WinogradError.g, g.reversed())
+  for (i, j) in [5, 3, 4, 1, 2, 0].enumerated() { #expect(abs(reversed[i] - u[j]) < 1e-14) }
+}

@@ -1,0 +1,159 @@
+import Foundation
+import Shards
+import Testing
+
+/// The built binary, as a user runs it.
+struct Run {
+  var status: Int32
+  var output: String
+
+  static let apus = URL(fileURLWithPath: Bundle.module.bundlePath).deletingLastPathComponent().path + "/apus"
+
+  /// Runs `apus`.
+  init(_ arguments: [String], while body: (Process) throws -> Void = { _ in }) throws {
+    try self.init(Self.apus, arguments, while: body)
+  }
+
+  /// Runs a program to its end; both its streams are returned.
+  init(_ program: String, _ arguments: [String], while body: (Process) throws -> Void = { _ in }) throws {
+    let process = Process(), pipe = Pipe()
+    process.executableURL = URL(fileURLWithPath: program)
+    process.arguments = arguments
+    process.standardOutput = pipe
+    process.standardError = pipe
+    try process.run()
+    try body(process)
+    output = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    process.waitUntilExit()
+    status = process.terminationStatus
+  }
+
+  static func exists(_ program: String) -> Bool { FileManager.default.isExecutableFile(atPath: program) }
+}
+
+@Suite struct PackCommandTests {
+  let folder: TemporaryFolder
+  init() throws { folder = try TemporaryFolder() }
+
+  private var hostile: String { Expectation.folder }
+  private var left: [String] { get throws { try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted() } }
+
+  @Test func theWholeWay() throws {
+    let out = folder.path + "/set", all = try Expectation.all()
+    let bad = all.values.filter { $0.reason != nil }.count
+    let packed = try Run(["pack", hostile, out, "--shard-size", "100KiB", "--threads", "2"])
+    #expect(packed.status == 0, "\(packed.output)")
+    #expect(packed.output.contains("\(all.count - bad) images, 3 channels, no classes"))
+    #expect(packed.output.contains("left out \(bad) files, listed in \(out)/rejected.tsv:"))
+    #expect(packed.output.contains("ignored 1 files whose names are not those of images, such as expect.json"))
+    let shown = try Run(["inspect", out, "--verify"])
+    #expect(shown.status == 0 && shown.output.contains("verified \(all.count - bad) images"))
+    #expect(shown.output.contains("1 CMYK JPEG, 1 RGB JPEG, 1 YCCK JPEG"))
+    #expect(try Run(["inspect", out + "/shard-00001.h5", "--verify"]).status == 0)
+    let parts = try Run(["shard", out, folder.path + "/parts", "--split", "30%"])
+    #expect(parts.status == 0)
+    #expect(try left == ["parts", "set"])
+    #expect(try Run(["inspect", folder.path + "/parts"]).output.contains("parts/test: "))
+    let again = try Run(["pack", hostile, out])
+    #expect(again.status == 1 && again.output.contains("it already exists; choose another name, or --force"))
+    let strict = try Run(["pack", hostile, folder.path + "/strict", "--on-bad", "fail"])
+    #expect(strict.status == 1 && strict.output.contains("Error: cannot pack"))
+    #expect(try left == ["parts", "set"])
+  }
+
+  @Test func damageGivesAStatusThatIsNotZero() throws {
+    let out = folder.path + "/set"
+    try writeSet(out, images: 10, shardSize: 9999)
+    let shard = try DataSet(at: out).shards[0]
+    let file = try FileHandle(forUpdating: URL(fileURLWithPath: shard.path))
+    try file.seek(toOffset: UInt64(shard.bytesOffset))
+    try file.write(contentsOf: Data([99]))
+    try file.close()
+    let run = try Run(["inspect", out, "--verify"])
+    #expect(run.status == 1 && run.output.contains("damaged: image 0 (folder/é0.raw): its checksum is"))
+    #expect(run.output.contains("1 of 10 images of \(out) are damaged"))
+    let none = try Run(["inspect", folder.path])
+    #expect(none.status == 1 && none.output.contains("it is none of: a shard, a data set"))
+  }
+
+  @Test(arguments: [SIGINT, SIGTERM, SIGHUP]) func aSignalLeavesNothing(signal: Int32) throws {
+    // Enough work for seconds: the same file under many names.
+    let source = folder.path + "/in"
+    try FileManager.default.createDirectory(atPath: source, withIntermediateDirectories: true)
+    let original = source + "/0.jpg"
+    try FileManager.default.copyItem(atPath: hostile + "/sampling-440.jpg", toPath: original)
+    for number in 1..<20_000 { #expect(link(original, "\(source)/\(number).jpg") == 0) }
+    let run = try Run(["pack", source, folder.path + "/out", "--threads", "1"]) { process in
+      while try left == ["in"], process.isRunning { usleep(2000) }
+      kill(process.processIdentifier, signal)
+    }
+    #expect(run.status == 128 + signal, "\(run.output)")
+    #expect(run.output.contains("nothing half-written was left"))
+    #expect(try left == ["in"])
+  }
+
+  @Test func aFullDiskIsSaidAheadOrLeavesNothing() throws {
+    let disk = folder.path + "/disk"
+    try FileManager.default.createDirectory(atPath: disk, withIntermediateDirectories: true)
+    let mount = try? Run("/bin/mount", ["-t", "tmpfs", "-o", "size=700k", "tmpfs", disk])
+    guard let mount, mount.status == 0 else { return }  // needs a privilege
+    defer { _ = try? Run("/bin/umount", [disk]) }
+    // A PNG under another name: its raw size, a megabyte, shows only when it is decoded.
+    let list = folder.path + "/list"
+    try "\(hostile)/flat-megapixel-png-named.jpg\n".write(toFile: list, atomically: true, encoding: .utf8)
+    let full = try Run(["pack", list, disk + "/out"])
+    #expect(full.status == 1 && full.output.contains("No space left on device; free some space"), "\(full.output)")
+    #expect(try FileManager.default.contentsOfDirectory(atPath: disk).isEmpty)
+    let known = folder.path + "/known"
+    try FileManager.default.createDirectory(atPath: known, withIntermediateDirectories: true)
+    try FileManager.default.copyItem(atPath: hostile + "/flat-megapixel-png-named.jpg", toPath: known + "/x.png")
+    let refused = try Run(["pack", known, disk + "/out"])
+    #expect(refused.status == 1 && refused.output.contains("about 976.8 KiB are needed"), "\(refused.output)")
+    #expect(try FileManager.default.contentsOfDirectory(atPath: disk).isEmpty)
+    // Image bytes fit and their index does not, at several places in HDF5's writing; then HDF5 still works.
+    for size in [250, 400, 600, 900, 1200] {
+      #expect(try Run("/bin/mount", ["-o", "remount,size=\(size)k", disk]).status == 0)
+      let error = #expect(throws: ShardError.self, "\(size) kB") { try writeTinyImages(disk + "/set") }
+      #expect(error?.description.contains("No space left on device") == true, "\(error?.description ?? "")")
+      try FileManager.default.removeItem(atPath: disk + "/set")
+    }
+    try writeSet(folder.path + "/after", images: 5, shardSize: 9999)
+  }
+
+  /// 20,000 images of one pixel: 20 kB of pixels, more than 1 MB of index.
+  private func writeTinyImages(_ path: String) throws {
+    let writer = try DataSetWriter(path, classNames: [], shardSize: 1 << 20)
+    let record = ImageRecord(length: 1, width: 1, height: 1, channels: 1, encoding: .raw, colour: 1)
+    for number in 0..<20_000 { try [7].withUnsafeBytes { try writer.append($0, record, key: "tiny/\(number)") } }
+    try writer.finish(mean: [0], deviation: [0])
+  }
+
+  @Test(.enabled(if: Run.exists("/usr/bin/h5dump"))) func h5dumpReadsAShard() throws {
+    let out = folder.path + "/set"
+    try writeSet(out, images: 6, shardSize: 9999)
+    let dump = try Run("/usr/bin/h5dump", ["-d", "/index/key", "-d", "/index/length", "-a", "/mean", out + "/shard-00000.h5"])
+    #expect(dump.status == 0)
+    #expect(dump.output.contains("\"folder/\\37777777703\\37777777651") || dump.output.contains("folder/é0.raw"))
+    #expect(dump.output.contains("(0): 27, 48, 75, 108, 147, 27") && dump.output.contains("(0): 0.1, 0.2, 0.3"))
+    #expect(try Run("/usr/bin/h5dump", [out + "/shard-00000.h5"]).status == 0)
+  }
+
+  @Test func h5pyReadsAShard() throws {
+    let python = ProcessInfo.processInfo.environment["APUS_PYTHON"] ?? "/usr/bin/python3"
+    guard Run.exists(python), try Run(python, ["-c", "import h5py"]).status == 0 else { return }
+    let out = folder.path + "/set"
+    try writeSet(out, images: 6, shardSize: 9999)
+    let script = """
+      import h5py, sys, zlib
+      f = h5py.File(sys.argv[1])
+      i = f["index"]
+      for o, n, c in zip(i["offset"], i["length"], i["checksum"]):
+          assert zlib.crc32(bytes(f["bytes"][o:o + n])) == c
+      assert [k.decode() for k in i["key"]] == ["folder/é%d.raw" % s for s in range(6)]
+      assert list(f["class_names"]) == [b"ant", b"bee"] and list(f.attrs["mean"]) == [0.1, 0.2, 0.3]
+      assert f.attrs["format"] == 1 and f["index/label"][:].tolist() == [-1, 0, 1, -1, 0, 1]
+      """
+    let run = try Run(python, ["-c", script, out + "/shard-00000.h5"])
+    #expect(run.status == 0, "\(run.output)")
+  }
+}

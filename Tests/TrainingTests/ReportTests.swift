@@ -1,0 +1,177 @@
+import Foundation
+import Testing
+import Training
+
+@Suite struct ReportTests {
+  @Test func holdsEverySectionOnce() throws {
+    let html = Report.html(try .sample())
+    for part in [
+      "<!doctype html>", "<meta charset=\"utf-8\">", "id=\"warnings\"", "<section id=\"results\">", "<section id=\"curves\">",
+      "<section id=\"grid1\">", "<section id=\"grid2\">", "<section id=\"grid3\">", "<section id=\"classes\">", "<section id=\"run\">",
+      "linear probe (linear-v1), 12,000 training and 10,000 test images", "<b>87.12 %</b>", "86.45 – 87.76", "8,712 / 10,000",
+      ">guessing: ln(511)</text>", ">even spread</text>", ">two views of an image</span>",
+    ] { #expect(html.components(separatedBy: part).count == 2, "\(part)") }
+    #expect(html.components(separatedBy: "<polyline").count - 1 == 12)
+    #expect(html.components(separatedBy: "src=\"data:image/png;base64,").count - 1 == 18 + 3 + 16)
+    #expect(html.components(separatedBy: "<section ").count == html.components(separatedBy: "</section>").count)
+    #expect(html.components(separatedBy: "<figure").count == html.components(separatedBy: "</figure>").count)
+  }
+
+  @Test func namesAreEscapedAndNothingIsFetched() throws {
+    let html = Report.html(try .sample())
+    #expect(!html.contains("<script") && !html.contains("\"'</") && !html.contains("&\"'"))
+    #expect(html.components(separatedBy: "&lt;script&gt;alert(1)&lt;/script&gt;&amp;&quot;&#39;").count - 1 >= 8)
+    #expect(HTML.escape("a\u{0}\u{1B}é\n") == "a\u{FFFD}\u{FFFD}é\n")
+    for fetch in ["http:", "https:", "//", "@import", "url(", "<script", "<iframe", "<object"] {
+      // Base64 has // too.
+      let outside = html.replacing(#/data:image\/png;base64,[A-Za-z0-9+\/=]*/#, with: "")
+      #expect(!outside.contains(fetch), "\(fetch)")
+    }
+  }
+
+  @Test func anEmptyRunIsAPageToo() {
+    let html = Report.html(ReportContent(title: "", summary: ""))
+    #expect(!html.contains("<section") && html.contains("</html>"))
+  }
+
+  @Test func isWrittenWhole() throws {
+    let path = FileManager.default.temporaryDirectory.appendingPathComponent("apus-\(UUID().uuidString).html").path
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    let content = try ReportContent.sample()
+    try Report.write(content, to: path)
+    #expect(try String(contentsOfFile: path, encoding: .utf8) == Report.html(content))
+    #expect(!FileManager.default.fileExists(atPath: path + ".new"))
+    let error = #expect(throws: ReportError.self) { try Report.write(content, to: "/nowhere/at/all.html") }
+    #expect(error?.description.hasPrefix("cannot write the report /nowhere/at/all.html.new: ") == true)
+  }
+
+  @Test func curvesHaveAxesAndHover() throws {
+    var curve = Curve("Loss", unit: "nats", [Curve.Series("loss", [(10, 6.0), (20, 3.5), (30, 1.25), (40, .nan)])])
+    curve.guides = [Curve.Guide(6.24, "guessing")]
+    let svg = try #require(curve.svg)
+    #expect(svg.contains("<title>step 20: Loss 3.5 nats</title>"))
+    #expect(svg.contains(">7</text>") && svg.contains(">1</text>") && svg.contains(">20</text>") && svg.contains(">nats</text>"))
+    #expect(svg.components(separatedBy: "<circle").count - 1 == 3)
+    #expect(!svg.contains("nan"))
+    #expect(Curve("x", []).svg == nil && Curve("x", [Curve.Series("a", [(1, .nan)])]).svg == nil)
+  }
+
+  @Test func oddCurvesAreDrawn() throws {
+    for values in [[5.0], [0, 0], [1e-9, 2e-9], [-1e12, 1e12], [1e300, 1e-300], [3, 3, 3]] {
+      let svg = try #require(Curve("x", [Curve.Series("a", values.enumerated().map { (Double($0), $1) })]).svg)
+      #expect(!svg.contains("nan") && !svg.contains("inf"), "\(values)")
+    }
+  }
+
+  @Test func aSpikeSurvivesThinning() throws {
+    var points = (0..<10_000).map { (x: Double($0), y: 1.0) }
+    points[7777].y = 9
+    let svg = try #require(Curve("x", [Curve.Series("a", points)]).svg)
+    #expect(svg.utf8.count < 40_000)
+    #expect(svg.contains("step 7777: x 9"))
+  }
+
+  /// Bytes that Pillow reads as these pixels.
+  @Test func imagesBecomePNG() {
+    let colours = ReportImage(width: 2, height: 2, channels: 3, pixels: [255, 0, 0, 0, 255, 0, 0, 0, 255, 10, 20, 30])
+    #expect(colours.dataURI == "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAGUlEQVR4AQEOAPH/AP8AAAD/AAAAAP8KFB4aWAM6zZjbSwAAAABJRU5ErkJggg==")
+    let grey = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAADUlEQVR4AQECAP3/AAcACQAIuayGhwAAAABJRU5ErkJggg=="
+    for pixels in [[7], [7, 9]] as [[UInt8]] {
+      #expect(Data(ReportImage(width: 1, height: 1, channels: pixels.count, pixels: pixels).png).base64EncodedString() == grey)
+    }
+  }
+
+  @Test func largeImagesSpanSeveralStoredBlocks() {
+    let image = ReportContent.picture(3, 200, 3), png = image.png
+    var at = 8 + 25 + 8 + 2, rows: [UInt8] = [], isLast = false
+    while !isLast {
+      isLast = png[at] == 1
+      let count = Int(png[at + 1]) | Int(png[at + 2]) << 8
+      #expect(png[at + 1] == ~png[at + 3] && png[at + 2] == ~png[at + 4])
+      rows += png[at + 5..<at + 5 + count]
+      at += 5 + count
+    }
+    #expect(rows.count == 200 * 601 && png.count == at + 4 + 4 + 12)
+    for y in 0..<200 { #expect(rows[y * 601] == 0 && rows[y * 601 + 1..<(y + 1) * 601].elementsEqual(image.pixels[y * 600..<(y + 1) * 600])) }
+  }
+
+  @Test func imagesAreReduced() {
+    let image = ReportImage(width: 5, height: 2, channels: 1, pixels: [0, 10, 20, 30, 40, 10, 20, 30, 40, 51])
+    #expect(image.reduced(to: 5) == image)
+    #expect(image.reduced(to: 3) == ReportImage(width: 3, height: 1, channels: 1, pixels: [10, 30, 46]))
+    #expect(ReportContent.picture(1, 224, 3).reduced(to: 128).width == 112)
+  }
+
+  @Test func imagesAreStretched() {
+    #expect(ReportImage(width: 3, height: 1, channels: 1, stretching: [-1, 0, 3]).pixels == [0, 64, 255])
+    #expect(ReportImage(width: 3, height: 1, channels: 1, stretching: [-1, 0, 3], symmetric: true).pixels == [85, 128, 255])
+    #expect(ReportImage(width: 2, height: 1, channels: 1, stretching: [2, 2]).pixels == [128, 128])
+    #expect(ReportImage(width: 2, height: 1, channels: 1, stretching: [.nan, 2]).pixels == [128, 128])
+  }
+}
+
+@Suite struct ReportFilesTests {
+  func withRun(_ body: (String) throws -> Void) throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("apus-run-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    try body(folder.path)
+  }
+
+  @Test func aRunFolderBecomesAReport() throws {
+    try withRun { run in
+      let sample = try ReportContent.sample()
+      let writer = try MetricsWriter(path: run + "/metrics.jsonl")
+      for line in sample.metrics { try writer.append(line) }
+      try writer.append(MetricsLine(step: 5001, values: ["warnings": .list([.text("careful")])]))
+      try Data(sample.recipe.utf8).write(to: URL(fileURLWithPath: run + "/recipe.yaml"))
+      try RunFiles.add(Array(sample.evaluations.prefix(5)), to: run)
+      try RunFiles.add(Array(sample.evaluations.dropFirst(3)), to: run)
+      try RunFiles.write(
+        ReportExhibits(title: sample.title, summary: sample.summary, facts: sample.facts, classNames: sample.classNames, grids: sample.grids), to: run)
+      var content = try ReportContent(run: run)
+      #expect(content.warnings == ["this run is not finished: the file `complete` is missing from its folder", "careful"])
+      #expect(content.metrics.count == 501)
+      // 3 ... 8 were added last.
+      #expect(content.evaluations == sample.evaluations)
+      content.warnings = sample.warnings
+      content.metrics.removeLast()
+      #expect(Report.html(content) == Report.html(sample))
+      try Data().write(to: URL(fileURLWithPath: run + "/complete"))
+      #expect(try ReportContent(run: run).warnings == ["careful"])
+    }
+  }
+
+  @Test func anEmptyFolderAndABrokenFile() throws {
+    try withRun { run in
+      let content = try ReportContent(run: run)
+      #expect(content.title == URL(fileURLWithPath: run).lastPathComponent && content.evaluations.isEmpty)
+      try Data("[{]".utf8).write(to: URL(fileURLWithPath: run + "/evaluations.json"))
+      let error = #expect(throws: ReportError.self) { try RunFiles.evaluations(of: run) }
+      #expect(error?.description.hasPrefix("cannot read \(run)/evaluations.json: ") == true)
+      let lie = #"{"title":"","summary":"","facts":[],"classNames":[],"grids":[{"title":"","text":"","size":1,"rows":[{"name":"","pictures":[{"caption":"","mark":"none","image":{"width":9,"height":9,"channels":3,"pixels":"AAAA"}}]}]}]}"#
+      try Data(lie.utf8).write(to: URL(fileURLWithPath: run + "/exhibits.json"))
+      #expect(throws: ReportError.self) { try RunFiles.exhibits(of: run) }
+    }
+  }
+
+  @Test func gridsTakeTheRightPixels() throws {
+    // (2 views, 2 images, 2 × 2, 1): the place of the one white pixel names view and image.
+    let views: [Float] = (0..<16).map { $0 % 4 == $0 / 4 ? 1 : 0 }
+    let grid = ReportContent.Grid.views(views, count: 2, images: 2, size: 2, channels: 1, names: ["a", "b"])
+    #expect(grid.rows.map(\.name) == ["a", "b"] && grid.rows.allSatisfy { $0.pictures.count == 2 })
+    #expect(grid.rows[1].pictures.map(\.image.pixels) == [[0, 255, 0, 0], [0, 0, 0, 255]])
+    // (1, 2, 1, 3): filters are the fastest.
+    let kernels = ReportContent.Grid.kernels([1, 0, -1, -1, 1, 1] + [0, 0, 0, 0, 0, 0], kernel: 2, channels: 1, filters: 3)
+    #expect(kernels.rows[0].pictures.map(\.image.pixels) == [[255, 0, 128, 128], [128, 255, 128, 128], [0, 255, 128, 128]])
+    let table = FeatureTable(features: [1, 0, 0, 1, 0.9, 0.1], labels: [0, 1, 1], classCount: 2)
+    let near = try ReportContent.Grid.neighbours(table, table, queries: [0], neighbours: 2, classNames: ["x", "y"]) { isTraining, row in
+      ReportImage(width: 1, height: 1, channels: 1, pixels: [UInt8(row + (isTraining ? 10 : 0))])
+    }
+    #expect(near.rows == [.init("x", [
+      .init(ReportImage(width: 1, height: 1, channels: 1, pixels: [0]), caption: "query", mark: .query),
+      .init(ReportImage(width: 1, height: 1, channels: 1, pixels: [10]), caption: "x", mark: .same),
+      .init(ReportImage(width: 1, height: 1, channels: 1, pixels: [12]), caption: "y", mark: .different),
+    ])])
+  }
+}
