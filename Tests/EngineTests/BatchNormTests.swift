@@ -105,6 +105,27 @@ private let channels = [1, 3, 8, 16, 17, 24, 40]
   }
 }
 
+/// The order of summation, made visible: 2⁶⁰ + 1 − 2⁶⁰ + 1 is 1 in one order and 0 or 2 in others.
+@Suite struct SummationTests {
+  @Test func doesNotDependOnThreads() {
+    let results = [1, 2, 3].map { threads in
+      let context = Context(threads: threads, arena: Arena(reserving: 1 << 24)), arena = context.arena
+      defer { withExtendedLifetime(context) {} }
+      var parameters = ParameterLayout(), statistics = ParameterLayout()
+      let layer = BatchNorm(&parameters, &statistics, "bn", channels: 17)
+      let state = NetworkState(parameters, statistics), gradients = ParameterSlab(parameters)
+      state.initialise(seed: 1)
+      let x = arena.tensor(n: 12, c: 17), dy = arena.tensor(like: x), large = Float(sign: .plus, exponent: 60, significand: 1)
+      for i in x.buffer.indices { (x.buffer[i], dy.buffer[i]) = (Float(i % 5), [large, 1, -large, 1][(i / 17) % 4]) }
+      let y = arena.tensor(like: x), groups = BatchGroups(images: 12, in: arena)
+      let pass = Pass(context, state, .train, groups, gradients: gradients)
+      layer.backward(dy, y: nil, x: x, layer.forward(x, relu: false, into: y, pass), pass)
+      return [y.bits, x.bits, gradients.bits, state.statistics.bits]
+    }
+    #expect(results[1] == results[0] && results[2] == results[0])
+  }
+}
+
 @Suite struct BatchNormRanksTests {
   @Test(arguments: Division.all, [1, 2, 3, 4]) func ranksEqualReference(division: Division, ranks: Int) {
     for c in [3, 17] {

@@ -90,7 +90,9 @@ final class NetworkCase: Sendable, CustomStringConvertible {
       : BatchGroups(division.kind, batch: batch, positions: local, views: division.views, order: division.order, ranks: ranks, in: arena)
     let x = arena.tensor(n: rows.count, h: size, w: size, c: options.channels)
     for (i, value) in rows.flatMap(map.row).enumerated() { x.buffer[i] = Float(value) }
-    let pass = Pass(context, trained.state, mode, groups, gradients: trained.gradients, reducer: mode.records ? trained.reducer : nil)
+    // A bucket so small that gradients travel while backward still runs.
+    let reducer = GradientReducer(context, trained.gradients, bucket: 64)
+    let pass = Pass(context, trained.state, mode, groups, gradients: trained.gradients, reducer: mode.records ? reducer : nil)
     let tape = network.forward(x, pass), d = arena.copy(tape.output)
     var result = NetworkResult()
     func scattered(_ tensor: Tensor) -> [Double] {
@@ -104,7 +106,7 @@ final class NetworkCase: Sendable, CustomStringConvertible {
       let statistics = NTXent(temperature: Float(Self.temperature)).apply(d, shares: shares, context)
       result.loss = statistics.loss / statistics.rows
       network.backward(d, tape, pass)
-      trained.reducer.finish()
+      reducer.finish()
       for entry in network.parameters.entries { result.gradients[entry.name] = trained.gradients.values(entry.slice) }
     }
     for entry in network.statistics.entries { result.statistics[entry.name] = trained.state.statistics.values(entry.slice) }
