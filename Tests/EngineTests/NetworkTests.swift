@@ -98,7 +98,7 @@ private let divided = [
     let x = context.arena.normal(n: 4, h: 14, w: 14, c: 1, "x"), groups = BatchGroups(images: 4, in: context.arena)
     var once: [Float] = []
     for _ in 0..<2 {
-      let pass = trained.pass(context, groups, isLast: false), tape = network.forward(x, pass)
+      let pass = trained.pass(context, groups, part: 0, of: 2), tape = network.forward(x, pass)
       network.backward(context.arena.normal(n: 4, c: 7, "d"), tape, pass)
       if once.isEmpty { once = Array(trained.gradients.buffer) }
     }
