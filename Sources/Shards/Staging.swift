@@ -17,6 +17,9 @@ package final class Staging {
     self.target = target
     path = "\(target).partial-\(getpid())"
     replaces = try Self.check(target, force: force)
+    // Folders above the target are made; they stay where the rest fails.
+    let parent = (target as NSString).deletingLastPathComponent
+    if !parent.isEmpty { try? FileManager.default.createDirectory(atPath: parent, withIntermediateDirectories: true) }
     if mkdir(path, 0o777) != 0 { throw ShardError.system(path, "create") }
   }
 
