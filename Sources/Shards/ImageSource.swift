@@ -34,5 +34,14 @@ extension DataSet: ImageSource {
 
   package func fetch(_ samples: Range<Int>, into bytes: inout [UInt8]) throws {
     try read(samples: samples, into: &bytes)
+    try bytes.withUnsafeBytes { buffer in
+      let first = record(samples.lowerBound).offset
+      for sample in samples {
+        let record = record(sample), start = record.offset - first
+        guard checksum(UnsafeRawBufferPointer(rebasing: buffer[start..<start + record.length])) == record.checksum else {
+          throw ImageError("its bytes are not those that were packed; `apus inspect --verify` lists what is damaged")
+        }
+      }
+    }
   }
 }

@@ -1,3 +1,4 @@
+import Engine
 import Foundation
 
 /// A run's folder: `recipe.yaml`, `metrics.jsonl`, `checkpoints/`, `evaluations.json`, `report.html`, and `complete` once
@@ -46,4 +47,28 @@ package struct RunFolder: Sendable {
 package struct RunError: Error, CustomStringConvertible {
   package let description: String
   package init(_ description: String) { self.description = description }
+}
+
+/// Keeps a second job out of a run's folder for as long as it lives: what a killed launcher left behind must not write
+/// beside its successor.
+final class RunLock {
+  private let descriptor: Int32
+
+  /// Waits a while for the job before to end.
+  init(_ folder: RunFolder, patience: Double = 20) throws(RunError) {
+    let path = folder.path + "/lock"
+    descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
+    guard descriptor >= 0 else { throw RunError("cannot write \(path): \(String(cString: strerror(errno)))") }
+    let start = ContinuousClock.now
+    while lockf(descriptor, F_TLOCK, 0) != 0 {
+      // A file system without locks has none to offer: then nobody can be kept out.
+      guard errno == EAGAIN || errno == EACCES else { return }
+      guard (ContinuousClock.now - start).seconds < patience else {
+        throw RunError("another job is training in \(folder.path): end it, wait for it, or give another --run")
+      }
+      Thread.sleep(forTimeInterval: 0.2)
+    }
+  }
+
+  deinit { close(descriptor) }
 }

@@ -1,0 +1,57 @@
+import Engine
+import Foundation
+import Shards
+
+/// What a run tells while it trains.
+extension Trainer {
+  func log(_ session: Session, _ index: Int, _ outcome: MethodOutcome, done: Int, offset: Int, rate: Double, _ gradientNorm: Double, _ progress: RunProgress?) throws {
+    let health = gatherHealth(session.method), rows = max(1, outcome.statistics.rows)
+    guard let metrics, let progress else { return }
+    var values: [String: JSONValue] = [
+      "stage": .number(index), "epoch": .number(Double(done) / Double(session.plan.stepsPerEpoch)),
+      "loss": .number(outcome.loss), "rate": .number(rate), "candidates": .number(outcome.candidates),
+      "top1": .number(outcome.statistics.correct / rows), "positive_similarity": .number(outcome.statistics.positive / rows),
+      "negative_similarity": .number(outcome.statistics.negative / rows), "gradient_norm": .number(gradientNorm),
+      "weight_norm": .number(norm(session.method.encoder.state.parameters.data, session.method.encoder.state.parameters.count)),
+    ]
+    if let health {
+      values["embedding_deviation"] = .number(health.deviation)
+      values["effective_rank"] = .number(health.effectiveRank)
+      // Early steps are at chance by nature.
+      let warnings = done * 10 < session.plan.totalSteps ? [] : health.warnings(loss: outcome.loss, candidates: outcome.candidates)
+      if !warnings.isEmpty { values["warnings"] = .list(warnings.map(JSONValue.text)) }
+      for warning in warnings { progress.say("Warning at step \(done): \(warning)") }
+    }
+    var timing = progress.rates.timing
+    timing["peak_memory"] = .number(Int(peakResident()))
+    try metrics.append(MetricsLine(step: offset + done, values: values, timing: timing))
+  }
+
+  /// Health of all ranks' embeddings; nil where there are none.
+  func gatherHealth(_ method: any Method) -> EmbeddingHealth? {
+    let d = method.dimension
+    var counts = [Int64](repeating: 0, count: communicator.size)
+    counts[communicator.rank] = Int64(method.embeddings.count)
+    counts.withUnsafeMutableBufferPointer { communicator.allReduce($0, .sum, on: .control, "embedding counts") }
+    let total = counts.reduce(0, +)
+    guard total >= 2 * d else { return nil }
+    var all = [Float](repeating: 0, count: Int(total))
+    method.embeddings.withUnsafeBufferPointer { mine in
+      communicator.allGather(mine.baseAddress ?? UnsafePointer(bitPattern: 64)!, counts: counts.map(Int.init), into: &all, "embeddings for health")
+    }
+    return EmbeddingHealth(all, count: Int(total) / d, dimension: d)
+  }
+
+  /// kNN on held-out images.
+  func monitor(_ session: Session, step: Int, _ progress: RunProgress?) throws {
+    guard let heldOut else { return }
+    let train = data.labelled(limit: session.stage.monitor.train), test = heldOut.labelled(limit: session.stage.monitor.test)
+    guard !train.isEmpty, !test.isEmpty else { return }
+    let trainTable = data.table(try session.extractor.features(of: data, train), train)
+    let testTable = heldOut.table(try session.extractor.features(of: heldOut, test), test)
+    let result = try KNN(neighbours: 20).run(train: trainTable, test: testTable, on: context)
+    progress?.say(
+      "step \(step)  kNN (k = 20) on \(test.count) held-out images: \(percent(result.top1)) % [\(percent(result.interval.low)), \(percent(result.interval.high))]")
+    try metrics?.append(MetricsLine(step: step, values: ["knn_top1": .number(result.top1)]))
+  }
+}

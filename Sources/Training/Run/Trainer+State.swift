@@ -1,0 +1,70 @@
+import Engine
+import Foundation
+import Shards
+
+/// What a run keeps: checkpoints, and how it goes on from one.
+extension Trainer {
+  func save(_ session: Session, index: Int, done: Int) throws {
+    try compareReplicas(session, done: done)
+    try metrics?.synchronize()
+    let manifest = Manifest(
+      stage: index, step: done, recipe: try request.recipe.yaml, data: data.path, dataFingerprint: String(data.fingerprint, radix: 16),
+      images: data.count, encoder: session.method.encoder.name, channels: data.channels, fingerprint: Launch.fingerprint(context))
+    _ = try communicator.onRoot {
+      try Checkpoint.write(session.method.saved, manifest, in: folder, keep: session.stage.checkpoint.keep)
+      return ""
+    }
+  }
+
+  /// All ranks must hold the same bits; if not, the machine or the MPI library is at fault, and nothing is saved.
+  func compareReplicas(_ session: Session, done: Int) throws {
+    let mine = session.method.trained.reduce(0) { $0 ^ Int($1.state.checksum) }
+    guard communicator.allReduce(mine, .min) == communicator.allReduce(mine, .max) else {
+      throw RunError("after step \(done) the ranks hold different weights; nothing was saved: check the machines' memory, and start again from the last checkpoint")
+    }
+  }
+
+  /// The newest whole checkpoint, found by the root and agreed on.
+  func findCheckpoint() throws -> Manifest? {
+    let text = try communicator.onRoot {
+      let (manifest, damaged) = Checkpoint.newest(folder)
+      for reason in damaged { print("Passed over: \(reason)") }
+      guard let manifest else { return "" }
+      return String(decoding: try JSONEncoder().encode(manifest), as: UTF8.self)
+    }
+    return text.isEmpty ? nil : try JSONDecoder().decode(Manifest.self, from: Data(text.utf8))
+  }
+
+  func resume(_ session: Session, _ manifest: Manifest) throws {
+    if manifest.dataFingerprint != String(data.fingerprint, radix: 16), !request.force {
+      throw RunError("run \(folder.path) was trained on other data (\(manifest.data), \(manifest.images) images); choose another --run, or --force")
+    }
+    let changes = try RecipeChanges.between(manifest.recipe, request.recipe.yaml)
+    for change in changes { say("Changed since the checkpoint: \(change)") }
+    let now = Launch.fingerprint(context)
+    let others = now.keys.sorted().filter { manifest.fingerprint[$0] != now[$0] }
+    for key in others { say("Changed since the checkpoint: \(key) \(manifest.fingerprint[key] ?? "?") → \(now[key]!)") }
+    say("Resuming \(folder.path) after step \(manifest.step): \(others.isEmpty && changes.isEmpty ? "bit for bit" : "equal within rounding where nothing else changed").")
+    try Checkpoint.read(session.method.saved, from: folder.checkpoints + "/" + Checkpoint.name(step: manifest.step))
+    for trained in session.method.trained { trained.state.parameters.version &+= 1 }
+    _ = try communicator.onRoot {
+      try MetricsFile.truncate(folder.metrics, after: manifest.step)
+      if FileManager.default.fileExists(atPath: folder.complete) { try FileManager.default.removeItem(atPath: folder.complete) }
+      return ""
+    }
+  }
+
+  /// The encoder of one stage starts the next, parameter by parameter.
+  func carry(from old: any Method, to new: any Method) throws {
+    for (from, to) in [(old.encoder.state.parameters, new.encoder.state.parameters), (old.encoder.state.statistics, new.encoder.state.statistics)] {
+      for entry in to.layout.entries where entry.name.hasPrefix("encoder.") {
+        guard let source = from.layout.entry(entry.name), source.shape == entry.shape else {
+          throw RecipeError("stages: \(entry.name) is \(entry.shape) here and \(from.layout.entry(entry.name)?.shape ?? []) in the stage before; the encoder must stay the same")
+        }
+        to[entry.slice].update(from: from[source.slice], count: entry.slice.count)
+      }
+      to.version &+= 1
+    }
+    new.adoptEncoder()
+  }
+}
