@@ -55,6 +55,8 @@ package final class Trainer {
   package func run() throws -> Ending {
     _ = try communicator.onRoot { try folder.make(); return "" }
     let resumed = try findCheckpoint()
+    // What a run told that ended before its first checkpoint is told anew.
+    if resumed == nil { try rewind(to: 0) }
     var previous: (any Method)?, offset = 0
     for (index, stage) in request.recipe.stages.enumerated() {
       let session = try Session(stage, data: data, heldOut: heldOut, seed: request.recipe.seed, index: index, context)
@@ -65,6 +67,7 @@ package final class Trainer {
       var first = 0
       if let resumed, resumed.stage == index {
         first = resumed.step - offset
+        if isFinished(index, first, session) { return .complete }
         try resume(session, resumed)
       } else if let previous {
         try carry(from: previous, to: session.method)
@@ -75,7 +78,6 @@ package final class Trainer {
       if first > session.plan.totalSteps {
         throw RunError("run \(folder.path) has done \(first) steps, the recipe's length is \(session.plan.totalSteps): lengthen it or choose another --run")
       }
-      if isFinished(index, first, session) { return .complete }
       try introduce(session, index: index, from: first)
       let ending = try train(session, index: index, from: first, offset: offset)
       if ending == .stopped { return .stopped }
@@ -242,6 +244,15 @@ package final class Trainer {
     return text.isEmpty ? nil : try JSONDecoder().decode(Manifest.self, from: Data(text.utf8))
   }
 
+  /// Takes back what was told after a step.
+  private func rewind(to step: Int) throws {
+    _ = try communicator.onRoot {
+      try MetricsFile.truncate(folder.metrics, after: step)
+      if FileManager.default.fileExists(atPath: folder.complete) { try FileManager.default.removeItem(atPath: folder.complete) }
+      return ""
+    }
+  }
+
   private func resume(_ session: Session, _ manifest: Manifest) throws {
     if manifest.dataFingerprint != String(data.fingerprint, radix: 16), !request.force {
       throw RunError("run \(folder.path) was trained on other data (\(manifest.data), \(manifest.images) images); choose another --run, or --force")
@@ -254,11 +265,7 @@ package final class Trainer {
     say("Resuming \(folder.path) after step \(manifest.step): \(others.isEmpty && changes.isEmpty ? "bit for bit" : "equal within rounding where nothing else changed").")
     try Checkpoint.read(session.method.saved, from: folder.checkpoints + "/" + Checkpoint.name(step: manifest.step))
     for trained in session.method.trained { trained.state.parameters.version &+= 1 }
-    _ = try communicator.onRoot {
-      try MetricsFile.truncate(folder.metrics, after: manifest.step)
-      if FileManager.default.fileExists(atPath: folder.complete) { try FileManager.default.removeItem(atPath: folder.complete) }
-      return ""
-    }
+    try rewind(to: manifest.step)
   }
 
   /// The encoder of one stage starts the next, parameter by parameter.
@@ -313,11 +320,16 @@ package final class Trainer {
     let first = communicator.allReduce(mine, .min)
     let kept = Checkpoint.list(folder).last.map { "the checkpoint of step \($0) is untouched" } ?? "there is no checkpoint yet"
     let what = "step \(done + 1): loss \(outcome.loss), gradient norm \(gradientNorm)"
-    guard first != Int.max, mine == first else {
-      return RunError("\(what); rank \(first == Int.max ? -1 : first % communicator.size) names the layer; \(kept)")
+    guard first != Int.max else {
+      return RunError("\(what); run again, every layer was finite: check the machines' memory; \(kept)")
     }
+    // The rank that knows tells all, so that whoever speaks first names the layer.
+    let owner = first % communicator.size
+    let samples = batch.samples.prefix(8).map(String.init).joined(separator: ", ")
+    let found = communicator.broadcast(
+      mine == first ? Array("\(watch.found!.layer) on rank \(owner), whose images are samples \(samples)…".utf8) : nil, from: owner)
     return RunError(
-      "\(what): the first value that is not finite came out of \(watch.found!.layer) on rank \(communicator.rank), whose images are samples \(batch.samples.prefix(8).map(String.init).joined(separator: ", "))…; "
+      "\(what): the first value that is not finite came out of \(String(decoding: found, as: UTF8.self)); "
         + "\(kept): start again with a lower rate or a longer warm-up")
   }
 }
