@@ -43,13 +43,13 @@ extension Communicator {
     return Int(value)
   }
 
-  /// The root's bytes, on every rank.
-  package func broadcast(_ bytes: [UInt8]?) -> [UInt8] {
+  /// One rank's bytes, on every rank; the others give nil.
+  package func broadcast(_ bytes: [UInt8]?, from root: Int = 0) -> [UInt8] {
     var count = Int64(bytes?.count ?? 0)
-    withUnsafeMutableBytes(of: &count) { broadcast($0, from: 0, "a length") }
+    withUnsafeMutableBytes(of: &count) { broadcast($0, from: root, "a length") }
     var bytes = bytes ?? []
     if bytes.count != count { bytes = [UInt8](repeating: 0, count: Int(count)) }
-    bytes.withUnsafeMutableBytes { broadcast($0, from: 0, "a message") }
+    bytes.withUnsafeMutableBytes { broadcast($0, from: root, "a message") }
     return bytes
   }
 

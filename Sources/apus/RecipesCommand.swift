@@ -28,7 +28,7 @@ struct RecipesCommand: ParsableCommand {
   struct Diff: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Say what differs between two recipes.")
     @Argument(help: "A recipe's name or file, such as a run's recipe.yaml.") var first: String
-    @Argument var second: String
+    @Argument(help: "Another recipe.") var second: String
     func run() throws {
       for line in try RecipeChanges.between(Recipe(first).yaml, Recipe(second).yaml) { print(line) }
     }

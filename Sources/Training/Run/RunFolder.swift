@@ -22,8 +22,24 @@ package struct RunFolder: Sendable {
     do {
       try FileManager.default.createDirectory(atPath: checkpoints, withIntermediateDirectories: true)
     } catch {
-      throw RunError("cannot make the run folder \(path): \(error.localizedDescription); give --run a place that can be written to")
+      throw RunError("cannot make the run folder \(path): \(Self.obstacle(above: checkpoints)); give --run a place that can be written to")
     }
+  }
+
+  /// Why a folder cannot be made, in words; Foundation only has a number for it.
+  private static func obstacle(above path: String) -> String {
+    let existing = nearest(above: path)
+    var status = stat()
+    if stat(existing, &status) == 0, status.st_mode & S_IFMT != S_IFDIR { return "\(existing) is a file" }
+    if access(existing, W_OK) != 0 { return "\(existing): \(String(cString: strerror(errno)))" }
+    return "it cannot be made in \(existing)"
+  }
+
+  /// The path, or the nearest above it that exists.
+  private static func nearest(above path: String) -> String {
+    var folder = URL(fileURLWithPath: path).standardizedFileURL
+    while !FileManager.default.fileExists(atPath: folder.path), folder.path != "/" { folder.deleteLastPathComponent() }
+    return folder.path
   }
 
   /// Writes a small file whole or not at all.
@@ -35,10 +51,8 @@ package struct RunFolder: Sendable {
 
   /// Bytes free on the file system of `path`, or of the nearest folder above it that exists; nil where unknown.
   package static func freeBytes(at path: String) -> Int64? {
-    var folder = URL(fileURLWithPath: path).standardizedFileURL
-    while !FileManager.default.fileExists(atPath: folder.path), folder.path != "/" { folder.deleteLastPathComponent() }
     var information = statvfs()
-    guard statvfs(folder.path, &information) == 0 else { return nil }
+    guard statvfs(nearest(above: path), &information) == 0 else { return nil }
     return Int64(information.f_bavail) * Int64(information.f_frsize)
   }
 }

@@ -8,13 +8,20 @@ package enum StopSignal {
   /// Handlers for TERM, USR1 and INT; to be called before MPI starts, which keeps handlers that stand already. A second
   /// INT ends the process at once.
   package static func install() {
-    for number in [SIGTERM, SIGUSR1, SIGINT] {
+    received.store(0, ordering: .relaxed)  // also sets the flag up before a handler can touch it
+    let numbers = [SIGTERM, SIGUSR1, SIGINT]
+    for number in numbers {
       var action = sigaction()
       action.__sigaction_handler.sa_handler = { number in StopSignal.note(number) }
       // Reads and writes that were under way go on.
       action.sa_flags = SA_RESTART | (number == SIGINT ? Int32(bitPattern: UInt32(SA_RESETHAND)) : 0)
       sigaction(number, &action, nil)
     }
+    // A parent that started this process from a thread with blocked signals hands the block down.
+    var signals = sigset_t()
+    sigemptyset(&signals)
+    for number in numbers { sigaddset(&signals, number) }
+    pthread_sigmask(SIG_UNBLOCK, &signals, nil)
   }
 
   private static func note(_ number: Int32) { received.store(number, ordering: .relaxed) }

@@ -35,6 +35,15 @@ extension Trainer {
     return text.isEmpty ? nil : try JSONDecoder().decode(Manifest.self, from: Data(text.utf8))
   }
 
+  /// Takes back what was told after a step.
+  func rewind(to step: Int) throws {
+    _ = try communicator.onRoot {
+      try MetricsFile.truncate(folder.metrics, after: step)
+      if FileManager.default.fileExists(atPath: folder.complete) { try FileManager.default.removeItem(atPath: folder.complete) }
+      return ""
+    }
+  }
+
   func resume(_ session: Session, _ manifest: Manifest) throws {
     if manifest.dataFingerprint != String(data.fingerprint, radix: 16), !request.force {
       throw RunError("run \(folder.path) was trained on other data (\(manifest.data), \(manifest.images) images); choose another --run, or --force")
@@ -47,11 +56,7 @@ extension Trainer {
     say("Resuming \(folder.path) after step \(manifest.step): \(others.isEmpty && changes.isEmpty ? "bit for bit" : "equal within rounding where nothing else changed").")
     try Checkpoint.read(session.method.saved, from: folder.checkpoints + "/" + Checkpoint.name(step: manifest.step))
     for trained in session.method.trained { trained.state.parameters.version &+= 1 }
-    _ = try communicator.onRoot {
-      try MetricsFile.truncate(folder.metrics, after: manifest.step)
-      if FileManager.default.fileExists(atPath: folder.complete) { try FileManager.default.removeItem(atPath: folder.complete) }
-      return ""
-    }
+    try rewind(to: manifest.step)
   }
 
   /// The encoder of one stage starts the next, parameter by parameter.

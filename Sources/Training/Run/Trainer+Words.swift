@@ -40,11 +40,15 @@ extension Trainer {
     let first = communicator.allReduce(mine, .min)
     let kept = Checkpoint.list(folder).last.map { "the checkpoint of step \($0) is untouched" } ?? "there is no checkpoint yet"
     let what = "step \(done + 1): loss \(outcome.loss), gradient norm \(gradientNorm)"
-    guard first != Int.max, mine == first else {
-      return RunError("\(what); rank \(first == Int.max ? -1 : first % communicator.size) names the layer; \(kept)")
+    guard first != Int.max else {
+      return RunError("\(what); run again, every layer was finite: check the machines' memory; \(kept)")
     }
+    // The rank that knows tells all, so that whoever speaks first names the layer.
+    let owner = first % communicator.size, samples = batch.samples.prefix(8).map(String.init).joined(separator: ", ")
+    let found = communicator.broadcast(
+      mine == first ? Array("\(watch.found!.layer) on rank \(owner), whose images are samples \(samples)…".utf8) : nil, from: owner)
     return RunError(
-      "\(what): the first value that is not finite came out of \(watch.found!.layer) on rank \(communicator.rank), whose images are samples \(batch.samples.prefix(8).map(String.init).joined(separator: ", "))…; "
+      "\(what): the first value that is not finite came out of \(String(decoding: found, as: UTF8.self)); "
         + "\(kept): start again with a lower rate or a longer warm-up")
   }
 }

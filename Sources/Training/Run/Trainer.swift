@@ -60,6 +60,8 @@ package final class Trainer {
       return ""
     }
     let resumed = try findCheckpoint()
+    // What a run told that ended before its first checkpoint is told anew.
+    if resumed == nil { try rewind(to: 0) }
     var previous: (any Method)?, offset = 0
     for (index, stage) in request.recipe.stages.enumerated() {
       let session = try Session(stage, data: data, heldOut: heldOut, seed: request.recipe.seed, index: index, context)
@@ -70,6 +72,7 @@ package final class Trainer {
       var first = 0
       if let resumed, resumed.stage == index {
         first = resumed.step - offset
+        if isFinished(index, first, session) { return .complete }
         try resume(session, resumed)
       } else if let previous {
         try carry(from: previous, to: session.method)
@@ -80,7 +83,6 @@ package final class Trainer {
       if first > session.plan.totalSteps {
         throw RunError("run \(folder.path) has done \(first) steps, the recipe's length is \(session.plan.totalSteps): lengthen it or choose another --run")
       }
-      if isFinished(index, first, session) { return .complete }
       try introduce(session, index: index, from: first)
       let ending = try train(session, index: index, from: first, offset: offset)
       if ending == .stopped { return .stopped }

@@ -1,0 +1,82 @@
+import Foundation
+import Testing
+
+extension CommandTests {
+  /// What the program says of itself.
+  @Suite final class HelpTests {
+    let work: Workplace
+    init() throws { work = try Workplace() }
+
+    /// Every command with its arguments and options; one that is added is added here, and in words.
+    static let commands: [(words: [String], names: Set<String>)] = [
+      (["pack"], ["<source>", "<out>", "--split", "--limit", "--shard-size", "--on-bad", "--channels", "--like", "--labels", "--class-names", "--unlabelled", "--threads", "--force"]),
+      (["shard"], ["<input>", "<out>", "--split", "--shard-size", "--force"]),
+      (["inspect"], ["<path>", "--verify", "--threads"]),
+      (["recipes"], []),
+      (["recipes", "show"], ["<recipe>", "--resolved"]),
+      (["recipes", "diff"], ["<first>", "<second>"]),
+      (["pretrain"], ["<recipe>", "--data", "--run", "--test", "--init", "--set", "--threads", "--loader-threads", "--force"]),
+      (["evaluate"], ["<path>", "--data", "--test", "--recipe", "--limit", "--test-limit", "--only", "--threads"]),
+      (["report"], ["<path>", "--data"]),
+      (["export"], ["<path>", "<out>", "--probe", "--data"]),
+      (["bench"], ["--arch", "--width", "--size", "--channels", "--images", "--steps", "--threads", "--method", "--group", "--exact", "--exchange", "--json"]),
+      (["trace", "make"], ["<recipe>", "--data", "--out", "--steps", "--perturb", "--control", "--set", "--threads"]),
+      (["trace", "compare"], ["<base>", "<others>", "--ulp", "--control", "--bound", "--move"]),
+    ]
+
+    /// Names at the start of an indented line, each with words behind it or below it.
+    private func entries(_ help: String) -> [(name: String, words: String)] {
+      let lines = help.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+      return lines.indices.compactMap { i in
+        guard let match = lines[i].firstMatch(of: /^  (?:-h, )?(--[a-z-]+|<[a-z-]+>)(?: <[a-z-]+>)?(?: \.\.\.)?(.*)$/) else { return nil }
+        var words = String(match.2).trimmingCharacters(in: .whitespaces)
+        if words.isEmpty, i + 1 < lines.count, lines[i + 1].hasPrefix("      ") { words = lines[i + 1].trimmingCharacters(in: .whitespaces) }
+        return (String(match.1), words)
+      }
+    }
+
+    @Test(arguments: commands.indices) func everyOptionIsExplained(_ index: Int) throws {
+      let (words, names) = Self.commands[index]
+      let outcome = try Job(words + ["--help"], in: work.path).outcome()
+      #expect(outcome.status == 0 && outcome.output.contains("OVERVIEW: "), "\(outcome.output)")
+      #expect(outcome.output.contains("USAGE: apus " + words.joined(separator: " ")))
+      let entries = entries(outcome.output)
+      #expect(Set(entries.map(\.name)) == names.union(["--help"]), "\(outcome.output)")
+      for entry in entries { #expect(!entry.words.isEmpty, "\(entry.name) has no words: \(outcome.output)") }
+    }
+
+    @Test func theProgramListsItsCommands() throws {
+      let help = try work("--help")
+      #expect(help.status == 0 && help.output.contains("Pre-trains image encoders without labels on CPU clusters."))
+      for command in Set(Self.commands.map { $0.words[0] }) {
+        #expect(help.output.contains(try Regex("\n  \(command) +\\S")), "\(command) is not listed: \(help.output)")
+      }
+      let unknown = try work("pretrian")
+      #expect(unknown.status == 64 && unknown.output.contains("pretrian"), "\(unknown.output)")
+      let option = try work("pretrain", "simclr-v1-fashion", "--data", "d", "--run", "r", "--fource")
+      #expect(option.status == 64 && option.output.contains("Unknown option '--fource'. Did you mean '--force'?"), "\(option.output)")
+      let missing = try work("pretrain", "simclr-v1-fashion", "--data", "d")
+      #expect(missing.status == 64 && missing.output.contains("Missing expected argument '--run <run>'"), "\(missing.output)")
+    }
+
+    @Test func recipesAreListedShownAndCompared() throws {
+      let list = try work("recipes")
+      #expect(list.status == 0)
+      for name in ["moco-v2-fashion", "moco-v2-imagenet", "simclr-v1-fashion", "simclr-v1-imagenet"] {
+        #expect(list.output.contains(try Regex("(?m)^\(name) +\\S")), "\(list.output)")
+        let shown = try work("recipes", "show", name, "--resolved")
+        #expect(shown.status == 0 && shown.output.contains("\noptimizer: {name: "), "\(shown.output)")
+        // What is resolved says the same as what it was resolved from.
+        let file = work.path + "/\(name).yaml"
+        try shown.output.write(toFile: file, atomically: true, encoding: .utf8)
+        let same = try work("recipes", "diff", name, file)
+        #expect(same.status == 0 && same.output.isEmpty, "\(same.output)")
+      }
+      let diff = try work("recipes", "diff", Workplace.recipe("simclr"), Workplace.recipe("moco"))
+      #expect(diff.status == 0 && diff.output.contains("method.name: simclr → moco\n"), "\(diff.output)")
+      #expect(diff.output.contains("method.queue: not there → 100\n") && !diff.output.contains("batch:"), "\(diff.output)")
+      let none = try work("recipes", "show", "simclr-v1-fasion")
+      #expect(none.status == 1 && none.output.contains("did you mean `simclr-v1-fashion`?"), "\(none.output)")
+    }
+  }
+}

@@ -1,0 +1,116 @@
+import Engine
+import Foundation
+import Randomness
+import Shards
+import Testing
+import Training
+
+/// A run that goes on from saved state computes the same bits; and it would be noticed if a part of the state were
+/// left out.
+@Suite final class ResumeTests {
+  private let folder = FileManager.default.temporaryDirectory.appendingPathComponent("resume-\(UUID().uuidString)").path
+  private let data: DataSet
+
+  /// 40 images of keyed noise.
+  init() throws {
+    let writer = try DataSetWriter(folder, classNames: [], shardSize: 1 << 20), side = 10
+    let record = ImageRecord(length: side * side, width: side, height: side, channels: 1, encoding: .raw, colour: 1)
+    for sample in 0..<40 {
+      var draws = Draws(seed: 4, .check, UInt64(sample))
+      let bytes = (0..<side * side).map { _ in UInt8(truncatingIfNeeded: draws.bits()) }
+      try bytes.withUnsafeBytes { try writer.append($0, record, key: "\(sample)") }
+    }
+    try writer.finish(mean: [0.5], deviation: [0.3])
+    data = try DataSet(at: folder)
+  }
+
+  deinit { try? FileManager.default.removeItem(atPath: folder) }
+
+  static let methods = [
+    "simclr": "method: {name: simclr, temperature: 0.5, head: [features, 16], headDeviation: 0.1}\nbatchNorm: global",
+    "moco": "method: {name: moco, temperature: 0.2, head: [features, 16], queue: 50, momentum: 0.9}\nbatchNorm: {shuffle: 6}",
+  ]
+
+  private func session(_ method: String) throws -> Session {
+    let yaml = """
+      encoder: {name: resnet18, width: 0.0625, stem: small}
+      views: [{count: 2, size: 8, operations: [{crop: {scale: [0.3, 1]}}, {flip: 0.5}, {normalise: dataset}]}]
+      optimizer: {name: sgd, rate: 0.5, momentum: 0.9, decay: 1.0e-4}
+      schedule: {name: cosine}
+      batch: 12
+      length: 6 steps
+      \(Self.methods[method]!)
+      """
+    let recipe = try Recipe(yaml: yaml, from: "test")
+    let session = try Session(recipe.stages[0], data: data, heldOut: nil, seed: 1, index: 0, Context())
+    session.method.initialise()
+    return session
+  }
+
+  private func train(_ session: Session, _ steps: Range<Int>) throws {
+    let loader = try session.loader(from: steps.lowerBound, threads: 1)
+    for step in steps {
+      let batch = try loader.next()
+      _ = session.gradients(session.input(batch))
+      loader.release(batch)
+      session.update(step: step)
+    }
+  }
+
+  /// All state as bytes, by name.
+  private func state(_ session: Session) -> [String: [UInt8]] {
+    Dictionary(uniqueKeysWithValues: session.method.saved.map { ($0.name, Array($0.bytes)) })
+  }
+
+  /// Six steps, the last three of them in another session that was given the saved state, but not what `isLeftOut`.
+  /// - Returns: names of the arrays that differ from six steps in one go.
+  private func differences(_ method: String, leavingOut isLeftOut: (String) -> Bool) throws -> Set<String> {
+    let whole = try session(method), first = try session(method), second = try session(method)
+    try train(whole, 0..<6)
+    try train(first, 0..<3)
+    #expect(first.method.saved.map(\.name) == second.method.saved.map(\.name))
+    for (from, to) in zip(first.method.saved, second.method.saved) where !isLeftOut(from.name) { to.bytes.copyMemory(from: UnsafeRawBufferPointer(from.bytes)) }
+    for trained in second.method.trained { trained.state.parameters.version &+= 1 }
+    try train(second, 3..<6)
+    let expected = state(whole), found = state(second)
+    #expect(Set(expected.keys) == Set(found.keys) && expected.count > 60)
+    return Set(expected.keys.filter { expected[$0] != found[$0] })
+  }
+
+  @Test(arguments: methods.keys.sorted()) func allOfTheStateGivesTheSameBits(_ method: String) throws {
+    let differing = try differences(method) { _ in false }
+    #expect(differing.isEmpty, "\(differing.sorted())")
+  }
+
+  /// Without training in between nothing would differ whatever is left out.
+  @Test(arguments: methods.keys.sorted()) func everyArrayMoves(_ method: String) throws {
+    let trained = try session(method), before = state(trained)
+    try train(trained, 0..<3)
+    let after = state(trained)
+    let still = before.keys.filter { before[$0] == after[$0] }
+    #expect(still.isEmpty, "\(still.sorted())")
+  }
+
+  /// - part: what the names of the arrays hold.
+  /// - changed: an array that must not be the same any more.
+  @Test(arguments: [
+    ("simclr", "/momentum/", "encoder/parameters/encoder.conv1.weight"),
+    ("simclr", "/statistics/", "encoder/statistics/encoder.bn1.running_mean"),
+    ("simclr", "encoder/parameters/", "encoder/parameters/encoder.conv1.weight"),
+    ("moco", "/momentum/", "query/parameters/encoder.conv1.weight"),
+    ("moco", "queue/pointer", "query/parameters/encoder.conv1.weight"),
+    ("moco", "queue/keys", "query/parameters/encoder.conv1.weight"),
+    ("moco", "query/statistics/", "query/statistics/encoder.bn1.running_mean"),
+    ("moco", "key/statistics/", "key/statistics/encoder.bn1.running_mean"),
+    ("moco", "key/parameters/", "query/parameters/encoder.conv1.weight"),
+  ]) func aPartThatIsLeftOutIsNoticed(_ method: String, _ part: String, _ changed: String) throws {
+    var count = 0
+    let differing = try differences(method) {
+      let isLeftOut = $0.contains(part)
+      if isLeftOut { count += 1 }
+      return isLeftOut
+    }
+    #expect(count > 0, "no state is named \(part)")
+    #expect(differing.contains(changed), "\(differing.sorted())")
+  }
+}
