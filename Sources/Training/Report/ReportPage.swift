@@ -74,7 +74,10 @@ struct ReportPage {
       let pictures = row.pictures.map { picture($0, size: grid.size) }.joined()
       return "<div class=\"row\">\(name)<div class=\"pictures\">\(pictures)</div></div>"
     }
-    return "<div class=\"grid\" style=\"--size:\(grid.size)px\">\(rows.joined(separator: "\n"))</div>"
+    // Short rows stand side by side.
+    let widest = 140 + (grid.rows.map(\.pictures.count).max() ?? 0) * (grid.size + 8)
+    let style = "--size:\(grid.size)px;--row:\(widest)px"
+    return "<div class=\"grid\" style=\"\(style)\">\(rows.joined(separator: "\n"))</div>"
   }
 
   private func picture(_ picture: ReportContent.Picture, size: Int) -> String {

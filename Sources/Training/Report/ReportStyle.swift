@@ -62,7 +62,7 @@ let reportStyle = """
   .s.s0 { stroke: var(--s0); } .s.s1 { stroke: var(--s1); } .s.s2 { stroke: var(--s2); } .s.s3 { stroke: var(--s3); }
   .p { opacity: 0; } .p.dot, .p:hover { opacity: 1; }
   .p.s0 { fill: var(--s0); } .p.s1 { fill: var(--s1); } .p.s2 { fill: var(--s2); } .p.s3 { fill: var(--s3); }
-  div.grid { display: grid; gap: 12px; }
+  div.grid { display: grid; gap: 12px 32px; grid-template-columns: repeat(auto-fit, minmax(min(100%, var(--row)), 1fr)); }
   .row { display: flex; gap: 14px; align-items: flex-start; }
   .row .name { flex: 0 0 110px; font-size: .84rem; color: var(--soft); padding-top: 4px; overflow-wrap: anywhere; }
   .pictures { display: flex; flex-wrap: wrap; gap: 8px; }
@@ -77,7 +77,7 @@ let reportStyle = """
   dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 320px), 1fr)); gap: 0 36px; margin: 0; }
   dl div { display: flex; gap: 12px; padding: 6px 0; border-bottom: 1px solid var(--line); }
   dt { flex: 0 0 130px; color: var(--soft); font-size: .9rem; } dd { margin: 0; font-size: .94rem; overflow-wrap: anywhere; }
-  pre { background: var(--code); padding: 16px 18px; border-radius: 8px; overflow-x: auto; margin: 0; }
+  pre { background: var(--code); padding: 16px 18px; border-radius: 8px; margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
   pre, code { font: .86rem/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }
   details { margin-top: 44px; } details details { margin: 0; }
   summary { cursor: pointer; color: var(--soft); margin-bottom: 10px; }

@@ -72,7 +72,7 @@ package struct Comparison {
     func probe(_ features: String) -> EvaluationResult? { results.first { $0.name == LinearProbe.name && $0.features == features } }
     func words(_ r: EvaluationResult) -> String { "\(percent(r.top1)) % [\(percent(r.interval.low)), \(percent(r.interval.high))]" }
     guard let learned = probe("learned") else { return "" }
-    var text = "A linear probe on the learned features names \(words(learned)) of \(learned.testCount) held-out images rightly"
+    var text = "A linear probe on the learned features names \(words(learned)) of \(grouped(learned.testCount)) held-out images rightly"
     if let random = probe("random weights"), let raw = probe("raw pixels") {
       text += "; on random weights \(words(random)), on raw pixels \(words(raw))"
     }
