@@ -1,0 +1,63 @@
+import Engine
+import Randomness
+import Testing
+import Training
+
+/// A batch that is computed in parts gives what the whole batch gives, where a recipe may ask for it.
+@Suite struct AccumulationTests {
+  private struct Outcome {
+    var loss: Double, gradients: [Float], running: [Float], weights: [Float], queue: [Float]
+  }
+
+  private func run(_ groups: NormalisationGroups, parts: Int) -> Outcome {
+    let context = Context(), batch = 16, size = 12
+    var recipe = MoCo()
+    (recipe.head, recipe.queue) = ([.features, .channels(8)], 40)
+    let method = recipe.make(
+      MethodSetting(
+        encoder: .init(.resnet18, width: 1 / 16, stem: .small, channels: 1), normalisation: groups, accumulate: parts, context: context))
+    method.initialise()
+    var draws = Draws(seed: 1, .check), loss = 0.0, gradients: [Float] = []
+    for step in 0..<3 {
+      var images = (0..<2 * batch * size * size).map { _ in Float(draws.normal()) }
+      images.withUnsafeMutableBufferPointer {
+        let x = Tensor($0.baseAddress!, n: 2 * batch, h: size, w: size, c: 1)
+        method.encoder.gradients.zero()
+        loss = method.step(MethodInput(step: step, batch: batch, shares: [batch], rank: 0, views: [x])).loss
+        method.encoder.reducer.finish()
+      }
+      gradients = Array(method.encoder.gradients.buffer)
+      let encoder = method.encoder
+      SGD().update(encoder.state.parameters, encoder.gradients, momentum: encoder.momentum, rate: 0.01, context)
+      method.commit()
+    }
+    guard case .floats(let queue) = method.state.first(where: { $0.name == "queue/keys" })!.values else { return fatal() }
+    return withExtendedLifetime(context) {
+      Outcome(
+        loss: loss, gradients: gradients, running: Array(method.encoder.state.statistics.buffer),
+        weights: Array(method.encoder.state.parameters.buffer), queue: Array(queue))
+    }
+  }
+
+  private func fatal() -> Never { preconditionFailure("the queue holds floats") }
+
+  private func distance(_ a: [Float], _ b: [Float]) -> Double {
+    let difference = zip(a, b).map { $0 - $1 }
+    return norm(difference, difference.count) / norm(b, b.count)
+  }
+
+  /// Sums in another order: a few roundings (2⁻²⁴) through twenty layers and three steps.
+  @Test(arguments: [2, 4]) func partsAreTheWhole(parts: Int) {
+    let whole = run(.shuffle(images: 4), parts: 1), divided = run(.shuffle(images: 4), parts: parts)
+    #expect(abs(whole.loss - divided.loss) < 1e-5 * whole.loss)
+    #expect(distance(divided.gradients, whole.gradients) < 1e-4)
+    #expect(distance(divided.running, whole.running) < 1e-5)
+    #expect(distance(divided.weights, whole.weights) < 1e-5)
+    #expect(distance(divided.queue, whole.queue) < 1e-5)
+  }
+
+  /// With statistics of the whole batch it would be another computation, which the recipe refuses.
+  @Test func aGroupThatIsCutIsNotTheWhole() {
+    #expect(distance(run(.global, parts: 2).gradients, run(.global, parts: 1).gradients) > 1e-2)
+  }
+}
