@@ -78,7 +78,7 @@ package struct RecipeError: Error, CustomStringConvertible, Sendable {
     switch error {
     case .typeMismatch(let type, let found):
       context = found
-      text = "expected \(name(of: type)); \(found.debugDescription)"
+      text = "expected \(name(of: type)), \(found.debugDescription)"
     case .valueNotFound(let type, let found):
       context = found
       text = "expected \(name(of: type)), found nothing"

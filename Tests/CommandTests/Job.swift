@@ -53,7 +53,16 @@ final class Job {
     let sink = FileHandle(forWritingAtPath: log)
     process.standardOutput = sink
     process.standardError = sink
-    try process.run()
+    try Self.withoutBlockedSignals(process.run)
+  }
+
+  /// Tests run in threads that block signals, and a process would inherit that; `mpirun` does not undo it.
+  private static func withoutBlockedSignals(_ body: () throws -> Void) rethrows {
+    var none = sigset_t(), before = sigset_t()
+    sigemptyset(&none)
+    pthread_sigmask(SIG_SETMASK, &none, &before)
+    defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
+    try body()
   }
 
   deinit { end() }

@@ -23,7 +23,7 @@ struct Refusal: Sendable, CustomTestStringConvertible {
       $0.recipe = "simclr-v1-fasion"
     },
     Refusal("a misspelt key", words: ["optimizer", "an optimizer has no `rat`; did you mean `rate`?"]) { $0.changes = ["optimizer.rat=1"] },
-    Refusal("a wrong type", ranks: nil, words: ["`batch`", "expected a whole number", "many"]) { $0.changes = ["batch=many"] },
+    Refusal("a wrong type", ranks: nil, words: ["batch: expected a whole number, found `many`"]) { $0.changes = ["batch=many"] },
     Refusal("no override", ranks: nil, words: ["`--set batch` is no override", "write it as --set"]) { $0.changes = ["batch"] },
     Refusal("parts of a SimCLR batch", words: ["accumulate is 2", "simclr's negatives", "use more ranks, or moco"]) { $0.changes = ["accumulate=2"] },
     Refusal("shuffled BN for SimCLR", words: ["batchNorm is shuffle", "use global or group"]) { $0.changes = ["batchNorm={shuffle: 8}"] },
@@ -33,7 +33,7 @@ struct Refusal: Sendable, CustomTestStringConvertible {
       $0.wrapper = ["taskset", "-c", "0"]
       $0.options = ["--threads", "2"]
     },
-    Refusal("missing data", words: ["cannot", "nowhere", "No such file or directory"]) { $0.data = "nowhere" },
+    Refusal("missing data", words: ["cannot read", "nowhere: it is not a folder that can be read"]) { $0.data = "nowhere" },
     Refusal("a foreign shard", words: ["foreign/shard-00000.h5", "HDF5"]) { $0.data = "foreign" },
     Refusal("a truncated shard", words: ["cut/shard-00000.h5"]) { $0.data = "cut" },
     Refusal("a run below a file", words: ["cannot make the run folder", "occupied is a file", "can be written to"]) { $0.run = "occupied/run" },
@@ -42,7 +42,7 @@ struct Refusal: Sendable, CustomTestStringConvertible {
       $0.changes = ["checkpoint={keep: 900000000}"]
     },
     Refusal("more memory than there is", ranks: nil, words: ["need", "MiB", "are free", "smaller batch"]) {
-      $0.changes = ["views.0.size=8000", "batch=200"]
+      $0.changes = ["views.0.size=4000", "batch=200"]
     },
   ]
 }
@@ -57,7 +57,7 @@ extension CommandTests {
     private func spoil() throws {
       let files = FileManager.default, data = try work.data()
       try files.createDirectory(atPath: work.path + "/foreign", withIntermediateDirectories: true)
-      try "this is no shard".write(toFile: work.path + "/foreign/shard-00000.h5", atomically: true, encoding: .utf8)
+      try String(repeating: "this is no shard ", count: 1000).write(toFile: work.path + "/foreign/shard-00000.h5", atomically: true, encoding: .utf8)
       try files.createDirectory(atPath: work.path + "/cut", withIntermediateDirectories: true)
       let shard = try Data(contentsOf: URL(fileURLWithPath: data + "/train/shard-00000.h5"))
       try shard.prefix(shard.count / 2).write(to: URL(fileURLWithPath: work.path + "/cut/shard-00000.h5"))

@@ -53,7 +53,19 @@ package struct Recipe: Sendable {
     }
     stages = try overlays.map { overlay in
       let merged = Node.mapping(base).merged(with: .mapping(overlay))
-      return try YAMLDecoder().decode(Stage.self, from: merged)
+      return try Recipe.stage(merged)
+    }
+  }
+
+  /// Says of a value of the wrong type what it is; Yams only says what kind of node.
+  private static func stage(_ node: Node) throws -> Stage {
+    do { return try YAMLDecoder().decode(Stage.self, from: node) } catch DecodingError.typeMismatch(let type, let context) {
+      let found = context.codingPath.reduce(Optional(node)) { node, key in
+        guard let index = key.intValue else { return node?.mapping?[key.stringValue] }
+        return node?.sequence.flatMap { $0.indices.contains(index) ? $0[index] : nil }
+      }
+      let words = found.map { $0.scalar.map { "found `\($0.string)`" } ?? ($0.mapping == nil ? "found a list" : "found a mapping") }
+      throw DecodingError.typeMismatch(type, .init(codingPath: context.codingPath, debugDescription: words ?? context.debugDescription))
     }
   }
 
