@@ -9,7 +9,8 @@ package final class Arena {
   package struct Mark { fileprivate let used: Int }
 
   private let base: UnsafeMutableRawPointer
-  private let reserved: Int
+  /// Bytes of address space that the system gave. A plan may ask for more; it must be refused before it is run.
+  package let reserved: Int
   private var used = 0
   private var limit: Int
   /// The greatest height so far, in bytes.
@@ -27,7 +28,7 @@ package final class Arena {
     }
     precondition(address != MAP_FAILED, "the system gives no address space: \(String(cString: strerror(errno)))")
     base = address!
-    (reserved, limit) = (size, size)
+    (reserved, limit) = (size, size)  // until a plan is made, what is allocated may be touched
   }
 
   deinit { munmap(base, reserved) }
@@ -38,7 +39,8 @@ package final class Arena {
   /// Makes room for a new plan, for a new stage.
   package func unseal() {
     precondition(used == 0, "an arena unsealed while \(used) bytes are in use")
-    (limit, peak) = (reserved, 0)
+    // A dry run touches nothing, so that it can find out how much too much a recipe asks for.
+    (limit, peak) = (.max, 0)
   }
 
   package func mark() -> Mark { Mark(used: used) }
@@ -52,7 +54,7 @@ package final class Arena {
   package func array<T: BitwiseCopyable>(of type: T.Type, count: Int) -> UnsafeMutableBufferPointer<T> {
     let bytes = (count * MemoryLayout<T>.stride + 63) & ~63
     precondition(
-      used + bytes <= limit,
+      bytes <= limit - used,
       "the arena's plan has \(limit) bytes, but \(used) + \(bytes) are needed: the dry run missed this step's shape")
     let pointer = (base + used).bindMemory(to: T.self, capacity: count)
     used += bytes

@@ -70,6 +70,12 @@ package final class Session {
       return outcome.candidates
     }
     for trained in method.trained { context.dry { trained.reducer.finish() } }
+    let (needed, given) = (context.arena.peak, context.arena.reserved)
+    guard needed <= given else {
+      throw RunError(
+        "a step's activations need \(megabytes(needed)) MiB, but the system gives a process \(megabytes(given)) MiB of addresses: "
+          + "take a smaller batch, smaller views or more ranks")
+    }
     context.arena.seal()
     let pixels = stage.views.reduce(0) { $0 + $1.count * $1.size * $1.size } * data.channels * shares[rank] * 4
     memory = (
