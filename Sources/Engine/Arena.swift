@@ -9,8 +9,7 @@ package final class Arena {
   package struct Mark { fileprivate let used: Int }
 
   private let base: UnsafeMutableRawPointer
-  /// Bytes of address space that the system gave. A plan may ask for more; it must be refused before it is run.
-  package let reserved: Int
+  private let reserved: Int
   private var used = 0
   private var limit: Int
   /// The greatest height so far, in bytes.
@@ -28,19 +27,22 @@ package final class Arena {
     }
     precondition(address != MAP_FAILED, "the system gives no address space: \(String(cString: strerror(errno)))")
     base = address!
-    (reserved, limit) = (size, size)  // until a plan is made, what is allocated may be touched
+    (reserved, limit) = (size, size)
   }
 
   deinit { munmap(base, reserved) }
 
+  /// Ends the job in words where a plan asks for more than there is.
+  private var refuse: ((_ bytes: Int) -> Never)?
+
   /// Makes the peak so far the limit: what the dry run did not ask for is not there.
-  package func seal() { limit = peak }
+  package func seal() { (limit, refuse) = (peak, nil) }
 
   /// Makes room for a new plan, for a new stage.
-  package func unseal() {
+  /// - Parameter refuse: called with the address space that there is where the plan needs more: a user can ask for that.
+  package func unseal(refuse: ((_ bytes: Int) -> Never)? = nil) {
     precondition(used == 0, "an arena unsealed while \(used) bytes are in use")
-    // A dry run touches nothing, so that it can find out how much too much a recipe asks for.
-    (limit, peak) = (.max, 0)
+    (limit, peak, self.refuse) = (reserved, 0, refuse)
   }
 
   package func mark() -> Mark { Mark(used: used) }
@@ -53,6 +55,7 @@ package final class Arena {
   /// Memory for `count` trivial values, aligned to a cache line, with whatever it held before.
   package func array<T: BitwiseCopyable>(of type: T.Type, count: Int) -> UnsafeMutableBufferPointer<T> {
     let bytes = (count * MemoryLayout<T>.stride + 63) & ~63
+    if bytes > limit - used, let refuse { refuse(reserved) }
     precondition(
       bytes <= limit - used,
       "the arena's plan has \(limit) bytes, but \(used) + \(bytes) are needed: the dry run missed this step's shape")

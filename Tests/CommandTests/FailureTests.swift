@@ -80,7 +80,7 @@ extension CommandTests {
       #expect(bad.output.contains(" on rank ") && bad.output.contains("whose images are samples "))
       #expect(bad.output.contains("the checkpoint of step 4 is untouched: start again with a lower rate or a longer warm-up"))
       // Here the update itself leaves the range, right before a checkpoint is due.
-      let wilder = try work.pretrain(method, run: run, ["length=40 steps", "optimizer.rate=1e39", "schedule={name: constant}"]).outcome()
+      let wilder = try work.pretrain(method, run: run, ["length=40 steps", "optimizer.rate=1e40", "schedule={name: constant}"]).outcome()
       #expect(wilder.status == 1 && wilder.seconds < Workplace.soon)
       #expect(wilder.output.contains("error: after step 5 the weights of encoder.conv1.weight are not finite; nothing was saved"), "\(wilder.output)")
       #expect(!work.isComplete(run) && work.checkpoints(run) == [4])

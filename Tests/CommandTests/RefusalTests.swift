@@ -44,7 +44,7 @@ struct Refusal: Sendable, CustomTestStringConvertible {
     Refusal("more memory than there is", ranks: nil, words: ["1 ranks on", "need", "MiB, but", "are free: take a smaller batch"]) {
       $0.changes = ["views.0.size=1000", "batch=200"]
     },
-    Refusal("more memory than there are addresses", ranks: nil, words: ["a step's activations need", "MiB of addresses: take a smaller batch"]) {
+    Refusal("more memory than there are addresses", ranks: nil, words: ["a step's activations need more than", "MiB that the system gives a process: take a smaller batch"]) {
       $0.changes = ["views.0.size=4000", "batch=200"]
     },
   ]
