@@ -119,6 +119,8 @@ void cmpi_abort(const char *message, int code) {
   if (size > 1) fprintf(stderr, "[rank %d of %d, %s] %s\n", rank, size, cmpi_host(), message);
   else fprintf(stderr, "%s\n", message);
   fflush(stderr);
-  if (running) MPI_Abort(MPI_COMM_WORLD, code);
+  // There is nobody else to end, and MPI_Abort's own words would bury the message.
+  if (running && size == 1) MPI_Finalize();
+  else if (running) MPI_Abort(MPI_COMM_WORLD, code);
   _exit(code);
 }

@@ -32,13 +32,17 @@ package final class Arena {
 
   deinit { munmap(base, reserved) }
 
+  /// Ends the job in words where a plan asks for more than there is.
+  private var refuse: ((_ bytes: Int) -> Never)?
+
   /// Makes the peak so far the limit: what the dry run did not ask for is not there.
-  package func seal() { limit = peak }
+  package func seal() { (limit, refuse) = (peak, nil) }
 
   /// Makes room for a new plan, for a new stage.
-  package func unseal() {
+  /// - Parameter refuse: called with the address space that there is where the plan needs more: a user can ask for that.
+  package func unseal(refuse: ((_ bytes: Int) -> Never)? = nil) {
     precondition(used == 0, "an arena unsealed while \(used) bytes are in use")
-    (limit, peak) = (reserved, 0)
+    (limit, peak, self.refuse) = (reserved, 0, refuse)
   }
 
   package func mark() -> Mark { Mark(used: used) }
@@ -51,8 +55,9 @@ package final class Arena {
   /// Memory for `count` trivial values, aligned to a cache line, with whatever it held before.
   package func array<T: BitwiseCopyable>(of type: T.Type, count: Int) -> UnsafeMutableBufferPointer<T> {
     let bytes = (count * MemoryLayout<T>.stride + 63) & ~63
+    if bytes > limit - used, let refuse { refuse(reserved) }
     precondition(
-      used + bytes <= limit,
+      bytes <= limit - used,
       "the arena's plan has \(limit) bytes, but \(used) + \(bytes) are needed: the dry run missed this step's shape")
     let pointer = (base + used).bindMemory(to: T.self, capacity: count)
     used += bytes

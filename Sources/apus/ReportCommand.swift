@@ -14,16 +14,7 @@ struct ReportCommand: ParsableCommand {
   var data: String?
 
   func run() throws {
-    if let data {
-      let paths = Trainer.paths(data, nil)
-      var exhibits = try Exhibits.make(FrozenEncoder(run: path), run: path, data: DataSet(at: paths.train), test: nil, nil)
-      // What an evaluation found is kept.
-      if let old = try RunFiles.exhibits(of: path) {
-        exhibits.grids += old.grids.filter { grid in !exhibits.grids.contains { $0.title == grid.title } }
-        if try !RunFiles.evaluations(of: path).isEmpty { exhibits.summary = old.summary }
-      }
-      try RunFiles.write(exhibits, to: path)
-    }
+    if let data { try Exhibits.refresh(path, data: DataSet(at: Trainer.paths(data, nil).train)) }
     try Report.write(try ReportContent(run: path), to: RunFolder(path).report)
     print("The report is \(RunFolder(path).report)")
   }

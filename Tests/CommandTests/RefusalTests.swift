@@ -34,14 +34,17 @@ struct Refusal: Sendable, CustomTestStringConvertible {
       $0.options = ["--threads", "2"]
     },
     Refusal("missing data", words: ["cannot read", "nowhere: it is not a folder that can be read"]) { $0.data = "nowhere" },
-    Refusal("a foreign shard", words: ["foreign/shard-00000.h5", "HDF5"]) { $0.data = "foreign" },
+    Refusal("a foreign shard", words: ["foreign/shard-00000.h5: it is no apus shard", "pack images with `apus pack`"]) { $0.data = "foreign" },
     Refusal("a truncated shard", words: ["cut/shard-00000.h5"]) { $0.data = "cut" },
     Refusal("a run below a file", words: ["cannot make the run folder", "occupied is a file", "can be written to"]) { $0.run = "occupied/run" },
     Refusal("weights that are not there", words: ["nothing.safetensors", "No such file or directory"]) { $0.options = ["--init", "nothing.safetensors"] },
     Refusal("a disk that is too small", ranks: nil, words: ["checkpoints need", "MiB", "are free", "make room or give another --run"]) {
       $0.changes = ["checkpoint={keep: 900000000}"]
     },
-    Refusal("more memory than there is", ranks: nil, words: ["need", "MiB", "are free", "smaller batch"]) {
+    Refusal("more memory than there is", ranks: nil, words: ["1 ranks on", "need", "MiB, but", "are free: take a smaller batch"]) {
+      $0.changes = ["views.0.size=1000", "batch=200"]
+    },
+    Refusal("more memory than there are addresses", ranks: nil, words: ["a step's activations need more than", "MiB that the system gives a process: take a smaller batch"]) {
       $0.changes = ["views.0.size=4000", "batch=200"]
     },
   ]
@@ -75,6 +78,7 @@ extension CommandTests {
       #expect(outcome.seconds < Workplace.soon)
       for words in refusal.words { #expect(outcome.output.contains(words), "`\(words)` is not in: \(outcome.output)") }
       #expect(outcome.output.components(separatedBy: "error: ").count == 2, "said once, not by every rank: \(outcome.output)")
+      if refusal.ranks == nil { #expect(outcome.output.split(separator: "\n").count == 1, "nothing but the error: \(outcome.output)") }
       #expect(work.checkpoints(work.path + "/run").isEmpty)
     }
 

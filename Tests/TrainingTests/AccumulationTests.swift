@@ -31,15 +31,14 @@ import Training
       SGD().update(encoder.state.parameters, encoder.gradients, momentum: encoder.momentum, rate: 0.01, context)
       method.commit()
     }
-    guard case .floats(let queue) = method.state.first(where: { $0.name == "queue/keys" })!.values else { return fatal() }
+    let state = method.state.first { $0.name == "queue/keys" }!
+    let queue = state.bytes.bindMemory(to: Float.self)
     return withExtendedLifetime(context) {
       Outcome(
         loss: loss, gradients: gradients, running: Array(method.encoder.state.statistics.buffer),
         weights: Array(method.encoder.state.parameters.buffer), queue: Array(queue))
     }
   }
-
-  private func fatal() -> Never { preconditionFailure("the queue holds floats") }
 
   private func distance(_ a: [Float], _ b: [Float]) -> Double {
     let difference = zip(a, b).map { $0 - $1 }

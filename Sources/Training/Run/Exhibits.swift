@@ -28,6 +28,16 @@ package enum Exhibits {
     return exhibits
   }
 
+  /// Shows views, kernels and facts anew; what an evaluation found is kept.
+  package static func refresh(_ run: String, data: DataSet) throws {
+    var exhibits = try make(FrozenEncoder(run: run), run: run, data: data, test: nil, nil)
+    if let old = try RunFiles.exhibits(of: run) {
+      exhibits.grids += old.grids.filter { grid in !exhibits.grids.contains { $0.title == grid.title } }
+      if try !RunFiles.evaluations(of: run).isEmpty { exhibits.summary = old.summary }
+    }
+    try RunFiles.write(exhibits, to: run)
+  }
+
   private static func facts(_ run: String) -> [ReportContent.Fact] {
     guard let data = FileManager.default.contents(atPath: RunFolder(run).facts),
       let object = try? JSONDecoder().decode([String: String].self, from: data)

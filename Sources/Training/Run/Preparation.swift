@@ -57,7 +57,13 @@ package final class Session {
       notices.append("no kNN while training: it needs labelled images in --data and in --test")
     }
     // The dry run of the largest step plans the arena.
-    context.arena.unseal()
+    let communicator = context.communicator
+    context.arena.unseal { bytes in
+      if !communicator.isRoot { Thread.sleep(forTimeInterval: 2) }  // all ranks know; the root says it
+      communicator.abort(
+        "error: a step's activations need more than the \(megabytes(bytes)) MiB that the system gives a process: "
+          + "take a smaller batch, smaller views or more ranks", code: 1)
+    }
     let shares = (0..<ranks).map { share(of: stage.batch, rank: $0, ranks: ranks).count }
     let (method, extractor) = (method, extractor)
     candidates = context.dry {

@@ -5,6 +5,7 @@ import Shards
 /// What a run keeps: checkpoints, and how it goes on from one.
 extension Trainer {
   func save(_ session: Session, index: Int, done: Int) throws {
+    try refuseWild(session, done: done)
     try compareReplicas(session, done: done)
     try metrics?.synchronize()
     let manifest = Manifest(
@@ -13,6 +14,18 @@ extension Trainer {
     _ = try communicator.onRoot {
       try Checkpoint.write(session.method.saved, manifest, in: folder, keep: session.stage.checkpoint.keep)
       return ""
+    }
+  }
+
+  /// An update can leave the range of numbers by itself; the next step would say so, but a checkpoint must not hold it.
+  private func refuseWild(_ session: Session, done: Int) throws {
+    for trained in session.method.trained {
+      let parameters = trained.state.parameters
+      for entry in parameters.layout.entries where !norm(parameters[entry.slice], entry.slice.count).isFinite {
+        throw RunError(
+          "after step \(done) the weights of \(entry.name) are not finite; nothing was saved: "
+            + "start again with a lower rate or a longer warm-up")
+      }
     }
   }
 

@@ -85,10 +85,24 @@ package final class Trainer {
       }
       try introduce(session, index: index, from: first)
       let ending = try train(session, index: index, from: first, offset: offset)
-      if ending == .stopped { return .stopped }
+      if ending == .stopped {
+        try report()
+        return .stopped
+      }
     }
     _ = try communicator.onRoot { try RunFolder.write("", to: folder.complete); return "" }
+    try report()
     return .complete
+  }
+
+  /// The page that shows what there is.
+  private func report() throws {
+    _ = try communicator.onRoot {
+      try Exhibits.refresh(folder.path, data: data)
+      try Report.write(try ReportContent(run: folder.path), to: folder.report)
+      return ""
+    }
+    say("The report is \(folder.report)")
   }
 
   private func isFinished(_ index: Int, _ first: Int, _ session: Session) -> Bool {
