@@ -17,8 +17,8 @@ package enum Initialisation: Sendable, Equatable {
   /// torch.nn.Linear's default: uniform in ± 1/√fan-in, for weight and bias.
   package static func torchLinear(fanIn: Int) -> Initialisation { .uniform(1 / Double(fanIn).squareRoot()) }
 
-  /// SimCLR's convolutions: truncated normal of variance 2/fan-out... see `tf2/resnet.py`, VarianceScaling defaults
-  /// (scale 1, fan-in), corrected for the truncation.
+  /// SimCLR's convolutions: normal of variance 1/fan-in, truncated at two deviations and widened so that the variance
+  /// holds (google-research/simclr `tf2/resnet.py`, TensorFlow's VarianceScaling with its defaults).
   package static func varianceScaling(fanIn: Int) -> Initialisation {
     .truncatedNormal((1 / Double(fanIn)).squareRoot() / 0.87962566103423978)
   }
