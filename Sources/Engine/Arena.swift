@@ -1,18 +1,21 @@
 import Foundation
 
-/// A stack of activations and workspace.
+/// Activations and workspace: two stacks that grow towards each other. What backward will need goes onto the lower one,
+/// and workspace on top of it; maps that are needed briefly go onto the upper one, so that backward can take the lower
+/// one down layer by layer while its gradients live on.
 ///
 /// Its plan comes from a dry run of the recipe's largest step: the arena reserves address space, the dry run allocates
-/// from it without touching it, and `seal()` makes the peak the limit. The step loop then allocates nothing.
+/// from it without touching it, and `seal()` makes the peak of both together the limit. The step loop then allocates
+/// nothing.
 package final class Arena {
-  /// A height of the stack to return to.
-  package struct Mark { fileprivate let used: Int }
+  /// Heights of both stacks to return to.
+  package struct Mark: BitwiseCopyable { fileprivate let lower: Int, upper: Int }
 
   private let base: UnsafeMutableRawPointer
   private let reserved: Int
-  private var used = 0
+  private var lower = 0, upper = 0
   private var limit: Int
-  /// The greatest height so far, in bytes.
+  /// The greatest height of both together so far, in bytes.
   package private(set) var peak = 0
 
   /// - Parameter reserving: bytes of address space, not of memory. Less is reserved where the system allows less.
@@ -36,33 +39,40 @@ package final class Arena {
   private var refuse: ((_ bytes: Int) -> Never)?
 
   /// Makes the peak so far the limit: what the dry run did not ask for is not there.
-  package func seal() { (limit, refuse) = (peak, nil) }
+  package func seal() {
+    precondition(upper == 0, "an arena sealed while its upper stack is in use")
+    (limit, refuse) = (peak, nil)
+  }
 
   /// Makes room for a new plan, for a new stage.
   /// - Parameter refuse: called with the address space that there is where the plan needs more: a user can ask for that.
   package func unseal(refuse: ((_ bytes: Int) -> Never)? = nil) {
-    precondition(used == 0, "an arena unsealed while \(used) bytes are in use")
+    precondition(lower == 0 && upper == 0, "an arena unsealed while \(lower) + \(upper) bytes are in use")
     (limit, peak, self.refuse) = (reserved, 0, refuse)
   }
 
-  package func mark() -> Mark { Mark(used: used) }
+  package func mark() -> Mark { Mark(lower: lower, upper: upper) }
 
+  /// Whether nothing was put onto the lower stack since a mark.
+  package func isLowerTop(_ mark: Mark) -> Bool { lower == mark.lower }
+
+  /// Takes both stacks down to a mark; what was taken down further stays so.
   package func release(to mark: Mark) {
-    precondition(mark.used <= used, "an arena released to a mark above its top")
-    used = mark.used
+    (lower, upper) = (min(lower, mark.lower), min(upper, mark.upper))
   }
+
+  /// Takes the lower stack down to a mark: what backward needed up there has been used.
+  package func releaseLower(to mark: Mark) { lower = min(lower, mark.lower) }
+
+  /// Takes the upper stack down to a mark.
+  package func releaseUpper(to mark: Mark) { upper = min(upper, mark.upper) }
 
   /// Memory for `count` trivial values, aligned to a cache line, with whatever it held before.
   package func array<T: BitwiseCopyable>(of type: T.Type, count: Int) -> UnsafeMutableBufferPointer<T> {
-    let bytes = (count * MemoryLayout<T>.stride + 63) & ~63
-    if bytes > limit - used, let refuse { refuse(reserved) }
-    precondition(
-      bytes <= limit - used,
-      "the arena's plan has \(limit) bytes, but \(used) + \(bytes) are needed: the dry run missed this step's shape")
-    let pointer = (base + used).bindMemory(to: T.self, capacity: count)
-    used += bytes
-    peak = max(peak, used)
-    return UnsafeMutableBufferPointer(start: pointer, count: count)
+    let bytes = admit(count * MemoryLayout<T>.stride)
+    lower += bytes
+    return UnsafeMutableBufferPointer(
+      start: (base + lower - bytes).bindMemory(to: T.self, capacity: count), count: count)
   }
 
   package func tensor(n: Int, h: Int = 1, w: Int = 1, c: Int) -> Tensor {
@@ -71,4 +81,25 @@ package final class Arena {
 
   /// A tensor of the same shape.
   package func tensor(like other: Tensor) -> Tensor { tensor(n: other.n, h: other.h, w: other.w, c: other.c) }
+
+  /// A tensor on the upper stack.
+  package func brief(n: Int, h: Int = 1, w: Int = 1, c: Int) -> Tensor {
+    upper += admit(n * h * w * c * MemoryLayout<Float>.stride)
+    let data = (base + limit - upper).bindMemory(to: Float.self, capacity: n * h * w * c)
+    return Tensor(data, n: n, h: h, w: w, c: c)
+  }
+
+  /// A tensor of the same shape on the upper stack.
+  package func brief(like other: Tensor) -> Tensor { brief(n: other.n, h: other.h, w: other.w, c: other.c) }
+
+  /// Rounds a request up to cache lines, and ends where there is no room for it.
+  private func admit(_ request: Int) -> Int {
+    let bytes = (request + 63) & ~63
+    if bytes > limit - lower - upper, let refuse { refuse(reserved) }
+    precondition(
+      bytes <= limit - lower - upper,
+      "the arena's plan has \(limit) bytes, but \(lower) + \(upper) + \(bytes) are needed: the dry run missed this step's shape")
+    peak = max(peak, lower + upper + bytes)
+    return bytes
+  }
 }

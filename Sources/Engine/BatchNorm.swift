@@ -48,12 +48,15 @@ package struct BatchNorm {
   package func forward(_ x: Tensor, residual: Tensor? = nil, relu: Bool, into y: Tensor, _ pass: Pass) -> Tape {
     precondition(x.c == channels && y.hasShape(of: x), "\(name): \(x.shape) into \(y.shape), \(channels) channels")
     let tape = makeTape(pass)
-    if pass.mode.usesBatchStatistics {
-      measure(x, tape, pass)
-    } else {
-      useRunningStatistics(tape, pass)
+    let maps = (pass.mode.usesBatchStatistics ? 3 : 2) + (residual == nil ? 0 : 1)
+    pass.context.part(.normalisation, bytes: maps * x.bytes, layer: "\(channels) @ \(x.h) normalisation forward") {
+      if pass.mode.usesBatchStatistics {
+        measure(x, tape, pass)
+      } else {
+        useRunningStatistics(tape, pass)
+      }
+      apply(x, residual, relu, y, tape, pass)
     }
-    apply(x, residual, relu, y, tape, pass)
     pass.context.watch?.look(at: y, name)
     return tape
   }
@@ -110,18 +113,18 @@ package struct BatchNorm {
     }
   }
 
+  /// What `forward` wrote into y, once more, to the bit.
+  package func again(_ x: Tensor, residual: Tensor?, relu: Bool, into y: Tensor, _ tape: Tape, _ pass: Pass) {
+    let maps = residual == nil ? 2 : 3
+    pass.context.part(.normalisation, bytes: maps * x.bytes, layer: "\(channels) @ \(x.h) normalisation again") {
+      apply(x, residual, relu, y, tape, pass)
+    }
+  }
+
   private func apply(_ x: Tensor, _ residual: Tensor?, _ relu: Bool, _ y: Tensor, _ tape: Tape, _ pass: Pass) {
     let c = channels, rows = x.rowsPerImage, single = groupCount(pass) == 1
-    let gamma = gamma.map { pass.state.parameters[$0] }, beta = beta.map { pass.state.parameters[$0] }
     pass.context.scratch { arena in
-      let scale = arena.array(of: Float.self, count: groupCount(pass) * c).baseAddress!
-      let shift = arena.array(of: Float.self, count: c).baseAddress!
-      pass.context.run(1) { _, _ in
-        for g in 0..<groupCount(pass) {
-          for i in 0..<c { scale[g * c + i] = (gamma?[i] ?? 1) * tape.inverse[g * c + i] }
-        }
-        for i in 0..<c { shift[i] = beta?[i] ?? 0 }
-      }
+      let (scale, shift) = coefficients(tape, pass, arena)
       pass.context.run(x.n) { image, _ in
         let g = single ? 0 : Int(pass.groups.group[image]), start = image * rows * c
         Self.normalise(
@@ -131,49 +134,83 @@ package struct BatchNorm {
     }
   }
 
+  /// γ·inverse by group and channel, and β by channel.
+  private func coefficients(
+    _ tape: Tape, _ pass: Pass, _ arena: Arena
+  ) -> (scale: UnsafeMutablePointer<Float>, shift: UnsafeMutablePointer<Float>) {
+    let c = channels, groups = groupCount(pass)
+    let gamma = gamma.map { pass.state.parameters[$0] }, beta = beta.map { pass.state.parameters[$0] }
+    let scale = arena.array(of: Float.self, count: groups * c).baseAddress!
+    let shift = arena.array(of: Float.self, count: c).baseAddress!
+    pass.context.run(1) { _, _ in
+      for g in 0..<groups { for i in 0..<c { scale[g * c + i] = (gamma?[i] ?? 1) * tape.inverse[g * c + i] } }
+      for i in 0..<c { shift[i] = beta?[i] ?? 0 }
+    }
+    return (scale, shift)
+  }
+
   // MARK: Backward
 
   /// Adds to dγ and dβ.
   /// - Parameters:
-  ///   - dy: gradient of the output; on return it is masked by the ReLU, and so the gradient of the residual.
-  ///   - y: the output, for the ReLU's mask; nil where there was none.
+  ///   - dy: gradient of the output; where y is given, on return masked by the ReLU, and so the gradient of the
+  ///     residual.
+  ///   - y: the output, where a residual was added before the ReLU.
+  ///   - relu: whether a ReLU followed. Without y its mask is made again from x.
   ///   - x: the input; on return it holds its own gradient.
-  package func backward(_ dy: Tensor, y: Tensor?, x: Tensor, _ tape: Tape, _ pass: Pass) {
+  package func backward(_ dy: Tensor, y: Tensor? = nil, relu: Bool, x: Tensor, _ tape: Tape, _ pass: Pass) {
     precondition(dy.hasShape(of: x), "\(name): gradient \(dy.shape) of \(x.shape)")
-    let c = channels, rows = x.rowsPerImage, groups = groupCount(pass), width = 2 * c + 1
-    let gamma = gamma.map { pass.state.parameters[$0] }
-    pass.context.scratch { arena in
-      let local = arena.array(of: Double.self, count: 2 * c).baseAddress!
-      let sums = sumsByGroup(x.n, pass, arena, travel: pass.groups.spansRanks, keeping: local) { image, into in
-        let start = image * rows * c, g = groups == 1 ? 0 : Int(pass.groups.group[image])
-        Self.moments(
-          gradient: dy.data + start, y: y.map { $0.data + start }, x: x.data + start, rows: rows, c,
-          mean: tape.mean + g * c, inverse: tape.inverse + g * c, into)
-      }
-      // Per group and channel: dx = a·(dy − b − (x − μ)·k)
-      let a = arena.array(of: Float.self, count: groups * c).baseAddress!
-      let b = arena.array(of: Float.self, count: groups * c).baseAddress!
-      let k = arena.array(of: Float.self, count: groups * c).baseAddress!
-      pass.context.run(1) { _, _ in
-        if let beta { Self.add(local, to: pass.gradients![beta], c) }
-        if let gamma = self.gamma { Self.add(local + c, to: pass.gradients![gamma], c) }
-        for g in 0..<groups {
-          let measured = pass.mode.usesBatchStatistics && sums[g * width] > 0
-          for i in 0..<c {
-            let inverse = Double(tape.inverse[g * c + i]), at = g * c + i
-            a[at] = Float(Double(gamma?[i] ?? 1) * inverse)
-            b[at] = measured ? Float(sums[g * width + 1 + i] / tape.count[g]) : 0
-            k[at] = measured ? Float(sums[g * width + 1 + c + i] / tape.count[g] * inverse) : 0
-          }
+    let maps = y == nil ? 5 : 7, layer = "\(channels) @ \(x.h) normalisation backward"
+    pass.context.part(.normalisation, bytes: maps * x.bytes, layer: layer) {
+      pass.context.scratch { arena in
+        if !relu {
+          differentiate(dy, x, tape, NoMask(), pass, arena)
+        } else if let y {
+          differentiate(dy, x, tape, KeptMask(y: y.data), pass, arena)
+        } else {
+          let (scale, shift) = coefficients(tape, pass, arena)
+          differentiate(dy, x, tape, MadeMask(scale: scale, shift: shift), pass, arena)
         }
-      }
-      pass.context.run(x.n) { image, _ in
-        let start = image * rows * c, g = groups == 1 ? 0 : Int(pass.groups.group[image])
-        Self.gradient(
-          dy.data + start, x: x.data + start, rows: rows, c, mean: tape.mean + g * c, a: a + g * c, b: b + g * c, k: k + g * c)
       }
     }
     pass.context.watch?.look(at: x, name + " (gradient)")
+  }
+
+  private func differentiate(
+    _ dy: Tensor, _ x: Tensor, _ tape: Tape, _ mask: some ReLUMask, _ pass: Pass, _ arena: Arena
+  ) {
+    let c = channels, rows = x.rowsPerImage, groups = groupCount(pass), width = 2 * c + 1
+    let gamma = gamma.map { pass.state.parameters[$0] }
+    let local = arena.array(of: Double.self, count: 2 * c).baseAddress!
+    let sums = sumsByGroup(x.n, pass, arena, travel: pass.groups.spansRanks, keeping: local) { image, into in
+      let start = image * rows * c, g = groups == 1 ? 0 : Int(pass.groups.group[image])
+      Self.moments(
+        gradient: dy.data + start, x: x.data + start, rows: rows, c, mean: tape.mean + g * c,
+        inverse: tape.inverse + g * c, mask.moved(by: start, group: g * c), into)
+    }
+    // Per group and channel: dx = a·(dy − b − (x − μ)·k)
+    let a = arena.array(of: Float.self, count: groups * c).baseAddress!
+    let b = arena.array(of: Float.self, count: groups * c).baseAddress!
+    let k = arena.array(of: Float.self, count: groups * c).baseAddress!
+    pass.context.run(1) { _, _ in
+      if let beta { Self.add(local, to: pass.gradients![beta], c) }
+      if let gamma = self.gamma { Self.add(local + c, to: pass.gradients![gamma], c) }
+      for g in 0..<groups {
+        let measured = pass.mode.usesBatchStatistics && sums[g * width] > 0
+        for i in 0..<c {
+          let inverse = Double(tape.inverse[g * c + i]), at = g * c + i
+          a[at] = Float(Double(gamma?[i] ?? 1) * inverse)
+          b[at] = measured ? Float(sums[g * width + 1 + i] / tape.count[g]) : 0
+          k[at] = measured ? Float(sums[g * width + 1 + c + i] / tape.count[g] * inverse) : 0
+        }
+      }
+    }
+    pass.context.run(x.n) { image, _ in
+      let start = image * rows * c, g = groups == 1 ? 0 : Int(pass.groups.group[image])
+      Self.gradient(
+        dy.data + start, x: x.data + start, rows: rows, c, mean: tape.mean + g * c, a: a + g * c, b: b + g * c,
+        k: k + g * c, mask.moved(by: start, group: g * c))
+    }
   }
 
   private static func add(_ sums: UnsafePointer<Double>, to gradient: UnsafeMutablePointer<Float>, _ count: Int) {

@@ -61,12 +61,11 @@ extension BatchNorm {
     }
   }
 
-  /// Masks dy by y > 0 in place, and adds Σdy and Σdy·x̂ of every channel.
-  static func moments(
-    gradient dy: UnsafeMutablePointer<Float>, y: UnsafePointer<Float>?, x: UnsafePointer<Float>, rows: Int, _ c: Int,
-    mean: UnsafePointer<Float>, inverse: UnsafePointer<Float>, _ sums: UnsafeMutablePointer<Double>
+  /// Adds Σdy and Σdy·x̂ of every channel, dy masked by the ReLU.
+  static func moments<Mask: ReLUMask>(
+    gradient dy: UnsafeMutablePointer<Float>, x: UnsafePointer<Float>, rows: Int, _ c: Int, mean: UnsafePointer<Float>,
+    inverse: UnsafePointer<Float>, _ mask: Mask, _ sums: UnsafeMutablePointer<Double>
   ) {
-    let zero = Lanes16()
     var from = 0
     while from < rows {
       let to = min(rows, from &+ rowsPerSum)
@@ -75,13 +74,10 @@ extension BatchNorm {
         let centre = mean.lanes(i), unit = inverse.lanes(i)
         var first = Lanes16(), second = Lanes16(), at = from &* c &+ i
         for _ in from..<to {
-          var value = dy.lanes(at)
-          if let y {
-            value = value.replacing(with: zero, where: y.lanes(at) .<= zero)
-            dy.store(value, at)
-          }
+          let centred = x.lanes(at) - centre, value = mask.apply(dy.lanes(at), centred, at, channel: i)
+          if Mask.isStored { dy.store(value, at) }
           first += value
-          second.addProduct(value, (x.lanes(at) - centre) * unit)
+          second.addProduct(value, centred * unit)
           at &+= c
         }
         for lane in 0..<16 {
@@ -92,10 +88,10 @@ extension BatchNorm {
       }
       while i < c {
         for row in from..<to {
-          let at = row &* c &+ i
-          if let y, y[at] <= 0 { dy[at] = 0 }
-          sums[i] += Double(dy[at])
-          sums[c &+ i] += Double(dy[at]) * Double((x[at] - mean[i]) * inverse[i])
+          let at = row &* c &+ i, centred = x[at] - mean[i], value = mask.apply(dy[at], centred, at, channel: i)
+          if Mask.isStored { dy[at] = value }
+          sums[i] += Double(value)
+          sums[c &+ i] += Double(value) * Double(centred * inverse[i])
         }
         i &+= 1
       }
@@ -103,23 +99,71 @@ extension BatchNorm {
     }
   }
 
-  /// x ← a·(dy − b − (x − mean)·k)
-  static func gradient(
+  /// x ← a·(dy − b − (x − mean)·k), dy masked by the ReLU.
+  static func gradient<Mask: ReLUMask>(
     _ dy: UnsafePointer<Float>, x: UnsafeMutablePointer<Float>, rows: Int, _ c: Int, mean: UnsafePointer<Float>,
-    a: UnsafePointer<Float>, b: UnsafePointer<Float>, k: UnsafePointer<Float>
+    a: UnsafePointer<Float>, b: UnsafePointer<Float>, k: UnsafePointer<Float>, _ mask: Mask
   ) {
     for row in 0..<rows {
       let start = row &* c
       var i = 0
       while i &+ 16 <= c {
-        let centred = x.lanes(start &+ i) - mean.lanes(i)
-        x.store(a.lanes(i) * (dy.lanes(start &+ i) - b.lanes(i) - centred * k.lanes(i)), start &+ i)
+        let at = start &+ i, centred = x.lanes(at) - mean.lanes(i)
+        let value = Mask.isStored ? dy.lanes(at) : mask.apply(dy.lanes(at), centred, at, channel: i)
+        x.store(a.lanes(i) * (value - b.lanes(i) - centred * k.lanes(i)), at)
         i &+= 16
       }
       while i < c {
-        x[start &+ i] = a[i] * (dy[start &+ i] - b[i] - (x[start &+ i] - mean[i]) * k[i])
+        let at = start &+ i, centred = x[at] - mean[i]
+        let value = Mask.isStored ? dy[at] : mask.apply(dy[at], centred, at, channel: i)
+        x[at] = a[i] * (value - b[i] - centred * k[i])
         i &+= 1
       }
     }
   }
+}
+
+/// The ReLU's gradient: where the output was not above 0, that of the output does not count.
+protocol ReLUMask {
+  /// Whether the masked gradient is written back, being a residual's as well.
+  static var isStored: Bool { get }
+  /// - centred: x − μ. at: the element. channel: of it.
+  func apply(_ dy: Lanes16, _ centred: Lanes16, _ at: Int, channel: Int) -> Lanes16
+  func apply(_ dy: Float, _ centred: Float, _ at: Int, channel: Int) -> Float
+  /// For an image that starts `start` elements on, and a group whose statistics do `group` channels on.
+  func moved(by start: Int, group: Int) -> Self
+}
+
+/// There was no ReLU.
+struct NoMask: ReLUMask {
+  static var isStored: Bool { false }
+  @inline(__always) func apply(_ dy: Lanes16, _: Lanes16, _: Int, channel _: Int) -> Lanes16 { dy }
+  @inline(__always) func apply(_ dy: Float, _: Float, _: Int, channel _: Int) -> Float { dy }
+  func moved(by _: Int, group _: Int) -> Self { self }
+}
+
+/// From the output, which was kept.
+struct KeptMask: ReLUMask {
+  let y: UnsafePointer<Float>
+  init(y: UnsafePointer<Float>) { self.y = y }
+  static var isStored: Bool { true }
+  @inline(__always) func apply(_ dy: Lanes16, _: Lanes16, _ at: Int, channel _: Int) -> Lanes16 {
+    dy.replacing(with: Lanes16(), where: y.lanes(at) .<= Lanes16())
+  }
+  @inline(__always) func apply(_ dy: Float, _: Float, _ at: Int, channel _: Int) -> Float { y[at] <= 0 ? 0 : dy }
+  func moved(by start: Int, group _: Int) -> Self { KeptMask(y: y + start) }
+}
+
+/// From the output's sign, made again as `normalise` does.
+struct MadeMask: ReLUMask {
+  let scale: UnsafePointer<Float>, shift: UnsafePointer<Float>
+  init(scale: UnsafePointer<Float>, shift: UnsafePointer<Float>) { (self.scale, self.shift) = (scale, shift) }
+  static var isStored: Bool { false }
+  @inline(__always) func apply(_ dy: Lanes16, _ centred: Lanes16, _: Int, channel i: Int) -> Lanes16 {
+    dy.replacing(with: Lanes16(), where: shift.lanes(i).addingProduct(centred, scale.lanes(i)) .<= Lanes16())
+  }
+  @inline(__always) func apply(_ dy: Float, _ centred: Float, _: Int, channel i: Int) -> Float {
+    shift[i].addingProduct(centred, scale[i]) <= 0 ? 0 : dy
+  }
+  func moved(by _: Int, group: Int) -> Self { MadeMask(scale: scale + group, shift: shift) }
 }

@@ -34,11 +34,14 @@ package final class Context {
     return try body()
   }
 
-  /// Runs `body` as a part of the step that the profile knows.
+  /// Runs `body` as a part of the step that the profile knows, which does so many operations and moves so many bytes.
   @inline(__always)
-  package func part<T>(_ part: Profile.Part, _ body: () throws -> T) rethrows -> T {
+  package func part<T>(
+    _ part: Profile.Part, operations: Double = 0, bytes: Int = 0, layer: @autoclosure () -> String? = nil,
+    _ body: () throws -> T
+  ) rethrows -> T {
     guard let profile, !isDry else { return try body() }
-    return try profile.measure(part, body)
+    return try profile.measure(part, operations: operations, bytes: bytes, layer, body)
   }
 
   /// Memory from the arena for the time of `body`.

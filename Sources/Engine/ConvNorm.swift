@@ -3,9 +3,10 @@ package struct ConvNorm {
   package let convolution: Convolution
   package let norm: BatchNorm
 
+  /// What backward needs. The output is not part of it: it can be had again from z.
   package struct Tape: BitwiseCopyable {
-    /// The input, the convolution's output, and what comes out.
-    let x: Tensor, z: Tensor, y: Tensor
+    /// The convolution's output.
+    let z: Tensor
     let norm: BatchNorm.Tape
     let relu: Bool
   }
@@ -18,35 +19,40 @@ package struct ConvNorm {
   /// - y: overwritten; where nothing is recorded, it holds the convolution's output in between.
   package func forward(_ x: Tensor, residual: Tensor? = nil, relu: Bool, into y: Tensor, _ pass: Pass) -> Tape {
     let z = pass.mode.records ? pass.arena.tensor(like: y) : y
-    pass.context.part(.convolution) { convolution.forward(x, into: z, pass) }
-    pass.context.profile?.add(operations: operations(z), to: .convolution)
+    convolution.forward(x, into: z, pass)
     pass.context.watch?.look(at: z, pass.state.parameters.layout.name(of: convolution.weight))
-    let tape = pass.context.part(.normalisation) { norm.forward(z, residual: residual, relu: relu, into: y, pass) }
-    return Tape(x: x, z: z, y: y, norm: tape, relu: relu)
+    let tape = norm.forward(z, residual: residual, relu: relu, into: y, pass)
+    return Tape(z: z, norm: tape, relu: relu)
   }
 
-  /// The output in memory of its own.
-  package func forward(_ x: Tensor, residual: Tensor? = nil, relu: Bool, _ pass: Pass) -> Tape {
-    let shape = output(x)
-    return forward(x, residual: residual, relu: relu, into: pass.arena.tensor(n: x.n, h: shape.h, w: shape.w, c: shape.c), pass)
+  /// The output in memory that is needed briefly.
+  package func forward(_ x: Tensor, relu: Bool, _ pass: Pass) -> (tape: Tape, y: Tensor) {
+    let shape = output(x), y = pass.arena.brief(n: x.n, h: shape.h, w: shape.w, c: shape.c)
+    return (forward(x, relu: relu, into: y, pass), y)
+  }
+
+  /// What forward gave, to the bit.
+  package func again(_ tape: Tape, residual: Tensor? = nil, into y: Tensor, _ pass: Pass) {
+    norm.again(tape.z, residual: residual, relu: tape.relu, into: y, tape.norm, pass)
+  }
+
+  /// What forward gave, in memory that is needed briefly.
+  package func again(_ tape: Tape, residual: Tensor? = nil, _ pass: Pass) -> Tensor {
+    let y = pass.arena.brief(like: tape.z)
+    again(tape, residual: residual, into: y, pass)
+    return y
   }
 
   /// - Parameters:
-  ///   - dy: on return masked by the ReLU: the gradient of the residual.
-  ///   - dx: overwritten, or added to; nil where the input needs no gradient.
-  package func backward(_ dy: Tensor, _ tape: Tape, dx: Tensor?, accumulate: Bool = false, _ pass: Pass) {
-    pass.context.part(.normalisation) {
-      norm.backward(dy, y: tape.relu ? tape.y : nil, x: tape.z, tape.norm, pass)
-    }
-    pass.context.part(.convolution) {
-      convolution.backward(tape.z, x: tape.x, dx: dx, accumulate: accumulate, pass)
-    }
-    pass.context.profile?.add(operations: operations(tape.z) * (dx == nil ? 1 : 2), to: .convolution)
-  }
-
-  /// Of the direct convolution: a multiplication and an addition for each tap.
-  private func operations(_ z: Tensor) -> Double {
-    2 * Double(z.count) * Double(convolution.kernel * convolution.kernel * convolution.inputs)
+  ///   - dy: where `y` is given, on return masked by the ReLU: the gradient of the residual.
+  ///   - x: the input.
+  ///   - y: the output, where a residual was added before the ReLU.
+  ///   - dx: overwritten, or added to; nil where the input needs no gradient. May be x itself, or dy where y is given.
+  package func backward(
+    _ dy: Tensor, _ tape: Tape, x: Tensor, y: Tensor? = nil, dx: Tensor?, accumulate: Bool = false, _ pass: Pass
+  ) {
+    norm.backward(dy, y: y, relu: tape.relu, x: tape.z, tape.norm, pass)
+    convolution.backward(tape.z, x: x, dx: dx, accumulate: accumulate, pass)
   }
 }
 

@@ -28,9 +28,9 @@ package struct Convolution {
     let shape = ConvolutionShape(self, x)
     precondition(y.shape == shape.output, "a convolution of \(x.shape) gives \(shape.output), not \(y.shape)")
     if x.n == 0 { return }
-    forEachWay(shape, pass) { winograd in
+    forEachWay(shape, "forward", pass) { winograd in
       if let winograd {
-        winograd.forward(x.data, winogradWeight(pass), into: y.data)
+        winograd.forward(x.data, pass.state.parameters[weight], into: y.data)
       } else {
         LoweredConvolution(shape, pass.context).forward(x.data, pass.state.parameters[weight], into: y.data)
       }
@@ -48,33 +48,37 @@ package struct Convolution {
     precondition(dx?.hasShape(of: x) ?? true, "a data gradient of shape \(dx!.shape) for an input of \(x.shape)")
     if x.n == 0 { return }
     let dw = pass.gradients![weight]
-    forEachWay(shape, pass) { winograd in
+    forEachWay(shape, "weight gradient", pass) { winograd in
       if let winograd {
         winograd.weightGradient(dy.data, x.data, addingTo: dw)
-        if let dx {
-          winograd.forward(dy.data, winogradWeight(pass), into: dx.data, transposed: true, accumulate: accumulate)
-        }
       } else {
-        let lowered = LoweredConvolution(shape, pass.context)
-        lowered.weightGradient(dy.data, x.data, addingTo: dw)
-        if let dx {
-          lowered.dataGradient(dy.data, pass.state.parameters[weight], into: dx.data, accumulate: accumulate)
-        }
+        LoweredConvolution(shape, pass.context).weightGradient(dy.data, x.data, addingTo: dw)
+      }
+    }
+    guard let dx else { return }
+    forEachWay(shape, "data gradient", pass) { winograd in
+      if let winograd {
+        winograd.forward(
+          dy.data, pass.state.parameters[weight], into: dx.data, turned: true, accumulate: accumulate)
+      } else {
+        LoweredConvolution(shape, pass.context).dataGradient(
+          dy.data, pass.state.parameters[weight], into: dx.data, accumulate: accumulate)
       }
     }
   }
 
   /// Calls `body` with the way to compute, nil for the exact one. A dry run plans both, because a smaller batch than
   /// the planned one may take the other.
-  private func forEachWay(_ shape: ConvolutionShape, _ pass: Pass, _ body: (WinogradConvolution?) -> Void) {
+  private func forEachWay(
+    _ shape: ConvolutionShape, _ direction: StaticString, _ pass: Pass, _ body: (WinogradConvolution?) -> Void
+  ) {
     let winograd = WinogradConvolution(shape, pass.context)
     let fast = pass.context.convolution == .fast && WinogradConvolution.exists(shape) && winograd.pays
-    if fast { body(winograd) }
-    if !fast || pass.context.isDry { body(nil) }
-  }
-
-  private func winogradWeight(_ pass: Pass) -> UnsafePointer<Float> {
-    pass.state.prepared.winograd(weight, of: pass.state.parameters, pass.context)
+    let part: Profile.Part = fast ? .winograd : shape.isMatrix ? .pointwise : .lowered
+    pass.context.part(part, operations: shape.operations, layer: "\(shape.name) \(direction)") {
+      if fast { body(winograd) }
+      if !fast || pass.context.isDry { body(nil) }
+    }
   }
 }
 
@@ -99,6 +103,10 @@ struct ConvolutionShape {
   var lines: Int { n * height }
   /// Rows of the output's matrix: N·H'·W'.
   var rows: Int { lines * width }
+  /// Of the direct convolution, each way: a multiplication and an addition for each tap.
+  var operations: Double { 2 * Double(rows) * Double(depth) * Double(k) }
+  /// Such as `3×3/2 64→128 @ 56`.
+  var name: String { "\(kernel)×\(kernel)\(stride > 1 ? "/\(stride)" : "") \(c)→\(k) @ \(h)" }
   /// Whether the input is already the matrix that a GEMM wants.
   var isMatrix: Bool { kernel == 1 && stride == 1 && padding == 0 }
 }

@@ -13,6 +13,8 @@ package struct Network {
   package struct Tape {
     let encoder: ResNet.Tape
     let head: Head.Tape
+    /// Where the tape ends in the arena.
+    let end: Arena.Mark
     package var features: Tensor { encoder.features }
     /// (N, D), not normalised.
     package var output: Tensor { head.output }
@@ -41,23 +43,26 @@ package struct Network {
     case .head(let layers): layers
     case .embedding: nil
     }
-    return Tape(encoder: features, head: pass.context.part(.head) { head.forward(features.features, layers: layers, pass) })
+    let projected = pass.context.part(.head) { head.forward(features.features, layers: layers, pass) }
+    return Tape(encoder: features, head: projected, end: pass.arena.mark())
   }
 
-  /// Adds to the gradients of all parameters.
+  /// Adds to the gradients of all parameters. Where the tape is the last thing on the arena's lower stack, it is taken
+  /// off on the way: nothing of it can be read afterwards.
   /// - d: gradient of the output; overwritten on the way.
   package func backward(_ d: Tensor, _ tape: Tape, _ pass: Pass) {
+    let consuming = pass.arena.isLowerTop(tape.end)
     pass.context.scratch { arena in
-      let dFeatures = arena.tensor(like: tape.features)
-      if tape.head.layers > 0 {
-        pass.context.part(.head) { head.backward(d, tape.head, dx: dFeatures, pass) }
-        if let first = parameters.entries.first(where: { $0.name.hasPrefix("head.") }) {
-          pass.reducer?.ready(from: first.slice.offset)
-        }
-        encoder.backward(dFeatures, tape.encoder, pass)
-      } else {
-        encoder.backward(d, tape.encoder, pass)
+      guard tape.head.layers > 0 else {
+        encoder.backward(d, tape.encoder, consuming: consuming, pass)
+        return
       }
+      let dFeatures = arena.brief(like: tape.features)
+      pass.context.scratch { _ in
+        pass.context.part(.head) { head.backward(d, tape.head, dx: dFeatures, pass) }
+      }
+      if let first = head.firstParameter { pass.reducer?.ready(from: first) }
+      encoder.backward(dFeatures, tape.encoder, consuming: consuming, pass)
     }
   }
 }

@@ -36,6 +36,8 @@ package struct Head {
 
   private let units: [Unit]
   package var count: Int { units.count }
+  /// Where its parameters begin in the slab.
+  var firstParameter: Int? { units.first?.linear.weight.offset }
 
   package init(_ layers: [Layer], inputs: Int, _ parameters: inout ParameterLayout, _ statistics: inout ParameterLayout, prefix: String = "head.") {
     var units: [Unit] = [], inputs = inputs
@@ -86,7 +88,7 @@ package struct Head {
       let unit = units[i], tapeUnit = tape.units[i]
       var d = dy
       if let norm = unit.norm {
-        norm.backward(dy, y: unit.relu ? tapeUnit.y : nil, x: tapeUnit.z, tapeUnit.norm!, pass)
+        norm.backward(dy, relu: unit.relu, x: tapeUnit.z, tapeUnit.norm!, pass)
         d = tapeUnit.z
       } else if unit.relu {
         ReLU.backward(dy, y: tapeUnit.y, pass.context)

@@ -30,23 +30,23 @@ struct LoweredConvolution {
   func forward(_ x: UnsafePointer<Float>, _ weight: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>) {
     let (k, depth, width) = (shape.k, shape.depth, shape.width)
     if shape.isMatrix {
-      forEachRowBlock { rows in
-        gemm(
-          rows.count, k, depth, x + rows.lowerBound * depth, lda: depth, weight, ldb: k,
-          into: y + rows.lowerBound * k, ldc: k)
+      context.scratch { arena in
+        let w = pack(weight, depth, k, arena)
+        forEachRowBlock { rows in
+          w.multiply(rows.count, x + rows.lowerBound * depth, into: y + rows.lowerBound * k)
+        }
       }
       return
     }
     let block = blockLines
     context.scratch { arena in
+      let w = pack(weight, depth, k, arena)
       let matrices = arena.array(of: Float.self, count: context.team.count * block * width * depth).baseAddress!
       context.run(pieces(shape.lines, of: block)) { index, thread in
         let lines = piece(index, of: block, in: 0..<shape.lines)
         let matrix = matrices + thread * block * width * depth
         lowering.lower(x, lines: lines, into: matrix)
-        gemm(
-          lines.count * width, k, depth, matrix, lda: depth, weight, ldb: k,
-          into: y + lines.lowerBound * width * k, ldc: k)
+        w.multiply(lines.count * width, matrix, into: y + lines.lowerBound * width * k)
       }
     }
   }
@@ -56,16 +56,18 @@ struct LoweredConvolution {
   ) {
     let (k, depth, width) = (shape.k, shape.depth, shape.width)
     if shape.isMatrix {
-      forEachRowBlock { rows in
-        sgemm(
-          rows.count, depth, k, dy + rows.lowerBound * k, lda: k, transposed: false, weight, ldb: k, transposed: true,
-          into: dx + rows.lowerBound * depth, ldc: depth, beta: accumulate ? 1 : 0)
+      context.scratch { arena in
+        let w = pack(weight, k, depth, transposed: true, arena)
+        forEachRowBlock { rows in
+          w.multiply(rows.count, dy + rows.lowerBound * k, into: dx + rows.lowerBound * depth, accumulate: accumulate)
+        }
       }
       return
     }
     // Raised rows of neighbouring lines overlap, those of different images do not: a thread takes whole images.
     let block = blockLines, images = max(1, block / shape.height), imageFloats = shape.h * shape.w * shape.c
     context.scratch { arena in
+      let w = pack(weight, k, depth, transposed: true, arena)
       let matrices = arena.array(of: Float.self, count: context.team.count * block * width * depth).baseAddress!
       context.run(pieces(shape.n, of: images)) { index, thread in
         let owned = piece(index, of: images, in: 0..<shape.n)
@@ -74,13 +76,22 @@ struct LoweredConvolution {
         let all = owned.lowerBound * shape.height..<owned.upperBound * shape.height
         for part in 0..<pieces(all.count, of: block) {
           let lines = piece(part, of: block, in: all)
-          sgemm(
-            lines.count * width, depth, k, dy + lines.lowerBound * width * k, lda: k, transposed: false, weight, ldb: k,
-            transposed: true, into: matrix, ldc: depth)
+          w.multiply(lines.count * width, dy + lines.lowerBound * width * k, into: matrix)
           lowering.raise(matrix, lines: lines, addingTo: dx)
         }
       }
     }
+  }
+
+  private func pack(
+    _ weight: UnsafePointer<Float>, _ rows: Int, _ columns: Int, transposed: Bool = false, _ arena: Arena
+  ) -> Panels {
+    let count = Panels.floats(rows, columns), part = max(1, (1 << 14) / columns)
+    let panels = Panels(arena.array(of: Float.self, count: count).baseAddress!, rows: rows, columns: columns)
+    context.run(pieces(rows, of: part)) { index, _ in
+      panels.pack(weight, transposed: transposed, rows: piece(index, of: part, in: 0..<rows))
+    }
+    return panels
   }
 
   /// Blocks where nothing is lowered: a thousand rows; where there are few, up to four blocks for threads to share.
@@ -108,15 +119,16 @@ extension LoweredConvolution {
       let partial = arena.array(of: Float.self, count: sums > 1 ? sums * count : 0).baseAddress!
       let block = blockLines, floats = shape.isMatrix ? 0 : block * shape.width * shape.depth
       let matrices = arena.array(of: Float.self, count: context.team.count * floats).baseAddress!
+      let works = arena.array(of: Float.self, count: context.team.count * transposedWork).baseAddress!
       context.run(sums * parts) { index, thread in
         let (sum, part) = (index / parts, index % parts)
         let range = lines * sum / sums..<lines * (sum + 1) / sums
         let target = sums > 1 ? partial + sum * count : dw
-        let matrix = matrices + thread * floats
+        let matrix = matrices + thread * floats, work = works + thread * transposedWork
         if shape.isMatrix {
-          addMatrix(dy, x, range, part, of: parts, to: target, clear: sums > 1)
+          addMatrix(dy, x, range, part, of: parts, to: target, clear: sums > 1, work)
         } else {
-          addLowered(dy, x, range, part, of: parts, block, matrix, to: target, clear: sums > 1)
+          addLowered(dy, x, range, part, of: parts, block, matrix, to: target, clear: sums > 1, work)
         }
       }
       if sums > 1 { merge(partial, sums, count, into: dw) }
@@ -131,19 +143,20 @@ extension LoweredConvolution {
 
   private func addMatrix(
     _ dy: UnsafePointer<Float>, _ x: UnsafePointer<Float>, _ lines: Range<Int>, _ part: Int, of parts: Int,
-    to dw: UnsafeMutablePointer<Float>, clear: Bool
+    to dw: UnsafeMutablePointer<Float>, clear: Bool, _ work: UnsafeMutablePointer<Float>
   ) {
     let (c, k) = (shape.c, shape.k), first = lines.lowerBound * shape.width
     func cut(_ size: Int) -> Range<Int> { size * part / parts..<size * (part + 1) / parts }
     let (channels, filters) = c >= k ? (cut(c), 0..<k) : (0..<c, cut(k))
-    gemm(channels.count, filters.count, lines.count * shape.width, x + first * c + channels.lowerBound, lda: c,
-      transposed: true, dy + first * k + filters.lowerBound, ldb: k,
-      into: dw + channels.lowerBound * k + filters.lowerBound, ldc: k, accumulate: !clear)
+    multiplyTransposed(
+      channels.count, filters.count, lines.count * shape.width, x + first * c + channels.lowerBound, lda: c, dy + first * k + filters.lowerBound, ldb: k,
+      into: dw + channels.lowerBound * k + filters.lowerBound, ldc: k, accumulate: !clear, work: work)
   }
 
   private func addLowered(
     _ dy: UnsafePointer<Float>, _ x: UnsafePointer<Float>, _ lines: Range<Int>, _ part: Int, of parts: Int,
-    _ block: Int, _ matrix: UnsafeMutablePointer<Float>, to dw: UnsafeMutablePointer<Float>, clear: Bool
+    _ block: Int, _ matrix: UnsafeMutablePointer<Float>, to dw: UnsafeMutablePointer<Float>, clear: Bool,
+    _ work: UnsafeMutablePointer<Float>
   ) {
     let lowering =
       parts == 1 ? Lowering(shape) : Lowering(shape, kernelRows: part..<part + 1)
@@ -151,9 +164,9 @@ extension LoweredConvolution {
     for index in 0..<pieces(lines.count, of: block) {
       let some = piece(index, of: block, in: lines)
       lowering.lower(x, lines: some, into: matrix)
-      gemm(lowering.depth, shape.k, some.count * shape.width, matrix, lda: lowering.depth, transposed: true,
-        dy + some.lowerBound * shape.width * shape.k, ldb: shape.k, into: target, ldc: shape.k,
-        accumulate: !clear || index > 0)
+      multiplyTransposed(
+        lowering.depth, shape.k, some.count * shape.width, matrix, lda: lowering.depth, dy + some.lowerBound * shape.width * shape.k, ldb: shape.k, into: target, ldc: shape.k,
+        accumulate: !clear || index > 0, work: work)
     }
   }
 

@@ -19,13 +19,10 @@ package enum Mode: Sendable {
 package final class NetworkState {
   package let parameters: ParameterSlab
   package let statistics: ParameterSlab
-  /// Prepared forms of the weights, refreshed when `parameters.version` has moved.
-  package let prepared: PreparedWeights
 
-  package init(_ parameters: ParameterLayout, _ statistics: ParameterLayout, prepared: PreparedWeights = PreparedWeights()) {
+  package init(_ parameters: ParameterLayout, _ statistics: ParameterLayout) {
     self.parameters = ParameterSlab(parameters)
     self.statistics = ParameterSlab(statistics)
-    self.prepared = prepared
   }
 
   /// Every parameter as its layout says, keyed by (seed, name).

@@ -12,13 +12,54 @@ package enum MaxPool {
       for oh in 0..<y.h {
         for ow in 0..<y.w {
           let out = ((image * y.h + oh) * y.w + ow) * y.c
-          for c in 0..<y.c { y.data[out + c] = -.infinity }
-          forEachTap(oh, ow, x) { tap, offset in
-            let from = image * x.h * x.w * x.c + offset
-            take(x.data + from, y.data + out, winner.map { $0 + out }, UInt8(tap), x.c)
-          }
+          let lines = max(0, 2 * oh - 1)..<min(x.h, 2 * oh + 2), columns = max(0, 2 * ow - 1)..<min(x.w, 2 * ow + 2)
+          largest(
+            x.data + image * x.h * x.w * x.c, x, lines, columns, firstTap: (lines.lowerBound - 2 * oh + 1) * 3 - 2 * ow + 1,
+            into: y.data + out, winner.map { $0 + out })
         }
       }
+    }
+  }
+
+  /// The largest of some lines and columns by channel, eight channels in registers at a time.
+  @inline(__always)
+  private static func largest(
+    _ image: UnsafePointer<Float>, _ x: Tensor, _ lines: Range<Int>, _ columns: Range<Int>, firstTap: Int,
+    into y: UnsafeMutablePointer<Float>, _ winner: UnsafeMutablePointer<UInt8>?
+  ) {
+    let c = x.c
+    var channel = 0
+    while channel &+ 8 <= c {
+      var best = SIMD8<Float>(repeating: -.infinity), taps = SIMD8<Int32>.zero, first = firstTap
+      for line in lines {
+        for column in columns {
+          let from = image + ((line &* x.w &+ column) &* c &+ channel)
+          let value = UnsafeRawPointer(from).loadUnaligned(as: SIMD8<Float>.self)
+          let wins = (value .> best) .| (value .!= value)
+          best.replace(with: value, where: wins)
+          taps.replace(with: Int32(truncatingIfNeeded: first &+ column), where: wins)
+        }
+        first &+= 3
+      }
+      UnsafeMutableRawPointer(y + channel).storeBytes(of: best, as: SIMD8<Float>.self)
+      if let winner { for i in 0..<8 { winner[channel &+ i] = UInt8(truncatingIfNeeded: taps[i]) } }
+      channel &+= 8
+    }
+    while channel < c {
+      var best = -Float.infinity, first = firstTap
+      winner?[channel] = UInt8(first &+ columns.lowerBound)
+      for line in lines {
+        for column in columns {
+          let value = image[(line &* x.w &+ column) &* c &+ channel]
+          if value > best || value.isNaN {
+            best = value
+            winner?[channel] = UInt8(first &+ column)
+          }
+        }
+        first &+= 3
+      }
+      y[channel] = best
+      channel &+= 1
     }
   }
 
@@ -51,40 +92,12 @@ package enum MaxPool {
   }
 
   @inline(__always)
-  private static func take(_ x: UnsafePointer<Float>, _ y: UnsafeMutablePointer<Float>, _ winner: UnsafeMutablePointer<UInt8>?, _ tap: UInt8, _ count: Int) {
-    var i = 0
-    while i &+ 16 <= count {
-      let value = x.lanes(i), best = y.lanes(i), wins = value .> best .| (value .!= value)
-      y.store(best.replacing(with: value, where: wins), i)
-      if let winner {
-        let raw = UnsafeMutableRawPointer(winner + i)
-        var taps = SIMD16<Int32>(truncatingIfNeeded: raw.loadUnaligned(as: SIMD16<UInt8>.self))
-        taps.replace(with: Int32(tap), where: wins)
-        raw.storeBytes(of: SIMD16<UInt8>(truncatingIfNeeded: taps), as: SIMD16<UInt8>.self)
-      }
-      i &+= 16
-    }
-    while i < count {
-      if x[i] > y[i] || x[i].isNaN {
-        y[i] = x[i]
-        winner?[i] = tap
-      }
-      i &+= 1
-    }
-  }
-
-  @inline(__always)
-  private static func give(_ dy: UnsafePointer<Float>, _ winner: UnsafePointer<UInt8>, _ tap: UInt8, _ dx: UnsafeMutablePointer<Float>, _ count: Int) {
-    var i = 0
-    while i &+ 16 <= count {
-      let taps = SIMD16<Int32>(truncatingIfNeeded: UnsafeRawPointer(winner + i).loadUnaligned(as: SIMD16<UInt8>.self))
-      dx.store(dx.lanes(i) + Lanes16().replacing(with: dy.lanes(i), where: taps .== Int32(tap)), i)
-      i &+= 16
-    }
-    while i < count {
-      if winner[i] == tap { dx[i] += dy[i] }
-      i &+= 1
-    }
+  private static func give(
+    _ dy: UnsafePointer<Float>, _ winner: UnsafePointer<UInt8>, _ tap: UInt8, _ dx: UnsafeMutablePointer<Float>,
+    _ count: Int
+  ) {
+    // A plain loop: the compiler vectorises it, bytes and floats together, which SIMD types do not.
+    for i in 0..<count { dx[i] += winner[i] == tap ? dy[i] : 0 }
   }
 }
 

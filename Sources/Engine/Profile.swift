@@ -1,30 +1,78 @@
-/// Seconds and arithmetic of every part of a step.
+/// Seconds and work of every part of a step, and of every layer.
 package final class Profile {
   package enum Part: String, CaseIterable, Sendable {
-    case data, convolution, normalisation, pooling, head, loss, communication, update
+    /// Convolutions by the way they are computed.
+    case winograd, pointwise, lowered
+    case normalisation, pooling, head, loss, communication, update
+
+    /// What holds the part back at best.
+    package var roof: Roof {
+      switch self {
+      case .winograd: .winograd
+      case .pointwise, .lowered: .arithmetic
+      case .normalisation, .pooling, .update: .memory
+      case .head, .loss, .communication: .none
+      }
+    }
   }
 
-  /// Seconds of every part; a part inside another counts once, for the inner one.
-  package private(set) var seconds: [Part: Double] = [:]
-  /// Floating-point operations of every part, as the textbook counts them.
-  package private(set) var operations: [Part: Double] = [:]
+  /// A limit of the machine that a part's work is held against.
+  package enum Roof: Sendable { case arithmetic, winograd, memory, none }
+
+  package struct Sum: Sendable {
+    package var seconds = 0.0
+    /// Floating-point operations as the textbook counts them: direct convolution, a multiplication and an addition a tap.
+    package var operations = 0.0
+    /// Bytes that have to travel between memory and the processor at least.
+    package var bytes = 0.0
+
+    package var gflops: Double { operations / seconds * 1e-9 }
+    package var gigabytes: Double { bytes / seconds * 1e-9 }
+
+    package static func / (sum: Sum, count: Double) -> Sum {
+      Sum(seconds: sum.seconds / count, operations: sum.operations / count, bytes: sum.bytes / count)
+    }
+
+    mutating func add(_ other: Sum) {
+      seconds += other.seconds
+      operations += other.operations
+      bytes += other.bytes
+    }
+  }
+
+  /// A part inside another counts once, for the inner one.
+  package private(set) var parts: [Part: Sum] = [:]
+  /// Name, sum and part of every layer and direction, in the order in which they first ran.
+  package private(set) var layers: [(name: String, part: Part, sum: Sum)] = []
+  private var places: [String: Int] = [:]
   private var inner = 0.0
 
   package init() {}
 
-  package func measure<T>(_ part: Part, _ body: () throws -> T) rethrows -> T {
+  package func measure<T>(
+    _ part: Part, operations: Double, bytes: Int, _ layer: () -> String?, _ body: () throws -> T
+  ) rethrows -> T {
     let outer = inner
     inner = 0
     let start = ContinuousClock.now
     defer {
       let spent = (ContinuousClock.now - start).seconds
-      seconds[part, default: 0] += spent - inner
+      let sum = Sum(seconds: spent - inner, operations: operations, bytes: Double(bytes))
+      parts[part, default: Sum()].add(sum)
+      if let name = layer() { add(sum, to: name, part) }
       inner = outer + spent
     }
     return try body()
   }
 
-  package func add(operations count: Double, to part: Part) { operations[part, default: 0] += count }
+  private func add(_ sum: Sum, to layer: String, _ part: Part) {
+    if let place = places[layer] {
+      layers[place].sum.add(sum)
+    } else {
+      places[layer] = layers.count
+      layers.append((layer, part, sum))
+    }
+  }
 }
 
 extension Duration {

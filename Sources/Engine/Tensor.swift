@@ -16,6 +16,7 @@ package struct Tensor: BitwiseCopyable {
 
   /// Elements: N·H·W·C.
   package var count: Int { n * h * w * c }
+  package var bytes: Int { count * MemoryLayout<Float>.stride }
   /// Rows of the matrix view: N·H·W.
   package var rows: Int { n * h * w }
   /// Rows that one image has: H·W.

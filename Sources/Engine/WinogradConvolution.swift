@@ -4,7 +4,7 @@ import Foundation
 /// tiles whose transforms stay in the L2 cache.
 ///
 ///     forward          V = Bᵀ x B,  M[p] = V[p] · U[p],  y = Aᵀ M A       V (tiles, C), U (C, K), M (tiles, K)
-///     data gradient    the same from dy with U[reversed p]ᵀ
+///     data gradient    the same from dy with the kernel turned around
 ///     weight gradient  E = A dy Aᵀ,  dU[p] += V[p]ᵀ · E[p],  dW += Gᵀ dU G
 ///
 /// Sums over filters and channels run inside a GEMM; only the weight gradient sums over blocks, in their order. Blocks
@@ -35,21 +35,21 @@ struct WinogradConvolution {
   /// from 64 channels on they pay for a block that is larger than the cache.
   private var blockTiles: Int { min(tiles, max(128, (1 << 18) / (Winograd.points * (shape.c + shape.k)))) }
 
-  /// y ← x · U; with `transposed`, dx from dy. A thread takes a block through all three steps. Where there are too few
-  /// blocks for that, the threads share each step of a wave of blocks out.
+  /// y ← x · U from the weight (3, 3, C, K); `turned`, dx from dy. A thread takes a block through all three steps. Where
+  /// there are too few blocks for that, the threads share each step of a wave of blocks out.
   func forward(
-    _ x: UnsafePointer<Float>, _ u: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>,
-    transposed: Bool = false, accumulate: Bool = false
+    _ x: UnsafePointer<Float>, _ weight: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>,
+    turned: Bool = false, accumulate: Bool = false
   ) {
-    let (c, k) = transposed ? (shape.k, shape.c) : (shape.c, shape.k), threads = context.team.count
+    let (c, k) = turned ? (shape.k, shape.c) : (shape.c, shape.k), threads = context.team.count
     context.scratch { arena in
-      let weights = Weights(u, c, k, transposed, context, arena)
+      let u = transformWeight(weight, c, k, turned, arena)
       let bench = Workbench(context, arena, block: blockTiles, c, k)
       if blocks >= 4 * threads {
         context.run(blocks) { index, thread in
           let some = block(index)
           transformInput(x, c, some, into: bench.v(thread, 0), bench, thread)
-          for p in 0..<Winograd.points { weights.multiply(some.count, bench.v(thread, p), p, into: bench.m(thread, p)) }
+          for p in 0..<Winograd.points { u[p].multiply(some.count, bench.v(thread, p), into: bench.m(thread, p)) }
           transformOutput(bench.m(thread, 0), k, some, into: y, accumulate, bench, thread)
         }
         return
@@ -61,7 +61,7 @@ struct WinogradConvolution {
         }
         context.run(Winograd.points) { p, _ in
           for index in wave {
-            weights.multiply(block(index).count, bench.v(index - first, p), p, into: bench.m(index - first, p))
+            u[p].multiply(block(index).count, bench.v(index - first, p), into: bench.m(index - first, p))
           }
         }
         runSlices(of: wave) { slice, slot, at, thread in
@@ -71,6 +71,34 @@ struct WinogradConvolution {
     }
   }
 
+  /// U of all points, in panels. It takes four times the weight's memory, so it is made for each use: keeping it would
+  /// double the memory of a small batch's step and save a hundredth of its time.
+  private func transformWeight(
+    _ weight: UnsafePointer<Float>, _ c: Int, _ k: Int, _ turned: Bool, _ arena: Arena
+  ) -> Points {
+    let u = Points(arena, c, k)
+    context.scratch { arena in
+      var weight = weight
+      if turned {
+        // The kernel turned around, from filters to channels.
+        let other = arena.array(of: Float.self, count: 9 * c * k).baseAddress!, from = weight
+        context.run(9) { tap, _ in transpose(from + (8 - tap) * c * k, k, c, into: other + tap * c * k) }
+        weight = UnsafePointer(other)
+      }
+      let vectors = Vectors(context, arena), part = max(1, (1 << 12) / k)
+      context.run(pieces(c, of: part)) { index, thread in
+        for row in piece(index, of: part, in: 0..<c) {
+          for column in stride(from: 0, to: k, by: Winograd.lanes) {
+            Winograd.transformWeight(
+              weight + (row &* k &+ column), tap: c &* k, into: u[0].data + u[0].place(row, column), step: u.step,
+              vectors[thread])
+          }
+        }
+      }
+    }
+    return u
+  }
+
   /// dw += the weight's gradient, in waves of one block a thread: the threads share the transforms out, then the 36
   /// points, each of which sums over the wave's blocks in order.
   func weightGradient(_ dy: UnsafePointer<Float>, _ x: UnsafePointer<Float>, addingTo dw: UnsafeMutablePointer<Float>) {
@@ -78,17 +106,18 @@ struct WinogradConvolution {
     context.scratch { arena in
       let du = arena.array(of: Float.self, count: Winograd.points * uStep).baseAddress!
       let bench = Workbench(context, arena, block: blockTiles, c, k)
+      let work = arena.array(of: Float.self, count: threads * transposedWork).baseAddress!
       for first in stride(from: 0, to: blocks, by: threads) {
         let wave = first..<min(first + threads, blocks)
         runSlices(of: wave) { slice, slot, at, thread in
           transformInput(x, c, slice, into: bench.v(slot, 0) + at * c, bench, thread)
           transformCotangent(dy, k, slice, into: bench.m(slot, 0) + at * k, bench, thread)
         }
-        context.run(Winograd.points) { p, _ in
+        context.run(Winograd.points) { p, thread in
           for index in wave {
-            gemm(
-              c, k, block(index).count, bench.v(index - first, p), lda: c, transposed: true, bench.m(index - first, p),
-              ldb: k, into: du + p * uStep, ldc: k, accumulate: index > 0)
+            multiplyTransposed(
+              c, k, block(index).count, bench.v(index - first, p), lda: c, bench.m(index - first, p), ldb: k,
+              into: du + p * uStep, ldc: k, accumulate: index > 0, work: work + thread * transposedWork)
           }
         }
       }
@@ -104,38 +133,28 @@ struct WinogradConvolution {
   /// once, which at a multiple of 4096 bytes would fight for one set of the L1 cache.
   static func step(_ floats: Int) -> Int { floats + 16 }
 
-  /// The 36 second factors: U, or for the data gradient U of the reversed points, transposed by the GEMM or, where
-  /// narrow, beforehand.
-  private struct Weights {
-    private let u: UnsafePointer<Float>, turned: UnsafePointer<Float>?
-    private let c: Int, k: Int, step: Int, transposed: Bool
+  /// The 36 matrices U (C, K).
+  private struct Points {
+    let step: Int
+    private let first: Panels
 
-    init(_ u: UnsafePointer<Float>, _ c: Int, _ k: Int, _ transposed: Bool, _ context: Context, _ arena: Arena) {
-      let step = WinogradConvolution.step(c * k)
-      (self.u, self.c, self.k, self.step, self.transposed) = (u, c, k, step, transposed)
-      guard transposed, isNarrow(c, k) else {
-        turned = nil
-        return
-      }
-      let turned = arena.array(of: Float.self, count: Winograd.points * step).baseAddress!
-      context.run(Winograd.points) { p, _ in
-        transpose(u + Winograd.reversed(p) * step, k, c, into: turned + p * step)
-      }
-      self.turned = UnsafePointer(turned)
+    init(_ arena: Arena, _ c: Int, _ k: Int) {
+      step = WinogradConvolution.step(Panels.floats(c, k))
+      first = Panels(arena.array(of: Float.self, count: Winograd.points * step).baseAddress!, rows: c, columns: k)
     }
 
-    /// M[p] (tiles, K) ← V[p] (tiles, C) · U[p]
-    func multiply(_ tiles: Int, _ v: UnsafePointer<Float>, _ p: Int, into m: UnsafeMutablePointer<Float>) {
-      if let turned {
-        gemm(tiles, k, c, v, lda: c, turned + p * step, ldb: k, into: m, ldc: k)
-      } else if transposed {
-        sgemm(
-          tiles, k, c, v, lda: c, transposed: false, u + Winograd.reversed(p) * step, ldb: c, transposed: true, into: m,
-          ldc: k)
-      } else {
-        gemm(tiles, k, c, v, lda: c, u + p * step, ldb: k, into: m, ldc: k)
-      }
+    subscript(_ point: Int) -> Panels { Panels(first.data + point * step, rows: first.rows, columns: first.columns) }
+  }
+
+  /// What a transform keeps between columns and rows, for each thread.
+  private struct Vectors {
+    private let first: UnsafeMutablePointer<Winograd.Lanes>
+
+    init(_ context: Context, _ arena: Arena) {
+      first = arena.array(of: Winograd.Lanes.self, count: context.team.count * 2 * Winograd.points).baseAddress!
     }
+
+    subscript(_ thread: Int) -> UnsafeMutablePointer<Winograd.Lanes> { first + thread * 2 * Winograd.points }
   }
 
   /// Memory of the block loops: V and M (or E) of one block for each thread, and what transforms need beside them.
@@ -145,13 +164,13 @@ struct WinogradConvolution {
     /// To read beyond an image's border.
     let zeros: UnsafePointer<Float>
     private let buffers: UnsafeMutablePointer<Float>
-    private let vectors: UnsafeMutablePointer<Winograd.Lanes>
+    private let vectors: Vectors
 
     init(_ context: Context, _ arena: Arena, block: Int, _ c: Int, _ k: Int) {
       (vStep, mStep) = (WinogradConvolution.step(block * c), WinogradConvolution.step(block * k))
       let threads = context.team.count, count = Winograd.patch * max(c, k)
       buffers = arena.array(of: Float.self, count: threads * Winograd.points * (vStep + mStep)).baseAddress!
-      vectors = arena.array(of: Winograd.Lanes.self, count: threads * 2 * Winograd.points).baseAddress!
+      vectors = Vectors(context, arena)
       let zeros = arena.array(of: Float.self, count: count).baseAddress!
       if !context.isDry { memset(zeros, 0, count * 4) }
       self.zeros = UnsafePointer(zeros)
@@ -163,7 +182,7 @@ struct WinogradConvolution {
     func m(_ slot: Int, _ point: Int) -> UnsafeMutablePointer<Float> {
       buffers + (slot * Winograd.points * (vStep + mStep) + Winograd.points * vStep + point * mStep)
     }
-    func work(_ thread: Int) -> UnsafeMutablePointer<Winograd.Lanes> { vectors + thread * 2 * Winograd.points }
+    func work(_ thread: Int) -> UnsafeMutablePointer<Winograd.Lanes> { vectors[thread] }
   }
 }
 

@@ -3,12 +3,9 @@
 ///
 ///     Y = Aᵀ [ (G g Gᵀ) ⊙ (Bᵀ d B) ] A          g the 3×3 kernel, d the patch
 ///
-/// It multiplies polynomials by their values at six points: here 0, ±a, ±b, ∞ with a = √2 and b = 1/a. Two reasons:
-/// - The greatest error is a quarter of that with Lavin's 0, ±1, ±2, ∞ (and as small as with a = 3/2): powers of a stay
-///   near 1, and a², b² = 2, ½ are exact.
-/// - The points are closed under x → 1/x, which is what turning a kernel around does to them. With each row of G scaled
-///   symmetrically, G of the reversed kernel is G with its rows in another order (`reversed`), so the data gradient's
-///   transformed weights *are* the forward's, transposed. One prepared form serves both.
+/// It multiplies polynomials by their values at six points: here 0, ±a, ±b, ∞ with a = √2 and b = 1/a. The greatest error
+/// is a quarter of that with Lavin's 0, ±1, ±2, ∞ (and as small as with a = 3/2): powers of a stay near 1, and
+/// a², b² = 2, ½ are exact.
 ///
 ///         ⎡ 1   0   0 ⎤          ⎡ 1   0  -5/2  0   1   0 ⎤          ⎡ 1    p    p    q    q   0 ⎤   p = a/6
 ///         ⎢ b   1   a ⎥          ⎢ 0  -b   -½   a   1   0 ⎥          ⎢ 0   1/3 -1/3 -1/3  1/3  0 ⎥   q = -a/3
@@ -33,12 +30,6 @@ enum Winograd {
   static let points = 36, lanes = 8
 
   private static let a: Float = 1.4142135623730951, b: Float = 0.7071067811865476
-
-  /// The point at which the reversed kernel has the value that the kernel has at `point`.
-  static func reversed(_ point: Int) -> Int {
-    func one(_ i: Int) -> Int { i == 0 ? 5 : i == 5 ? 0 : i < 3 ? i + 2 : i - 2 }
-    return one(point / patch) * patch + one(point % patch)
-  }
 
   // MARK: One dimension
 
@@ -191,21 +182,18 @@ enum Winograd {
 
   // MARK: Weights
 
-  /// u[point][i] ← G g Gᵀ for the elements i (channel, filter) in `range`; w[tap][i] are `count` apart.
-  static func transformWeights(
-    _ w: UnsafePointer<Float>, _ range: Range<Int>, count: Int, into u: UnsafeMutablePointer<Float>, step: Int,
+  /// u[point] ← G g Gᵀ for eight neighbouring filters of a channel; the taps of g are `tap` floats apart.
+  @inline(__always)
+  static func transformWeight(
+    _ w: UnsafePointer<Float>, tap: Int, into u: UnsafeMutablePointer<Float>, step: Int,
     _ work: UnsafeMutablePointer<Lanes>
   ) {
-    var i = range.lowerBound
-    while i < range.upperBound {
-      for s in 0..<3 {
-        let from = w + (s &* count &+ i)
-        let t = kernel(load(from), load(from + 3 &* count), load(from + 6 &* count))
-        (work[s], work[s &+ 6], work[s &+ 12], work[s &+ 18], work[s &+ 24], work[s &+ 30]) = t
-      }
-      storeSquare(work, u + i, step) { g0, g1, g2, _, _, _ in kernel(g0, g1, g2) }
-      i &+= lanes
+    for s in 0..<3 {
+      let from = w + s &* tap
+      let t = kernel(load(from), load(from + 3 &* tap), load(from + 6 &* tap))
+      (work[s], work[s &+ 6], work[s &+ 12], work[s &+ 18], work[s &+ 24], work[s &+ 30]) = t
     }
+    storeSquare(work, u, step) { g0, g1, g2, _, _, _ in kernel(g0, g1, g2) }
   }
 
   /// dw[tap][i] += Gᵀ du G.

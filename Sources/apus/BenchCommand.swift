@@ -19,6 +19,7 @@ struct BenchCommand: ParsableCommand {
   @Option(help: "Images in a BN group (default: all).") var group: Int?
   @Flag(help: "Without Winograd.") var exact = false
   @Option(help: "Take weights and views from a file, and print loss and gradient norm instead.") var exchange: String?
+  @Flag(help: "Every layer as well.") var layers = false
   @Flag(help: "One JSON object.") var json = false
 
   func validate() throws {
@@ -53,7 +54,7 @@ struct BenchCommand: ParsableCommand {
     let megabytes = Int(result.peakResident >> 20)
     if json {
       var parts: [String: JSONValue] = [:]
-      for part in result.parts { parts[part.part.rawValue] = .number(part.seconds) }
+      for part in result.parts { parts[part.part.rawValue] = .number(part.sum.seconds) }
       print(
         JSONValue.object([
           "views_per_second": .number(result.viewsPerSecond), "seconds": .number(result.seconds), "peak_rss_mb": .number(megabytes),
@@ -67,12 +68,13 @@ struct BenchCommand: ParsableCommand {
     print("\(String(format: "%.1f", result.viewsPerSecond)) views/s, \(String(format: "%.4f", result.seconds)) s a step, \(megabytes) MiB at most")
     let roof = result.fmaPeak * Double(context.team.count)
     print("one core's FMA peak here: \(String(format: "%.0f", result.fmaPeak * 1e-9)) GFLOP/s\n")
-    print("part            seconds   share   GFLOP/s   of the peak")
-    for part in result.parts {
-      print(
-        part.part.rawValue.padding(toLength: 14, withPad: " ", startingAt: 0) + pad(String(format: "%.4f", part.seconds), 9)
-          + pad(String(format: "%.0f %%", 100 * part.seconds / result.seconds), 8)
-          + (part.gflops.map { pad(String(format: "%.0f", $0), 10) + pad(String(format: "%.0f %%", $0 * 1e9 / roof * 100), 14) } ?? ""))
+    func row(_ name: String, _ sum: Profile.Sum, width: Int) -> String {
+      name.padding(toLength: width, withPad: " ", startingAt: 0) + pad(String(format: "%.4f", sum.seconds), 9)
+        + pad(String(format: "%.1f %%", 100 * sum.seconds / result.seconds), 9)
+        + (sum.operations > 0 ? pad(String(format: "%.0f GFLOP/s", sum.gflops), 14) : "")
+        + (sum.bytes > 0 ? pad(String(format: "%.1f GB/s", sum.gigabytes), 14) : "")
     }
+    for part in result.parts { print(row(part.part.rawValue, part.sum, width: 14)) }
+    if layers { for layer in result.layers { print(row(layer.name, layer.sum, width: 44)) } }
   }
 }

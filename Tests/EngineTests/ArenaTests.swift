@@ -52,14 +52,36 @@ import Testing
     }
   }
 
-  @Test func releaseAboveTheTopStops() async {
+  /// The lower stack goes down while what is on the upper one lives on, and their sum is what is planned.
+  @Test func stacksShareThePlan() async {
+    let arena = Arena(reserving: 1 << 22)
+    defer { withExtendedLifetime(arena) {} }
+    func fill() -> (first: Tensor, brief: Tensor, second: Tensor) {
+      let bottom = arena.mark(), first = arena.tensor(n: 1, c: 96), middle = arena.mark()
+      _ = arena.tensor(n: 1, c: 32)
+      let brief = arena.brief(like: first)
+      #expect(arena.isLowerTop(bottom) == false)
+      arena.releaseLower(to: middle)
+      #expect(arena.isLowerTop(middle))
+      let second = arena.tensor(n: 1, c: 32)
+      arena.release(to: bottom)
+      arena.release(to: middle)  // higher than it is: stays
+      #expect(arena.isLowerTop(bottom))
+      return (first, brief, second)
+    }
+    _ = fill()
+    #expect(arena.peak == (96 + 32 + 96) * 4)
+    arena.seal()
+    let (first, brief, second) = fill()
+    #expect(second.data == first.data + 96 && brief.data == first.data + 128, "all of the plan is used")
     silenceBacktraces()
     await #expect(processExitsWith: .failure) {
-      let arena = Arena(reserving: 1 << 22), bottom = arena.mark()
+      let arena = Arena(reserving: 1 << 22), mark = arena.mark()
       _ = arena.tensor(n: 1, c: 64)
-      let mark = arena.mark()
-      arena.release(to: bottom)
       arena.release(to: mark)
+      arena.seal()
+      _ = arena.tensor(n: 1, c: 48)
+      _ = arena.brief(n: 1, c: 32)
     }
   }
 

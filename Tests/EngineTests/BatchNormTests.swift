@@ -70,7 +70,7 @@ private let channels = [1, 3, 8, 16, 17, 24, 40]
     let pass = Pass(context, state, .train, BatchGroups(images: 4, in: arena), gradients: gradients)
     let tape = layer.forward(x, relu: false, into: y, pass)
     #expect(y.buffer.allSatisfy { abs($0) < 1e-3 })
-    layer.backward(arena.normal(n: 4, h: 5, w: 5, c: 17, "dy"), y: nil, x: x, tape, pass)
+    layer.backward(arena.normal(n: 4, h: 5, w: 5, c: 17, "dy"), relu: false, x: x, tape, pass)
     #expect(x.buffer.allSatisfy { $0.isFinite })
   }
 
@@ -119,7 +119,7 @@ private let channels = [1, 3, 8, 16, 17, 24, 40]
       for i in x.buffer.indices { (x.buffer[i], dy.buffer[i]) = (Float(i % 5), [large, 1, -large, 1][(i / 17) % 4]) }
       let y = arena.tensor(like: x), groups = BatchGroups(images: 12, in: arena)
       let pass = Pass(context, state, .train, groups, gradients: gradients)
-      layer.backward(dy, y: nil, x: x, layer.forward(x, relu: false, into: y, pass), pass)
+      layer.backward(dy, relu: false, x: x, layer.forward(x, relu: false, into: y, pass), pass)
       return [y.bits, x.bits, gradients.bits, state.statistics.bits]
     }
     #expect(results[1] == results[0] && results[2] == results[0])

@@ -3,7 +3,8 @@ import Testing
 
 /// What the engine makes of a `NormCase`, on one rank or as the part of one of several.
 struct NormRun: Sendable {
-  var y: [Float], dx: [Float], maskedDy: [Float], dGamma: [Float], dBeta: [Float], mean: [Float], variance: [Float]
+  /// `again` is y, made once more from the tape.
+  var y: [Float], again: [Float], dx: [Float], maskedDy: [Float], dGamma: [Float], dBeta: [Float], mean: [Float], variance: [Float]
   /// Places of this rank's images in the whole batch.
   var images: [Int]
 
@@ -42,7 +43,13 @@ struct NormRun: Sendable {
     let tape = layer.forward(x, residual: residual, relu: test.relu, into: y, pass)
     self.images = images
     self.y = Array(y.buffer)
-    if mode.records { layer.backward(dy, y: test.relu ? y : nil, x: x, tape, pass) }
+    again = []
+    if mode.records {
+      let copy = arena.poisoned(like: x)
+      layer.again(x, residual: residual, relu: test.relu, into: copy, tape, pass)
+      again = Array(copy.buffer)
+      layer.backward(dy, y: test.keepsOutput ? y : nil, relu: test.relu, x: x, tape, pass)
+    }
     (dx, maskedDy) = (Array(x.buffer), Array(dy.buffer))
     func get(_ slab: ParameterSlab, _ slice: Slice) -> [Float] { Array(UnsafeBufferPointer(start: slab[slice], count: test.c)) }
     (dGamma, dBeta) = (get(gradients, layer.gamma!), get(gradients, layer.beta!))
@@ -65,13 +72,17 @@ struct NormRun: Sendable {
       runs.dropFirst().reduce(runs[0][keyPath: part]) { zip($0, $1[keyPath: part]).map(+) }
     }
     var result = runs[0]
-    (result.y, result.dx, result.maskedDy) = (rows(\.y), rows(\.dx), rows(\.maskedDy))
+    (result.y, result.again) = (rows(\.y), rows(\.again))
+    (result.dx, result.maskedDy) = (rows(\.dx), rows(\.maskedDy))
     (result.dGamma, result.dBeta, result.images) = (sum(\.dGamma), sum(\.dBeta), runs.flatMap(\.images).sorted())
     return result
   }
 }
 
 extension NormCase {
+  /// Whether backward gets the output, or makes the ReLU's mask again.
+  var keepsOutput: Bool { relu && residual != nil }
+
   /// Expects a run to be what the reference says, within the bounds.
   func expect(_ run: NormRun, _ mode: Mode, _ what: String) {
     let forward = expectedForward(), running = expectedRunning()
@@ -83,7 +94,8 @@ extension NormCase {
     expectClose(run.dx, gradients.dx, within: gradients.dxBound, what + " dx")
     expectClose(run.dGamma, gradients.dGamma, within: gradients.dGammaBound, what + " dγ")
     expectClose(run.dBeta, gradients.dBeta, within: gradients.dBetaBound, what + " dβ")
-    let masked = dy.values.indices.map { !relu || run.y[$0] > 0 ? Float(dy.values[$0]) : 0 }
-    #expect(run.maskedDy == masked, "\(what): dy is masked for the residual")
+    let masked = dy.values.indices.map { !keepsOutput || run.y[$0] > 0 ? Float(dy.values[$0]) : 0 }
+    #expect(run.maskedDy == masked, "\(what): dy is masked for the residual, and left alone where there is none")
+    if !run.again.isEmpty { #expect(run.again == run.y, "\(what): made again to the bit") }
   }
 }

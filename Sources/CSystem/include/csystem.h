@@ -31,4 +31,8 @@ int csystem_online(void);
 /// The instruction-set baseline that the Swift code was compiled for.
 const char *csystem_baseline(void);
 
+/// Asks for a cache line that will be read, or written, soon.
+static inline void csystem_prefetch(const void *address) { __builtin_prefetch(address, 0, 2); }
+static inline void csystem_prefetch_to_write(const void *address) { __builtin_prefetch(address, 1, 2); }
+
 #endif

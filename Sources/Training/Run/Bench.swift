@@ -22,8 +22,10 @@ package struct Bench {
     /// Median over the steps.
     package var seconds: Double
     package var viewsPerSecond: Double
-    /// Mean seconds and GFLOP/s of every part.
-    package var parts: [(part: Profile.Part, seconds: Double, gflops: Double?)]
+    /// Of a mean step.
+    package var parts: [(part: Profile.Part, sum: Profile.Sum)]
+    /// Every layer and direction of a mean step.
+    package var layers: [(name: String, part: Profile.Part, sum: Profile.Sum)]
     package var peakResident: Int64
     package var fmaPeak: Double
   }
@@ -47,6 +49,9 @@ package struct Bench {
     var draws = Draws(seed: 1, .check, rank)
     let count = 2 * options.images * options.size * options.size * options.channels
     images = (0..<count).map { _ in Float(draws.uniform() * 3.4 - 1.7) }
+    // As a run does: the arena is as large as the step needs.
+    context.dry { _ = step(UnsafeMutablePointer(bitPattern: 64)!) }
+    context.arena.seal()
   }
 
   private func step(_ pixels: UnsafeMutablePointer<Float>) -> MethodOutcome {
@@ -88,10 +93,8 @@ package struct Bench {
       let median = seconds.sorted()[seconds.count / 2], steps = Double(options.steps)
       return Result(
         seconds: median, viewsPerSecond: Double(2 * options.images * context.communicator.size) / median,
-        parts: Profile.Part.allCases.compactMap { part in
-          guard let spent = profile.seconds[part], spent > 0 else { return nil }
-          return (part, spent / steps, profile.operations[part].map { $0 / spent * 1e-9 })
-        }, peakResident: Training.peakResident(), fmaPeak: Peak.fusedMultiplyAdd())
+        parts: Profile.Part.allCases.compactMap { part in profile.parts[part].map { (part, $0 / steps) } },
+        layers: profile.layers.map { ($0.name, $0.part, $0.sum / steps) }, peakResident: Training.peakResident(), fmaPeak: Peak.fusedMultiplyAdd())
     }
   }
 
