@@ -58,8 +58,7 @@ package struct Convolution {
     guard let dx else { return }
     forEachWay(shape, "data gradient", pass) { winograd in
       if let winograd {
-        winograd.forward(
-          dy.data, pass.state.parameters[weight], into: dx.data, turned: true, accumulate: accumulate)
+        winograd.dataGradient(dy.data, pass.state.parameters[weight], into: dx.data, accumulate: accumulate)
       } else {
         LoweredConvolution(shape, pass.context).dataGradient(
           dy.data, pass.state.parameters[weight], into: dx.data, accumulate: accumulate)

@@ -1,11 +1,11 @@
 import Foundation
 
-/// 3×3 convolution with stride 1 and padding 1 by Winograd's filtering: 36 GEMMs, one for each point, over blocks of
-/// tiles whose transforms stay in the L2 cache.
+/// 3×3 convolution with padding 1 and stride 1 or 2 by Winograd's filtering: a GEMM for each product of a tile, over
+/// blocks of tiles whose transforms stay in the L2 cache.
 ///
-///     forward          V = Bᵀ x B,  M[p] = V[p] · U[p],  y = Aᵀ M A       V (tiles, C), U (C, K), M (tiles, K)
+///     forward          V = T x Tᵀ,  M[p] = V[p] · U[p],  y = S M Sᵀ      V (tiles, C), U (C, K), M (tiles, K)
 ///     data gradient    the same from dy with the kernel turned around
-///     weight gradient  E = A dy Aᵀ,  dU[p] += V[p]ᵀ · E[p],  dW += Gᵀ dU G
+///     weight gradient  E = Sᵀ dy S,  dU[p] += V[p]ᵀ · E[p],  dW += Kᵀ dU K
 ///
 /// Sums over filters and channels run inside a GEMM; only the weight gradient sums over blocks, in their order. Blocks
 /// are sized by shapes alone, so any number of threads gives the same bits.
@@ -17,70 +17,146 @@ struct WinogradConvolution {
 
   /// Whether this way exists for the shape.
   static func exists(_ shape: ConvolutionShape) -> Bool {
-    shape.kernel == 3 && shape.stride == 1 && shape.padding == 1
+    shape.kernel == 3 && shape.stride <= 2 && shape.padding == 1
       && shape.c % Winograd.lanes == 0 && shape.k % Winograd.lanes == 0
   }
 
-  /// Whether it is also faster. In products for each pair of a channel and a filter: 9 an output against 36 a tile,
-  /// with a fifth for the transforms of tiles, and as much as 800 for making and reading a weight that is four times as
-  /// large (measured with 512 channels, where 8 tiles break even).
-  var pays: Bool { 9 * shape.rows > 43 * tiles + 800 }
+  /// Whether it is also faster. In products for each pair of a channel and a filter: 9 an output against 36 or 81 a
+  /// tile, with a fifth for the transforms of tiles, and as much as 800 for making and reading a weight that is four
+  /// times as large (measured with 512 channels, where 8 tiles break even).
+  var pays: Bool { 9 * shape.rows > (shape.stride == 1 ? 43 : 97) * tiles + 800 }
 
-  /// Tiles in one column and one line of an image, and in all.
-  private var down: Int { pieces(shape.h, of: Winograd.tile) }
-  private var across: Int { pieces(shape.w, of: Winograd.tile) }
-  private var tiles: Int { shape.n * down * across }
+  /// y ← x convolved with the weight (3, 3, C, K).
+  func forward(_ x: UnsafePointer<Float>, _ weight: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>) {
+    let from = Map(h: shape.h, w: shape.w, c: shape.c), to = Map(h: shape.height, w: shape.width, c: shape.k)
+    func run<S: WinogradScheme>(_: S.Type) {
+      multiply(
+        S.self, S.Input.self, S.Output.self, x, from, advance: S.advance, margin: S.margin, weight, turned: false, into: y,
+        to, accumulate: false)
+    }
+    if shape.stride == 1 { run(WinogradStride1.self) } else { run(WinogradStride2.self) }
+  }
 
-  /// Tiles of a block: both transforms of it take a megabyte, the L2 cache. Fewer than 128 would make the GEMMs thin;
-  /// from 64 channels on they pay for a block that is larger than the cache.
-  private var blockTiles: Int { min(tiles, max(128, (1 << 18) / (Winograd.points * (shape.c + shape.k)))) }
-
-  /// y ← x · U from the weight (3, 3, C, K); `turned`, dx from dy. A thread takes a block through all three steps. Where
-  /// there are too few blocks for that, the threads share each step of a wave of blocks out.
-  func forward(
-    _ x: UnsafePointer<Float>, _ weight: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>,
-    turned: Bool = false, accumulate: Bool = false
+  /// dx ← (or +=) dy convolved with the turned weight.
+  func dataGradient(
+    _ dy: UnsafePointer<Float>, _ weight: UnsafePointer<Float>, into dx: UnsafeMutablePointer<Float>, accumulate: Bool
   ) {
-    let (c, k) = turned ? (shape.k, shape.c) : (shape.c, shape.k), threads = context.team.count
+    let from = Map(h: shape.height, w: shape.width, c: shape.k), to = Map(h: shape.h, w: shape.w, c: shape.c)
+    func run<S: WinogradScheme>(_: S.Type) {
+      multiply(
+        S.self, S.TurnedInput.self, S.TurnedOutput.self, dy, from, advance: Winograd.tile, margin: S.turnedMargin, weight,
+        turned: true, into: dx, to, accumulate: accumulate)
+    }
+    if shape.stride == 1 { run(WinogradStride1.self) } else { run(WinogradStride2.self) }
+  }
+
+  /// dw += the weight's gradient.
+  func weightGradient(_ dy: UnsafePointer<Float>, _ x: UnsafePointer<Float>, addingTo dw: UnsafeMutablePointer<Float>) {
+    if shape.stride == 1 {
+      correlate(WinogradStride1.self, dy, x, addingTo: dw)
+    } else {
+      correlate(WinogradStride2.self, dy, x, addingTo: dw)
+    }
+  }
+
+  // MARK: The block loops
+
+  /// A thread takes a block of tiles through all three steps. Where there are too few blocks for that, the threads share
+  /// each step of a wave of blocks out.
+  private func multiply<S: WinogradScheme, Input: LineTransform, Output: LineTransform>(
+    _: S.Type, _: Input.Type, _: Output.Type, _ x: UnsafePointer<Float>, _ from: Map, advance: Int, margin: Int,
+    _ weight: UnsafePointer<Float>, turned: Bool, into y: UnsafeMutablePointer<Float>, _ to: Map, accumulate: Bool
+  ) {
+    let threads = context.team.count
     context.scratch { arena in
-      let u = transformWeight(weight, c, k, turned, arena)
-      let bench = Workbench(context, arena, block: blockTiles, c, k)
+      let u = transformWeight(S.self, weight, from.c, to.c, turned, arena)
+      let bench = Workbench(context, arena, products: Input.outputs, block: blockTiles, from.c, to.c)
+      func multiply(_ index: Int, _ slot: Int, _ weight: Int) {
+        forEachProduct(S.self, of: weight) {
+          u[weight].multiply(block(index).count, bench.v(slot, $0), into: bench.m(slot, $0))
+        }
+      }
+      func gather(_ some: Range<Int>, _ slot: Int, _ at: Int, _ thread: Int) {
+        transform(Input.self, x, from, advance, margin, some, into: bench.v(slot, 0) + at * from.c, bench.vStep, bench, thread)
+      }
+      func scatter(_ some: Range<Int>, _ slot: Int, _ at: Int, _ thread: Int) {
+        forEachTile(some) { tile, image, line, column in
+          let top = line * Output.outputs, left = column * Output.outputs
+          Winograd.scatter(
+            Output.self, bench.m(slot, 0) + (at + tile) * to.c, step: bench.mStep, channels: to.c,
+            into: y + ((image * to.h + top) * to.w + left) * to.c, line: to.w * to.c,
+            height: min(Output.outputs, to.h - top), width: min(Output.outputs, to.w - left), accumulate: accumulate,
+            bench.work(thread))
+        }
+      }
       if blocks >= 4 * threads {
         context.run(blocks) { index, thread in
-          let some = block(index)
-          transformInput(x, c, some, into: bench.v(thread, 0), bench, thread)
-          for p in 0..<Winograd.points { u[p].multiply(some.count, bench.v(thread, p), into: bench.m(thread, p)) }
-          transformOutput(bench.m(thread, 0), k, some, into: y, accumulate, bench, thread)
+          gather(block(index), thread, 0, thread)
+          for weight in 0..<Winograd.allWeights { multiply(index, thread, weight) }
+          scatter(block(index), thread, 0, thread)
         }
         return
       }
       for first in stride(from: 0, to: blocks, by: threads) {
         let wave = first..<min(first + threads, blocks)
-        runSlices(of: wave) { slice, slot, at, thread in
-          transformInput(x, c, slice, into: bench.v(slot, 0) + at * c, bench, thread)
+        runSlices(of: wave, gather)
+        context.run(Winograd.allWeights) { weight, _ in for index in wave { multiply(index, index - first, weight) } }
+        runSlices(of: wave, scatter)
+      }
+    }
+  }
+
+  /// In waves of one block a thread: the threads share the transforms out, then the 36 weights, each of which sums over
+  /// the wave's blocks in order.
+  private func correlate<S: WinogradScheme>(
+    _: S.Type, _ dy: UnsafePointer<Float>, _ x: UnsafePointer<Float>, addingTo dw: UnsafeMutablePointer<Float>
+  ) {
+    let (c, k) = (shape.c, shape.k), count = c * k, uStep = Self.step(count), threads = context.team.count
+    let input = Map(h: shape.h, w: shape.w, c: c), output = Map(h: shape.height, w: shape.width, c: k)
+    context.scratch { arena in
+      let du = arena.array(of: Float.self, count: Winograd.allWeights * uStep).baseAddress!
+      let bench = Workbench(context, arena, products: S.Input.outputs, block: blockTiles, c, k)
+      let work = arena.array(of: Float.self, count: threads * transposedWork).baseAddress!
+      for first in stride(from: 0, to: blocks, by: threads) {
+        let wave = first..<min(first + threads, blocks)
+        runSlices(of: wave) { some, slot, at, thread in
+          transform(
+            S.Input.self, x, input, S.advance, S.margin, some, into: bench.v(slot, 0) + at * c, bench.vStep, bench, thread)
+          transform(
+            S.Cotangent.self, dy, output, Winograd.tile, 0, some, into: bench.m(slot, 0) + at * k, bench.mStep, bench,
+            thread)
         }
-        context.run(Winograd.points) { p, _ in
+        context.run(Winograd.allWeights) { weight, thread in
+          var accumulate = first > 0
           for index in wave {
-            u[p].multiply(block(index).count, bench.v(index - first, p), into: bench.m(index - first, p))
+            forEachProduct(S.self, of: weight) { product in
+              multiplyTransposed(
+                c, k, block(index).count, bench.v(index - first, product), lda: c, bench.m(index - first, product), ldb: k,
+                into: du + weight * uStep, ldc: k, accumulate: accumulate, work: work + thread * transposedWork)
+              accumulate = true
+            }
           }
         }
-        runSlices(of: wave) { slice, slot, at, thread in
-          transformOutput(bench.m(slot, 0) + at * k, k, slice, into: y, accumulate, bench, thread)
-        }
+      }
+      let part = 1 << 12
+      context.run(pieces(count, of: part)) { index, thread in
+        let range = piece(index, of: part, in: 0..<count)
+        Winograd.addWeightGradient(
+          S.KernelGradient.self, du, step: uStep, range, count: count, to: dw, bench.work(thread))
       }
     }
   }
 
   /// U of all points, in panels. It takes four times the weight's memory, so it is made for each use: keeping it would
   /// double the memory of a small batch's step and save a hundredth of its time.
-  private func transformWeight(
-    _ weight: UnsafePointer<Float>, _ c: Int, _ k: Int, _ turned: Bool, _ arena: Arena
-  ) -> Points {
-    let u = Points(arena, c, k)
+  private func transformWeight<S: WinogradScheme>(
+    _: S.Type, _ weight: UnsafePointer<Float>, _ c: Int, _ k: Int, _ turned: Bool, _ arena: Arena
+  ) -> Weights {
+    let u = Weights(arena, c, k)
     context.scratch { arena in
       var weight = weight
       if turned {
-        // The kernel turned around, from filters to channels.
+        // From filters to channels, the last tap first.
         let other = arena.array(of: Float.self, count: 9 * c * k).baseAddress!, from = weight
         context.run(9) { tap, _ in transpose(from + (8 - tap) * c * k, k, c, into: other + tap * c * k) }
         weight = UnsafePointer(other)
@@ -90,8 +166,8 @@ struct WinogradConvolution {
         for row in piece(index, of: part, in: 0..<c) {
           for column in stride(from: 0, to: k, by: Winograd.lanes) {
             Winograd.transformWeight(
-              weight + (row &* k &+ column), tap: c &* k, into: u[0].data + u[0].place(row, column), step: u.step,
-              vectors[thread])
+              S.Kernel.self, weight + (row &* k &+ column), tap: c &* k, into: u[0].data + u[0].place(row, column),
+              step: u.step, vectors[thread])
           }
         }
       }
@@ -99,96 +175,38 @@ struct WinogradConvolution {
     return u
   }
 
-  /// dw += the weight's gradient, in waves of one block a thread: the threads share the transforms out, then the 36
-  /// points, each of which sums over the wave's blocks in order.
-  func weightGradient(_ dy: UnsafePointer<Float>, _ x: UnsafePointer<Float>, addingTo dw: UnsafeMutablePointer<Float>) {
-    let (c, k) = (shape.c, shape.k), count = c * k, uStep = Self.step(count), threads = context.team.count
-    context.scratch { arena in
-      let du = arena.array(of: Float.self, count: Winograd.points * uStep).baseAddress!
-      let bench = Workbench(context, arena, block: blockTiles, c, k)
-      let work = arena.array(of: Float.self, count: threads * transposedWork).baseAddress!
-      for first in stride(from: 0, to: blocks, by: threads) {
-        let wave = first..<min(first + threads, blocks)
-        runSlices(of: wave) { slice, slot, at, thread in
-          transformInput(x, c, slice, into: bench.v(slot, 0) + at * c, bench, thread)
-          transformCotangent(dy, k, slice, into: bench.m(slot, 0) + at * k, bench, thread)
-        }
-        context.run(Winograd.points) { p, thread in
-          for index in wave {
-            multiplyTransposed(
-              c, k, block(index).count, bench.v(index - first, p), lda: c, bench.m(index - first, p), ldb: k,
-              into: du + p * uStep, ldc: k, accumulate: index > 0, work: work + thread * transposedWork)
-          }
-        }
+  private func transform<T: LineTransform>(
+    _: T.Type, _ x: UnsafePointer<Float>, _ map: Map, _ advance: Int, _ margin: Int, _ some: Range<Int>,
+    into v: UnsafeMutablePointer<Float>, _ step: Int, _ bench: Workbench, _ thread: Int
+  ) {
+    let rows = bench.rows(thread)
+    forEachTile(some) { tile, image, line, column in
+      let top = line * advance - margin, left = column * advance - margin
+      for i in 0..<T.inputs {
+        let y = top + i
+        rows[i] = y < 0 || y >= map.h ? bench.zeros : x + ((image * map.h + y) * map.w + left) * map.c
       }
-      let part = 1 << 12
-      context.run(pieces(count, of: part)) { index, thread in
-        let range = piece(index, of: part, in: 0..<count)
-        Winograd.addWeightGradient(du, step: uStep, range, count: count, to: dw, bench.work(thread))
-      }
+      Winograd.gather(
+        T.self, rows, columns: max(0, -left)..<min(T.inputs, map.w - left), channels: map.c, into: v + tile * map.c,
+        step: step, bench.work(thread))
     }
   }
 
-  /// Floats from one point's matrix to the next: a cache line more than the matrix, since transforms write all 36 at
-  /// once, which at a multiple of 4096 bytes would fight for one set of the L1 cache.
-  static func step(_ floats: Int) -> Int { floats + 16 }
+  // MARK: Blocks of tiles
 
-  /// The 36 matrices U (C, K).
-  private struct Points {
-    let step: Int
-    private let first: Panels
+  /// Tiles in one column and one line of an image, and in all.
+  private var down: Int { pieces(shape.height, of: Winograd.tile) }
+  private var across: Int { pieces(shape.width, of: Winograd.tile) }
+  private var tiles: Int { shape.n * down * across }
 
-    init(_ arena: Arena, _ c: Int, _ k: Int) {
-      step = WinogradConvolution.step(Panels.floats(c, k))
-      first = Panels(arena.array(of: Float.self, count: Winograd.points * step).baseAddress!, rows: c, columns: k)
-    }
-
-    subscript(_ point: Int) -> Panels { Panels(first.data + point * step, rows: first.rows, columns: first.columns) }
+  /// Tiles of a block: both transforms of it take a megabyte, the L2 cache, as far as the weights, which every block
+  /// reads anew, allow. Blocks are as even as can be.
+  private var blockTiles: Int {
+    let products = shape.stride == 1 ? 36 : 81
+    let most = max(144, (1 << 18) / (products * (shape.c + shape.k)))
+    return pieces(pieces(tiles, of: pieces(tiles, of: most)), of: 6) * 6
   }
 
-  /// What a transform keeps between columns and rows, for each thread.
-  private struct Vectors {
-    private let first: UnsafeMutablePointer<Winograd.Lanes>
-
-    init(_ context: Context, _ arena: Arena) {
-      first = arena.array(of: Winograd.Lanes.self, count: context.team.count * 2 * Winograd.points).baseAddress!
-    }
-
-    subscript(_ thread: Int) -> UnsafeMutablePointer<Winograd.Lanes> { first + thread * 2 * Winograd.points }
-  }
-
-  /// Memory of the block loops: V and M (or E) of one block for each thread, and what transforms need beside them.
-  private struct Workbench {
-    /// Floats from one point to the next.
-    let vStep: Int, mStep: Int
-    /// To read beyond an image's border.
-    let zeros: UnsafePointer<Float>
-    private let buffers: UnsafeMutablePointer<Float>
-    private let vectors: Vectors
-
-    init(_ context: Context, _ arena: Arena, block: Int, _ c: Int, _ k: Int) {
-      (vStep, mStep) = (WinogradConvolution.step(block * c), WinogradConvolution.step(block * k))
-      let threads = context.team.count, count = Winograd.patch * max(c, k)
-      buffers = arena.array(of: Float.self, count: threads * Winograd.points * (vStep + mStep)).baseAddress!
-      vectors = Vectors(context, arena)
-      let zeros = arena.array(of: Float.self, count: count).baseAddress!
-      if !context.isDry { memset(zeros, 0, count * 4) }
-      self.zeros = UnsafePointer(zeros)
-    }
-
-    func v(_ slot: Int, _ point: Int) -> UnsafeMutablePointer<Float> {
-      buffers + (slot * Winograd.points * (vStep + mStep) + point * vStep)
-    }
-    func m(_ slot: Int, _ point: Int) -> UnsafeMutablePointer<Float> {
-      buffers + (slot * Winograd.points * (vStep + mStep) + Winograd.points * vStep + point * mStep)
-    }
-    func work(_ thread: Int) -> UnsafeMutablePointer<Winograd.Lanes> { vectors[thread] }
-  }
-}
-
-// MARK: Blocks of tiles
-
-extension WinogradConvolution {
   private var blocks: Int { pieces(tiles, of: blockTiles) }
 
   private func block(_ index: Int) -> Range<Int> { piece(index, of: blockTiles, in: 0..<tiles) }
@@ -204,55 +222,89 @@ extension WinogradConvolution {
     }
   }
 
-  private func forEachTile(_ some: Range<Int>, _ body: (_ slot: Int, _ image: Int, _ top: Int, _ left: Int) -> Void) {
+  @inline(__always)
+  private func forEachTile(
+    _ some: Range<Int>, _ body: (_ slot: Int, _ image: Int, _ line: Int, _ column: Int) -> Void
+  ) {
     for tile in some {
-      let (line, column) = (tile / across, tile % across)
-      body(tile - some.lowerBound, line / down, line % down * Winograd.tile, column * Winograd.tile)
+      let line = tile / across
+      body(tile - some.lowerBound, line / down, line % down, tile % across)
     }
   }
 
-  private func transformInput(
-    _ x: UnsafePointer<Float>, _ c: Int, _ some: Range<Int>, into v: UnsafeMutablePointer<Float>,
-    _ bench: Workbench, _ thread: Int
-  ) {
-    let (h, w) = (shape.h, shape.w)
-    forEachTile(some) { slot, image, top, left in
-      func row(_ i: Int) -> UnsafePointer<Float> {
-        let y = top + i - 1
-        return y < 0 || y >= h ? bench.zeros : x + ((image * h + y) * w + left - 1) * c
-      }
-      Winograd.transformInput(
-        (row(0), row(1), row(2), row(3), row(4), row(5)),
-        columns: (left == 0 ? 1 : 0)..<min(Winograd.patch, w + 1 - left), channels: c,
-        into: v + slot * c, step: bench.vStep, bench.work(thread))
+  /// The products of a tile that share a transformed weight.
+  @inline(__always)
+  private func forEachProduct<S: WinogradScheme>(_: S.Type, of weight: Int, _ body: (_ product: Int) -> Void) {
+    for i in S.products(of: weight / Winograd.weights) {
+      for j in S.products(of: weight % Winograd.weights) { body(i * S.Input.outputs + j) }
     }
   }
 
-  private func transformCotangent(
-    _ dy: UnsafePointer<Float>, _ k: Int, _ some: Range<Int>, into e: UnsafeMutablePointer<Float>,
-    _ bench: Workbench, _ thread: Int
-  ) {
-    let (h, w) = (shape.h, shape.w)
-    forEachTile(some) { slot, image, top, left in
-      func row(_ i: Int) -> UnsafePointer<Float> {
-        top + i >= h ? bench.zeros : dy + ((image * h + top + i) * w + left) * k
-      }
-      Winograd.transformCotangent(
-        (row(0), row(1), row(2), row(3)), columns: 0..<min(Winograd.tile, w - left), channels: k, into: e + slot * k,
-        step: bench.mStep, bench.work(thread))
+  // MARK: Memory
+
+  /// Height, width and channels of a map.
+  private struct Map { let h: Int, w: Int, c: Int }
+
+  /// Floats from one product's matrix to the next: a cache line more than the matrix, since transforms write all of them
+  /// at once, which at a multiple of 4096 bytes would fight for one set of the L1 cache.
+  private static func step(_ floats: Int) -> Int { floats + 16 }
+
+  /// The 36 matrices U (C, K).
+  private struct Weights {
+    let step: Int
+    private let first: Panels
+
+    init(_ arena: Arena, _ c: Int, _ k: Int) {
+      step = WinogradConvolution.step(Panels.floats(c, k))
+      first = Panels(arena.array(of: Float.self, count: Winograd.allWeights * step).baseAddress!, rows: c, columns: k)
     }
+
+    subscript(_ weight: Int) -> Panels { Panels(first.data + weight * step, rows: first.rows, columns: first.columns) }
   }
 
-  private func transformOutput(
-    _ m: UnsafePointer<Float>, _ k: Int, _ some: Range<Int>, into y: UnsafeMutablePointer<Float>, _ accumulate: Bool,
-    _ bench: Workbench, _ thread: Int
-  ) {
-    let (h, w) = (shape.h, shape.w)
-    forEachTile(some) { slot, image, top, left in
-      Winograd.transformOutput(
-        m + slot * k, step: bench.mStep, channels: k, into: y + ((image * h + top) * w + left) * k, line: w * k,
-        height: min(Winograd.tile, h - top), width: min(Winograd.tile, w - left), accumulate: accumulate,
-        bench.work(thread))
+  /// What a transform keeps between its two directions, for each thread.
+  private struct Vectors {
+    private let first: UnsafeMutablePointer<Winograd.Lanes>
+
+    init(_ context: Context, _ arena: Arena) {
+      first = arena.array(of: Winograd.Lanes.self, count: context.team.count * (Winograd.work + 1)).baseAddress!
     }
+
+    subscript(_ thread: Int) -> UnsafeMutablePointer<Winograd.Lanes> { first + thread * (Winograd.work + 1) }
+  }
+
+  /// Memory of the block loops: V and M (or E) of one block for each thread, and what transforms need beside them.
+  private struct Workbench {
+    /// Floats from one product to the next.
+    let vStep: Int, mStep: Int
+    /// To read beyond a map's border.
+    let zeros: UnsafePointer<Float>
+    private let products: Int
+    private let buffers: UnsafeMutablePointer<Float>
+    private let vectors: Vectors
+    private let lines: UnsafeMutablePointer<UnsafePointer<Float>>
+
+    /// - products: along one direction.
+    init(_ context: Context, _ arena: Arena, products: Int, block: Int, _ c: Int, _ k: Int) {
+      (vStep, mStep) = (WinogradConvolution.step(block * c), WinogradConvolution.step(block * k))
+      self.products = products * products
+      let threads = context.team.count, count = 9 * max(c, k)
+      buffers = arena.array(of: Float.self, count: threads * self.products * (vStep + mStep)).baseAddress!
+      vectors = Vectors(context, arena)
+      lines = arena.array(of: UnsafePointer<Float>.self, count: threads * 16).baseAddress!
+      let zeros = arena.array(of: Float.self, count: count).baseAddress!
+      if !context.isDry { memset(zeros, 0, count * 4) }
+      self.zeros = UnsafePointer(zeros)
+    }
+
+    func v(_ slot: Int, _ product: Int) -> UnsafeMutablePointer<Float> {
+      buffers + (slot * products * (vStep + mStep) + product * vStep)
+    }
+    func m(_ slot: Int, _ product: Int) -> UnsafeMutablePointer<Float> {
+      buffers + (slot * products * (vStep + mStep) + products * vStep + product * mStep)
+    }
+    func work(_ thread: Int) -> UnsafeMutablePointer<Winograd.Lanes> { vectors[thread] }
+    /// Where a patch's lines are.
+    func rows(_ thread: Int) -> UnsafeMutablePointer<UnsafePointer<Float>> { lines + thread * 16 }
   }
 }

@@ -1,221 +1,128 @@
-/// Winograd's minimal filtering F(4×4, 3×3) (Lavin and Gray 2016, arXiv:1509.09308): a 4×4 tile of a 3×3 convolution's
-/// output from a 6×6 patch of its input by 36 products instead of 144:
+/// Winograd's minimal filtering for 3×3 convolutions (Lavin and Gray 2016, arXiv:1509.09308): a tile of the output by
+/// fewer products than outputs times taps,
 ///
-///     Y = Aᵀ [ (G g Gᵀ) ⊙ (Bᵀ d B) ] A          g the 3×3 kernel, d the patch
+///     Y = S [ (K g Kᵀ) ⊙ (T d Tᵀ) ] Sᵀ          g the 3×3 kernel, d a patch of the input
 ///
-/// It multiplies polynomials by their values at six points: here 0, ±a, ±b, ∞ with a = √2 and b = 1/a. The greatest error
-/// is a quarter of that with Lavin's 0, ±1, ±2, ∞ (and as small as with a = 3/2): powers of a stay near 1, and
-/// a², b² = 2, ½ are exact.
-///
-///         ⎡ 1   0   0 ⎤          ⎡ 1   0  -5/2  0   1   0 ⎤          ⎡ 1    p    p    q    q   0 ⎤   p = a/6
-///         ⎢ b   1   a ⎥          ⎢ 0  -b   -½   a   1   0 ⎥          ⎢ 0   1/3 -1/3 -1/3  1/3  0 ⎥   q = -a/3
-///     G = ⎢ b  -1   a ⎥    Bᵀ =  ⎢ 0   b   -½  -a   1   0 ⎥    Aᵀ =  ⎢ 0   a/3  a/3 -b/3 -b/3  0 ⎥
-///         ⎢ a   1   b ⎥          ⎢ 0  -a   -2   b   1   0 ⎥          ⎣ 0   2/3 -2/3 -1/6  1/6  1 ⎦
-///         ⎢ a  -1   b ⎥          ⎢ 0   a   -2  -b   1   0 ⎥
-///         ⎣ 0   0   1 ⎦          ⎣ 0   1    0 -5/2  0   1 ⎦
-///
-/// The weight gradient is the transpose of the same form: dg = Gᵀ [ Σ (A dY Aᵀ) ⊙ (Bᵀ d B) ] G.
-///
-/// All are vectorised over eight channels: a one-dimensional transform then lives in 16 registers. `work` holds the 36
-/// values between the columns' pass and the rows' pass.
+/// Every matrix acts along one direction, and once more along the other: a `LineTransform` is one of them. A scheme is a
+/// set that belongs together. All are vectorised over eight channels.
+protocol WinogradScheme {
+  /// T, of the input.
+  associatedtype Input: LineTransform
+  /// S, to the output.
+  associatedtype Output: LineTransform
+  /// Sᵀ, of the output's gradient, for the weight gradient K'ᵀ [ Σ (Sᵀ dY S) ⊙ (T d Tᵀ) ] K'.
+  associatedtype Cotangent: LineTransform
+  /// T and S of the data gradient, whose kernel is turned around.
+  associatedtype TurnedInput: LineTransform
+  associatedtype TurnedOutput: LineTransform
+  /// K, of the kernel, and its transpose.
+  associatedtype Kernel: LineTransform
+  associatedtype KernelGradient: LineTransform
+
+  /// From one patch of the input, or of the data gradient, to the next; and how far it starts before its tile.
+  static var advance: Int { get }
+  static var margin: Int { get }
+  /// How far a patch of dy starts before its tile in the data gradient.
+  static var turnedMargin: Int { get }
+  /// Along one direction, the products that share a transformed weight.
+  static func products(of weight: Int) -> Range<Int>
+}
+
+/// A matrix along one direction, as its product with a vector of lanes.
+protocol LineTransform {
+  static var inputs: Int { get }
+  static var outputs: Int { get }
+  static func apply(_ read: (_ i: Int) -> Winograd.Lanes, _ write: (_ i: Int, _ value: Winograd.Lanes) -> Void)
+}
+
 enum Winograd {
   typealias Lanes = SIMD8<Float>
-  typealias Line = (UnsafePointer<Float>, UnsafePointer<Float>, UnsafePointer<Float>, UnsafePointer<Float>)
-  typealias Patch = (
-    UnsafePointer<Float>, UnsafePointer<Float>, UnsafePointer<Float>, UnsafePointer<Float>, UnsafePointer<Float>,
-    UnsafePointer<Float>
-  )
-  /// Outputs of a tile in one direction, and inputs that it looks at.
-  static let tile = 4, patch = 6
-  static let points = 36, lanes = 8
+  static let lanes = 8
+  /// Outputs of a tile in one direction.
+  static let tile = 4
+  /// Transformed weights in one direction, and in both.
+  static let weights = 6, allWeights = 36
+  /// Values that a transform keeps between the two directions, at most.
+  static let work = 81
 
-  private static let a: Float = 1.4142135623730951, b: Float = 0.7071067811865476
-
-  // MARK: One dimension
-
-  /// Bᵀ d
+  /// v[i·outputs + j] ← (T d Tᵀ)ij for all channels of a patch: `rows` are its lines, of which `columns` lie in the map;
+  /// `step` floats are between two of `v`.
   @inline(__always)
-  private static func input(
-    _ d0: Lanes, _ d1: Lanes, _ d2: Lanes, _ d3: Lanes, _ d4: Lanes, _ d5: Lanes
-  ) -> (Lanes, Lanes, Lanes, Lanes, Lanes, Lanes) {
-    let even = d4.addingProduct(-0.5, d2), odd = (a * d3).addingProduct(-b, d1)
-    let evenB = d4.addingProduct(-2, d2), oddB = (b * d3).addingProduct(-a, d1)
-    return (
-      (d0 + d4).addingProduct(-2.5, d2), even + odd, even - odd, evenB + oddB, evenB - oddB,
-      (d1 + d5).addingProduct(-2.5, d3)
-    )
-  }
-
-  /// Aᵀ m
-  @inline(__always)
-  private static func output(
-    _ m0: Lanes, _ m1: Lanes, _ m2: Lanes, _ m3: Lanes, _ m4: Lanes, _ m5: Lanes
-  ) -> (Lanes, Lanes, Lanes, Lanes) {
-    let sum = m1 + m2, difference = m1 - m2, sumB = m3 + m4, differenceB = m3 - m4
-    return (
-      m0.addingProduct(a / 6, sum).addingProduct(-a / 3, sumB), (difference - differenceB) * (1 / 3),
-      (sum * (a / 3)).addingProduct(-b / 3, sumB),
-      m5.addingProduct(2 / 3, difference).addingProduct(-1 / 6, differenceB)
-    )
-  }
-
-  /// A e
-  @inline(__always)
-  private static func cotangent(
-    _ e0: Lanes, _ e1: Lanes, _ e2: Lanes, _ e3: Lanes
-  ) -> (Lanes, Lanes, Lanes, Lanes, Lanes, Lanes) {
-    let even = (e0 * (a / 6)).addingProduct(a / 3, e2), odd = (e1 * (1 / 3)).addingProduct(2 / 3, e3)
-    let evenB = (e0 * (-a / 3)).addingProduct(-b / 3, e2), oddB = (e1 * (-1 / 3)).addingProduct(-1 / 6, e3)
-    return (e0, even + odd, even - odd, evenB + oddB, evenB - oddB, e3)
-  }
-
-  /// G g
-  @inline(__always)
-  private static func kernel(_ g0: Lanes, _ g1: Lanes, _ g2: Lanes) -> (Lanes, Lanes, Lanes, Lanes, Lanes, Lanes) {
-    let even = (b * g0).addingProduct(a, g2), evenB = (a * g0).addingProduct(b, g2)
-    return (g0, even + g1, even - g1, evenB + g1, evenB - g1, g2)
-  }
-
-  /// Gᵀ u
-  @inline(__always)
-  private static func kernelGradient(
-    _ u0: Lanes, _ u1: Lanes, _ u2: Lanes, _ u3: Lanes, _ u4: Lanes, _ u5: Lanes
-  ) -> (Lanes, Lanes, Lanes) {
-    let sum = u1 + u2, sumB = u3 + u4
-    return (
-      u0.addingProduct(b, sum).addingProduct(a, sumB), (u1 - u2) + (u3 - u4),
-      u5.addingProduct(a, sum).addingProduct(b, sumB)
-    )
-  }
-
-  // MARK: Tiles
-
-  /// v[point] ← Bᵀ d B for one patch: `rows` are its lines, of which `columns` lie in the image; `step` floats are
-  /// between two points of `v`.
-  static func transformInput(
-    _ rows: Patch, columns: Range<Int>, channels: Int, into v: UnsafeMutablePointer<Float>, step: Int,
-    _ work: UnsafeMutablePointer<Lanes>
+  static func gather<T: LineTransform>(
+    _: T.Type, _ rows: UnsafePointer<UnsafePointer<Float>>, columns: Range<Int>, channels: Int,
+    into v: UnsafeMutablePointer<Float>, step: Int, _ work: UnsafeMutablePointer<Lanes>
   ) {
-    if columns.count < patch { for i in 0..<points { work[i] = .zero } }
+    if columns.count < T.inputs { for i in 0..<T.outputs &* T.inputs { work[i] = .zero } }
     var channel = 0
     while channel < channels {
       for j in columns {
         let at = j &* channels &+ channel
-        let t = input(
-          load(rows.0 + at), load(rows.1 + at), load(rows.2 + at), load(rows.3 + at), load(rows.4 + at),
-          load(rows.5 + at))
-        (work[j], work[j &+ 6], work[j &+ 12], work[j &+ 18], work[j &+ 24], work[j &+ 30]) = t
+        T.apply({ load(rows[$0] + at) }, { work[$0 &* T.inputs &+ j] = $1 })
       }
-      storeSquare(work, v + channel, step) { input($0, $1, $2, $3, $4, $5) }
+      for i in 0..<T.outputs {
+        let row = work + i &* T.inputs, to = v + (i &* T.outputs &* step &+ channel)
+        T.apply({ row[$0] }, { store($1, to + $0 &* step) })
+      }
       channel &+= lanes
     }
   }
 
-  /// e[point] ← A dY Aᵀ for one tile of a cotangent.
-  static func transformCotangent(
-    _ rows: Line, columns: Range<Int>, channels: Int, into e: UnsafeMutablePointer<Float>, step: Int,
-    _ work: UnsafeMutablePointer<Lanes>
-  ) {
-    if columns.count < tile { for i in 0..<points { work[i] = .zero } }
-    var channel = 0
-    while channel < channels {
-      for j in columns {
-        let at = j &* channels &+ channel
-        let t = cotangent(load(rows.0 + at), load(rows.1 + at), load(rows.2 + at), load(rows.3 + at))
-        (work[j], work[j &+ 6], work[j &+ 12], work[j &+ 18], work[j &+ 24], work[j &+ 30]) = t
-      }
-      storeSquare(work, e + channel, step) { e0, e1, e2, e3, _, _ in cotangent(e0, e1, e2, e3) }
-      channel &+= lanes
-    }
-  }
-
+  /// y ← S m Sᵀ for all channels of a tile, of which `height` lines of `line` floats and `width` columns lie in the map.
   @inline(__always)
-  private static func storeSquare(
-    _ work: UnsafeMutablePointer<Lanes>, _ v: UnsafeMutablePointer<Float>, _ step: Int,
-    _ transform: (Lanes, Lanes, Lanes, Lanes, Lanes, Lanes) -> (Lanes, Lanes, Lanes, Lanes, Lanes, Lanes)
-  ) {
-    var (row, to) = (work, v)
-    for _ in 0..<patch {
-      let t = transform(row[0], row[1], row[2], row[3], row[4], row[5])
-      store(t.0, to)
-      store(t.1, to + step)
-      store(t.2, to + 2 &* step)
-      store(t.3, to + 3 &* step)
-      store(t.4, to + 4 &* step)
-      store(t.5, to + 5 &* step)
-      row += patch
-      to += patch &* step
-    }
-  }
-
-  /// y ← Aᵀ m A for one tile, of which `height` lines of `line` floats and `width` columns lie in the image.
-  static func transformOutput(
-    _ m: UnsafePointer<Float>, step: Int, channels: Int, into y: UnsafeMutablePointer<Float>, line: Int, height: Int,
-    width: Int, accumulate: Bool, _ work: UnsafeMutablePointer<Lanes>
+  static func scatter<T: LineTransform>(
+    _: T.Type, _ m: UnsafePointer<Float>, step: Int, channels: Int, into y: UnsafeMutablePointer<Float>, line: Int,
+    height: Int, width: Int, accumulate: Bool, _ work: UnsafeMutablePointer<Lanes>
   ) {
     var channel = 0
     while channel < channels {
-      for j in 0..<patch {
-        let from = m + (j &* step &+ channel), down = patch &* step
-        let t = output(
-          load(from), load(from + down), load(from + 2 &* down), load(from + 3 &* down), load(from + 4 &* down),
-          load(from + 5 &* down))
-        (work[j], work[j &+ 6], work[j &+ 12], work[j &+ 18]) = t
+      for j in 0..<T.inputs {
+        let from = m + (j &* step &+ channel)
+        T.apply({ load(from + $0 &* T.inputs &* step) }, { work[$0 &* T.inputs &+ j] = $1 })
       }
       for i in 0..<height {
-        let row = work + i &* patch, to = y + (i &* line &+ channel)
-        var t = output(row[0], row[1], row[2], row[3], row[4], row[5])
-        if accumulate {
-          t.0 += load(to)
-          if width > 1 { t.1 += load(to + channels) }
-          if width > 2 { t.2 += load(to + 2 &* channels) }
-          if width > 3 { t.3 += load(to + 3 &* channels) }
-        }
-        store(t.0, to)
-        if width > 1 { store(t.1, to + channels) }
-        if width > 2 { store(t.2, to + 2 &* channels) }
-        if width > 3 { store(t.3, to + 3 &* channels) }
+        let row = work + i &* T.inputs, to = y + (i &* line &+ channel)
+        T.apply(
+          { row[$0] },
+          { j, value in
+            guard j < width else { return }
+            let to = to + j &* channels
+            store(accumulate ? value + load(to) : value, to)
+          })
       }
       channel &+= lanes
     }
   }
 
-  // MARK: Weights
-
-  /// u[point] ← G g Gᵀ for eight neighbouring filters of a channel; the taps of g are `tap` floats apart.
+  /// u[weight] ← K g Kᵀ for eight neighbouring filters of a channel; the taps of g are `tap` floats apart.
   @inline(__always)
-  static func transformWeight(
-    _ w: UnsafePointer<Float>, tap: Int, into u: UnsafeMutablePointer<Float>, step: Int,
+  static func transformWeight<T: LineTransform>(
+    _: T.Type, _ w: UnsafePointer<Float>, tap: Int, into u: UnsafeMutablePointer<Float>, step: Int,
     _ work: UnsafeMutablePointer<Lanes>
   ) {
     for s in 0..<3 {
       let from = w + s &* tap
-      let t = kernel(load(from), load(from + 3 &* tap), load(from + 6 &* tap))
-      (work[s], work[s &+ 6], work[s &+ 12], work[s &+ 18], work[s &+ 24], work[s &+ 30]) = t
+      T.apply({ load(from + 3 &* $0 &* tap) }, { work[$0 &* 3 &+ s] = $1 })
     }
-    storeSquare(work, u, step) { g0, g1, g2, _, _, _ in kernel(g0, g1, g2) }
+    for i in 0..<weights {
+      let row = work + 3 &* i, to = u + i &* weights &* step
+      T.apply({ row[$0] }, { store($1, to + $0 &* step) })
+    }
   }
 
-  /// dw[tap][i] += Gᵀ du G.
-  static func addWeightGradient(
-    _ du: UnsafePointer<Float>, step: Int, _ range: Range<Int>, count: Int, to dw: UnsafeMutablePointer<Float>,
-    _ work: UnsafeMutablePointer<Lanes>
+  /// dw[tap][i] += Kᵀ du K for the elements i in `range`; dw[tap] are `count` apart.
+  static func addWeightGradient<T: LineTransform>(
+    _: T.Type, _ du: UnsafePointer<Float>, step: Int, _ range: Range<Int>, count: Int,
+    to dw: UnsafeMutablePointer<Float>, _ work: UnsafeMutablePointer<Lanes>
   ) {
     var i = range.lowerBound
     while i < range.upperBound {
-      for j in 0..<patch {
-        let from = du + (j &* step &+ i), down = patch &* step
-        let t = kernelGradient(
-          load(from), load(from + down), load(from + 2 &* down), load(from + 3 &* down), load(from + 4 &* down),
-          load(from + 5 &* down))
-        (work[j], work[j &+ 6], work[j &+ 12]) = t
+      for j in 0..<weights {
+        let from = du + (j &* step &+ i)
+        T.apply({ load(from + $0 &* weights &* step) }, { work[$0 &* weights &+ j] = $1 })
       }
       for r in 0..<3 {
-        let row = work + r &* patch, to = dw + (3 &* r &* count &+ i)
-        let t = kernelGradient(row[0], row[1], row[2], row[3], row[4], row[5])
-        store(t.0 + load(to), to)
-        store(t.1 + load(to + count), to + count)
-        store(t.2 + load(to + 2 &* count), to + 2 &* count)
+        let row = work + r &* weights, to = dw + (3 &* r &* count &+ i)
+        T.apply({ row[$0] }, { store($1 + load(to + $0 &* count), to + $0 &* count) })
       }
       i &+= lanes
     }
@@ -229,6 +136,243 @@ enum Winograd {
   @inline(__always)
   private static func store(_ value: Lanes, _ to: UnsafeMutablePointer<Float>) {
     UnsafeMutableRawPointer(to).storeBytes(of: value, as: Lanes.self)
+  }
+}
+
+// MARK: Stride 1
+
+/// Stride 1, F(4×4, 3×3): 36 products for 16 outputs of 9 taps, a quarter.
+///
+/// Polynomials are multiplied by their values at six points: here 0, ±a, ±b, ∞ with a = √2 and b = 1/a. The greatest
+/// error is a quarter of that with Lavin's 0, ±1, ±2, ∞ (and as small as with a = 3/2): powers of a stay near 1, and
+/// a², b² = 2, ½ are exact.
+///
+///         ⎡ 1   0   0 ⎤          ⎡ 1   0  -5/2  0   1   0 ⎤          ⎡ 1    p    p    q    q   0 ⎤   p = a/6
+///         ⎢ b   1   a ⎥          ⎢ 0  -b   -½   a   1   0 ⎥          ⎢ 0   1/3 -1/3 -1/3  1/3  0 ⎥   q = -a/3
+///     K = ⎢ b  -1   a ⎥     T =  ⎢ 0   b   -½  -a   1   0 ⎥     S =  ⎢ 0   a/3  a/3 -b/3 -b/3  0 ⎥
+///         ⎢ a   1   b ⎥          ⎢ 0  -a   -2   b   1   0 ⎥          ⎣ 0   2/3 -2/3 -1/6  1/6  1 ⎦
+///         ⎢ a  -1   b ⎥          ⎢ 0   a   -2  -b   1   0 ⎥
+///         ⎣ 0   0   1 ⎦          ⎣ 0   1    0 -5/2  0   1 ⎦
+///
+/// The data gradient is the same from dy.
+enum WinogradStride1: WinogradScheme {
+  typealias TurnedInput = Input
+  typealias TurnedOutput = Output
+  static let advance = 4, margin = 1, turnedMargin = 1
+  static func products(of weight: Int) -> Range<Int> { weight..<weight + 1 }
+
+  private static let a: Float = 1.4142135623730951, b: Float = 0.7071067811865476
+
+  enum Input: LineTransform {
+    static let inputs = 6, outputs = 6
+    @inline(__always)
+    static func apply(_ d: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+      let (d1, d2, d3, d4) = (d(1), d(2), d(3), d(4))
+      let even = d4.addingProduct(-0.5, d2), odd = (a * d3).addingProduct(-b, d1)
+      let evenB = d4.addingProduct(-2, d2), oddB = (b * d3).addingProduct(-a, d1)
+      write(0, (d(0) + d4).addingProduct(-2.5, d2))
+      write(1, even + odd)
+      write(2, even - odd)
+      write(3, evenB + oddB)
+      write(4, evenB - oddB)
+      write(5, (d1 + d(5)).addingProduct(-2.5, d3))
+    }
+  }
+
+  enum Output: LineTransform {
+    static let inputs = 6, outputs = 4
+    @inline(__always)
+    static func apply(_ m: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+      let (m1, m2, m3, m4) = (m(1), m(2), m(3), m(4))
+      let sum = m1 + m2, difference = m1 - m2, sumB = m3 + m4, differenceB = m3 - m4
+      write(0, m(0).addingProduct(a / 6, sum).addingProduct(-a / 3, sumB))
+      write(1, (difference - differenceB) * (1 / 3))
+      write(2, (sum * (a / 3)).addingProduct(-b / 3, sumB))
+      write(3, m(5).addingProduct(2 / 3, difference).addingProduct(-1 / 6, differenceB))
+    }
+  }
+
+  enum Cotangent: LineTransform {
+    static let inputs = 4, outputs = 6
+    @inline(__always)
+    static func apply(_ e: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+      let (e0, e1, e2, e3) = (e(0), e(1), e(2), e(3))
+      let even = (e0 * (a / 6)).addingProduct(a / 3, e2), odd = (e1 * (1 / 3)).addingProduct(2 / 3, e3)
+      let evenB = (e0 * (-a / 3)).addingProduct(-b / 3, e2), oddB = (e1 * (-1 / 3)).addingProduct(-1 / 6, e3)
+      write(0, e0)
+      write(1, even + odd)
+      write(2, even - odd)
+      write(3, evenB + oddB)
+      write(4, evenB - oddB)
+      write(5, e3)
+    }
+  }
+
+  enum Kernel: LineTransform {
+    static let inputs = 3, outputs = 6
+    @inline(__always)
+    static func apply(_ g: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+      let (g0, g1, g2) = (g(0), g(1), g(2))
+      let even = (b * g0).addingProduct(a, g2), evenB = (a * g0).addingProduct(b, g2)
+      write(0, g0)
+      write(1, even + g1)
+      write(2, even - g1)
+      write(3, evenB + g1)
+      write(4, evenB - g1)
+      write(5, g2)
+    }
+  }
+
+  enum KernelGradient: LineTransform {
+    static let inputs = 6, outputs = 3
+    @inline(__always)
+    static func apply(_ u: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+      let (u1, u2, u3, u4) = (u(1), u(2), u(3), u(4)), sum = u1 + u2, sumB = u3 + u4
+      write(0, u(0).addingProduct(b, sum).addingProduct(a, sumB))
+      write(1, (u1 - u2) + (u3 - u4))
+      write(2, u(5).addingProduct(a, sum).addingProduct(b, sumB))
+    }
+  }
+}
+
+// MARK: Stride 2
+
+/// Stride 2. The outer taps of a kernel's line meet the odd samples of the input alone, the middle tap the even ones:
+///
+///     y_i = g₀·o_i + g₂·o_{i+1}  +  g₁·e_i          o_i = x[2i − 1], e_i = x[2i]
+///
+/// The first part is a convolution with stride 1 and two taps, F(4, 2): five products for four outputs; the second takes
+/// four, all with the same weight. So there are 81 products for 16 outputs of 9 taps: 9/16. Samples lie in `d` as in
+/// the input, o₀ e₀ o₁ e₁ …; products are the five, then the four.
+///
+/// The points of F(4, 2) are ±3/2, ±½, ∞, where every coefficient is a dyadic fraction or a sixth of one, and the error
+/// is the smallest of ten choices that were tried.
+///
+///         ⎡  1/6   1/4 ⎤          ⎡ -3/8  -1/4  3/2  1  0 ⎤          ⎡  1     1     1    1   0 ⎤
+///         ⎢ -1/6   1/4 ⎥          ⎢  3/8  -1/4 -3/2  1  0 ⎥          ⎢ 3/2  -3/2    ½   -½   0 ⎥
+///     K = ⎢  -½   -1/4 ⎥     T =  ⎢ -9/8  -9/4   ½   1  0 ⎥     S =  ⎢ 9/4   9/4   1/4  1/4  0 ⎥
+///         ⎢   ½   -1/4 ⎥          ⎢  9/8  -9/4  -½   1  0 ⎥          ⎣ 27/8 -27/8  1/8 -1/8  1 ⎦
+///         ⎣   0     1  ⎦          ⎣  9/16   0  -5/2  0  1 ⎦
+///
+/// The data gradient has the same products with the kernel turned around: from dy, an even sample by its middle tap, and
+/// the odd samples after them, o_{i+1} = g₀'·dy_i + g₂'·dy_{i+1}, by F(4, 2).
+enum WinogradStride2: WinogradScheme {
+  static let advance = 8, margin = 1, turnedMargin = 0
+  static func products(of weight: Int) -> Range<Int> { weight < 5 ? weight..<weight + 1 : 5..<9 }
+
+  /// T of five samples.
+  @inline(__always)
+  private static func points(
+    _ d: (Int) -> Winograd.Lanes, step: Int, _ write: (Int, Winograd.Lanes) -> Void
+  ) {
+    let (d0, d1, d2, d3) = (d(0), d(step), d(2 * step), d(3 * step))
+    let even = d3.addingProduct(-0.25, d1), odd = (1.5 * d2).addingProduct(-0.375, d0)
+    let evenB = d3.addingProduct(-2.25, d1), oddB = (0.5 * d2).addingProduct(-1.125, d0)
+    write(0, even + odd)
+    write(1, even - odd)
+    write(2, evenB + oddB)
+    write(3, evenB - oddB)
+    write(4, d(4 * step).addingProduct(0.5625, d0).addingProduct(-2.5, d2))
+  }
+
+  /// S of five products.
+  @inline(__always)
+  private static func sums(
+    _ m: (Int) -> Winograd.Lanes
+  ) -> (Winograd.Lanes, Winograd.Lanes, Winograd.Lanes, Winograd.Lanes) {
+    let (m0, m1, m2, m3) = (m(0), m(1), m(2), m(3))
+    let sum = m0 + m1, difference = m0 - m1, sumB = m2 + m3, differenceB = m2 - m3
+    return (
+      sum + sumB, (1.5 * difference).addingProduct(0.5, differenceB), (2.25 * sum).addingProduct(0.25, sumB),
+      m(4).addingProduct(3.375, difference).addingProduct(0.125, differenceB)
+    )
+  }
+
+  enum Input: LineTransform {
+    static let inputs = 9, outputs = 9
+    @inline(__always)
+    static func apply(_ d: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+      points(d, step: 2, write)
+      for i in 0..<4 { write(5 &+ i, d(2 &* i &+ 1)) }
+    }
+  }
+
+  enum Output: LineTransform {
+    static let inputs = 9, outputs = 4
+    @inline(__always)
+    static func apply(_ m: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+      let y = sums(m)
+      write(0, y.0 + m(5))
+      write(1, y.1 + m(6))
+      write(2, y.2 + m(7))
+      write(3, y.3 + m(8))
+    }
+  }
+
+  enum Cotangent: LineTransform {
+    static let inputs = 4, outputs = 9
+    @inline(__always)
+    static func apply(_ e: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+      let (e0, e1, e2, e3) = (e(0), e(1), e(2), e(3))
+      let even = e0.addingProduct(2.25, e2), odd = (1.5 * e1).addingProduct(3.375, e3)
+      let evenB = e0.addingProduct(0.25, e2), oddB = (0.5 * e1).addingProduct(0.125, e3)
+      write(0, even + odd)
+      write(1, even - odd)
+      write(2, evenB + oddB)
+      write(3, evenB - oddB)
+      write(4, e3)
+      write(5, e0)
+      write(6, e1)
+      write(7, e2)
+      write(8, e3)
+    }
+  }
+
+  enum TurnedInput: LineTransform {
+    static let inputs = 5, outputs = 9
+    @inline(__always)
+    static func apply(_ d: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+      points(d, step: 1, write)
+      for i in 0..<4 { write(5 &+ i, d(i)) }
+    }
+  }
+
+  enum TurnedOutput: LineTransform {
+    static let inputs = 9, outputs = 8
+    @inline(__always)
+    static func apply(_ m: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+      let odd = sums(m)
+      for i in 0..<4 { write(2 &* i, m(5 &+ i)) }
+      write(1, odd.0)
+      write(3, odd.1)
+      write(5, odd.2)
+      write(7, odd.3)
+    }
+  }
+
+  enum Kernel: LineTransform {
+    static let inputs = 3, outputs = 6
+    @inline(__always)
+    static func apply(_ g: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+      let (g0, g2) = (g(0), g(2)), sixth = g0 * (1 / 6), half = g0 * 0.5, quarter = g2 * 0.25
+      write(0, quarter + sixth)
+      write(1, quarter - sixth)
+      write(2, -quarter - half)
+      write(3, half - quarter)
+      write(4, g2)
+      write(5, g(1))
+    }
+  }
+
+  enum KernelGradient: LineTransform {
+    static let inputs = 6, outputs = 3
+    @inline(__always)
+    static func apply(_ u: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+      let (u0, u1, u2, u3) = (u(0), u(1), u(2), u(3))
+      write(0, ((u3 - u2) * 0.5).addingProduct(1 / 6, u0 - u1))
+      write(1, u(5))
+      write(2, u(4).addingProduct(0.25, (u0 + u1) - (u2 + u3)))
+    }
   }
 }
 

@@ -1,10 +1,20 @@
 import Engine
 import Testing
 
-private let cases: [ReferenceConvolution] = [
+private let shapes = [
   (12, 4, 4, 16, 8), (19, 5, 3, 8, 24), (4, 7, 7, 24, 32), (3, 8, 8, 64, 64), (1, 14, 14, 40, 16),
   (2, 13, 9, 16, 40), (5, 28, 28, 16, 16), (1, 33, 30, 8, 16), (7, 6, 4, 128, 136), (33, 15, 16, 16, 8),
-].map { ReferenceConvolution(n: $0.0, h: $0.1, w: $0.2, c: $0.3, k: $0.4, kernel: 3, stride: 1, padding: 1) }
+]
+
+/// Odd and even extents, some of which end within a tile.
+private let strided = [
+  (24, 8, 8, 16, 8), (12, 16, 16, 24, 32), (20, 13, 13, 16, 40), (6, 15, 16, 64, 64), (10, 31, 31, 16, 16),
+  (40, 14, 16, 40, 16), (14, 16, 8, 128, 136), (3, 57, 64, 8, 24),
+]
+
+private let cases: [ReferenceConvolution] = [(shapes, 1), (strided, 2)].flatMap { shapes, stride in
+  shapes.map { ReferenceConvolution(n: $0.0, h: $0.1, w: $0.2, c: $0.3, k: $0.4, kernel: 3, stride: stride, padding: 1) }
+}
 
 private func rms(_ values: some Sequence<Double>) -> Double {
   let (sum, count) = values.reduce((0.0, 0.0)) { ($0.0 + $1 * $1, $0.1 + 1) }
@@ -20,11 +30,13 @@ private func errors(_ found: [Float], _ expected: [Double], _ model: Double) -> 
 
 @Test(arguments: cases) func winogradEqualsDefinition(_ reference: ReferenceConvolution) {
   let test = ConvolutionCase(reference, .fast), found = test.run(), expected = test.expected()
-  let tiles = reference.n * ((reference.h + 3) / 4) * ((reference.w + 3) / 4)
+  let tiles = reference.n * ((reference.height + 3) / 4) * ((reference.width + 3) / 4)
+  let model = reference.stride == 1 ? WinogradError.stride1 : .stride2
+  let turned = reference.stride == 1 ? model : .stride2Turned
   for (name, error) in [
-    ("y", errors(found.y, expected.y, WinogradError.output(channels: reference.c))),
-    ("dx", errors(found.dx, expected.dx, WinogradError.output(channels: reference.k))),
-    ("dw", errors(found.dw, expected.dw, WinogradError.weightGradient(tiles: tiles))),
+    ("y", errors(found.y, expected.y, model.output(channels: reference.c))),
+    ("dx", errors(found.dx, expected.dx, turned.output(channels: reference.k))),
+    ("dw", errors(found.dw, expected.dw, model.weightGradient(tiles: tiles))),
   ] {
     // 100,000 normal values stay within 5 of their rms; where few are summed, products of normals reach further.
     #expect(error.rms <= 1 && error.greatest <= 8, "\(name) of \(reference): \(error) in units of the model")
@@ -70,8 +82,19 @@ private let large = ReferenceConvolution(n: 64, h: 32, w: 32, c: 16, k: 8, kerne
   func times(_ matrix: [[Double]], _ vector: [Double]) -> [Double] {
     matrix.map { zip($0, vector).reduce(0) { $0 + $1.0 * $1.1 } }
   }
-  let d = [0.3, -1.7, 2.2, 0.9, -0.4, 1.1], g = [0.8, -0.6, 1.3]
-  let u = times(WinogradError.g, g), v = times(WinogradError.bT, d)
-  let y = times(WinogradError.aT, zip(u, v).map { $0 * $1 })
-  for i in 0..<4 { #expect(abs(y[i] - (0..<3).reduce(0) { $0 + d[i + $1] * g[$1] }) < 1e-14) }
+  func filtered(_ m: WinogradError, _ d: [Double], _ g: [Double]) -> [Double] {
+    times(m.s, zip(times(m.k, g), times(m.t, d)).map { $0 * $1 })
+  }
+  let d = [0.3, -1.7, 2.2, 0.9, -0.4, 1.1, -0.8, 0.5, 1.9], g = [0.8, -0.6, 1.3]
+  let one = filtered(.stride1, Array(d[..<6]), g), two = filtered(.stride2, d, g)
+  for i in 0..<4 {
+    #expect(abs(one[i] - (0..<3).reduce(0) { $0 + d[i + $1] * g[$1] }) < 1e-14)
+    #expect(abs(two[i] - (0..<3).reduce(0) { $0 + d[2 * i + $1] * g[$1] }) < 1e-14)
+  }
+  // dx[2i] = g₁·dy_i, dx[2i + 1] = g₂·dy_i + g₀·dy_{i+1}
+  let dx = filtered(.stride2Turned, Array(d[..<5]), g.reversed())
+  for i in 0..<4 {
+    #expect(abs(dx[2 * i] - g[1] * d[i]) < 1e-14)
+    #expect(abs(dx[2 * i + 1] - g[2] * d[i] - g[0] * d[i + 1]) < 1e-14)
+  }
 }

@@ -1,27 +1,66 @@
 /// Winograd's matrices in Double, and how far Float32 may be from the truth with them.
 ///
 /// The model: a rounding changes a value by a relative error of variance u²/3, u = 2⁻²⁴, independent of all others; x,
-/// dy and the weight are independent and normal. A product at the points (p, q) then has the variance of one tap's
-/// product times ‖B_p‖²‖B_q‖²‖G_p‖²‖G_q‖² (rows of Bᵀ and G), so the output (i, j) of a tile has
+/// dy and the weight are independent and normal. The product (p, q) of a tile then has the variance of one tap's product
+/// times ‖T_p‖²‖T_q‖²‖K_p‖²‖K_q‖² (rows of T and K), so the output (i, j) of a tile has
 ///
-///     rms error / rms output ≤ u/√3 · √roundings · √(S_i S_j),   S_i = Σ_p A_pi² ‖B_p‖² ‖G_p‖² / 3
+///     rms error / rms output ≤ u/√3 · √roundings · √(G_i G_j),   G_i = Σ_p S_ip² ‖T_p‖² ‖K_p‖² / 3
 ///
-/// since the rounding errors of the 36 products add up while the products themselves cancel down to nine taps. S is 7.1
-/// at most: Winograd loses a factor of seven, three bits. For the weight gradient, G and A change places.
-enum WinogradError {
-  static let a = 2.0.squareRoot(), b = 0.5.squareRoot()
-  static let g: [[Double]] = [[1, 0, 0], [b, 1, a], [b, -1, a], [a, 1, b], [a, -1, b], [0, 0, 1]]
-  static let bT: [[Double]] = [
-    [1, 0, -2.5, 0, 1, 0], [0, -b, -0.5, a, 1, 0], [0, b, -0.5, -a, 1, 0], [0, -a, -2, b, 1, 0], [0, a, -2, -b, 1, 0],
-    [0, 1, 0, -2.5, 0, 1],
-  ]
-  static let aT: [[Double]] = {
+/// since the rounding errors of all products add up while the products themselves cancel down to nine taps. With stride
+/// 1, G is 7.1 at most: Winograd loses a factor of seven, three bits. For the weight gradient, K and S change places.
+struct WinogradError {
+  /// Of the input, by product: (P, inputs).
+  let t: [[Double]]
+  /// Of the kernel, by product: (P, 3).
+  let k: [[Double]]
+  /// To the output: (outputs, P).
+  let s: [[Double]]
+
+  static let stride1: WinogradError = {
+    let a = 2.0.squareRoot(), b = 0.5.squareRoot()
     let (p, q, third, sixth) = (a / 6, a / 3, 1.0 / 3, 1.0 / 6)
-    return [
-      [1, p, p, -q, -q, 0], [0, third, -third, -third, third, 0], [0, q, q, -b / 3, -b / 3, 0],
-      [0, 2 * third, -2 * third, -sixth, sixth, 1],
-    ]
+    return WinogradError(
+      t: [
+        [1, 0, -2.5, 0, 1, 0], [0, -b, -0.5, a, 1, 0], [0, b, -0.5, -a, 1, 0], [0, -a, -2, b, 1, 0],
+        [0, a, -2, -b, 1, 0], [0, 1, 0, -2.5, 0, 1],
+      ],
+      k: [[1, 0, 0], [b, 1, a], [b, -1, a], [a, 1, b], [a, -1, b], [0, 0, 1]],
+      s: [
+        [1, p, p, -q, -q, 0], [0, third, -third, -third, third, 0], [0, q, q, -b / 3, -b / 3, 0],
+        [0, 2 * third, -2 * third, -sixth, sixth, 1],
+      ])
   }()
+
+  /// F(4, 2) of the outer taps with the odd samples, and the middle tap with the even ones.
+  static let stride2: WinogradError = {
+    var t = points.t.map { row in (0..<9).map { $0 % 2 == 0 ? row[$0 / 2] : 0 } }
+    for i in 0..<4 { t.append(unit(2 * i + 1, of: 9)) }
+    let outer: [[Double]] = points.k.map { [$0[0], 0, $0[1]] }, middle: [[Double]] = Array(repeating: [0, 1, 0], count: 4)
+    return WinogradError(t: t, k: outer + middle, s: (0..<4).map { points.s[$0] + unit($0, of: 4) })
+  }()
+
+  /// The data gradient's, where even and odd samples take turns; of a kernel that is turned around.
+  static let stride2Turned: WinogradError = {
+    var t = points.t, s: [[Double]] = []
+    for i in 0..<4 {
+      t.append(unit(i, of: 5))
+      s.append(Array(repeating: 0, count: 5) + unit(i, of: 4))
+      s.append(points.s[i] + Array(repeating: 0, count: 4))
+    }
+    return WinogradError(t: t, k: stride2.k, s: s)
+  }()
+
+  /// F(4, 2) at ±3/2, ±½, ∞, as its header has it.
+  private static let points: (t: [[Double]], k: [[Double]], s: [[Double]]) = (
+    [
+      [-0.375, -0.25, 1.5, 1, 0], [0.375, -0.25, -1.5, 1, 0], [-1.125, -2.25, 0.5, 1, 0], [1.125, -2.25, -0.5, 1, 0],
+      [0.5625, 0, -2.5, 0, 1],
+    ],
+    [[1.0 / 6, 0.25], [-1.0 / 6, 0.25], [-0.5, -0.25], [0.5, -0.25], [0, 1]],
+    [[1, 1, 1, 1, 0], [1.5, -1.5, 0.5, -0.5, 0], [2.25, 2.25, 0.25, 0.25, 0], [3.375, -3.375, 0.125, -0.125, 1]]
+  )
+
+  private static func unit(_ i: Int, of count: Int) -> [Double] { (0..<count).map { $0 == i ? 1 : 0 } }
 
   private static func squares(_ row: [Double]) -> Double { row.reduce(0) { $0 + $1 * $1 } }
 
@@ -30,24 +69,18 @@ enum WinogradError {
   private static func unit(sum: Int) -> Double { 0x1p-24 / 3.0.squareRoot() * (12 + Double(sum) / 2).squareRoot() }
 
   /// Of an output or data gradient, a sum over `channels`.
-  static func output(channels: Int) -> Double {
-    unit(sum: channels) * growth(aT, 3) { squares(bT[$0]) * squares(g[$0]) }
+  func output(channels: Int) -> Double {
+    Self.unit(sum: channels) * growth(s, 3) { Self.squares(t[$0]) * Self.squares(k[$0]) }
   }
 
-  /// Of a weight gradient, a sum over `tiles`.
-  static func weightGradient(tiles: Int) -> Double {
-    let gT = (0..<3).map { i in g.map { $0[i] } }
-    return unit(sum: tiles) * growth(gT, 4) { p in squares(bT[p]) * squares(aT.map { $0[p] }) }
+  /// Of a weight gradient, a sum over `tiles`, in which products that share a weight count each.
+  func weightGradient(tiles: Int) -> Double {
+    let shared = t.count == 9 ? 16 : 1, kT = (0..<3).map { i in k.map { $0[i] } }
+    return Self.unit(sum: tiles * shared) * growth(kT, 4) { p in Self.squares(t[p]) * Self.squares(s.map { $0[p] }) }
   }
 
-  /// The greatest S_i.
-  private static func growth(_ last: [[Double]], _ taps: Double, _ variance: (Int) -> Double) -> Double {
-    var greatest = 0.0
-    for row in last {
-      var sum = 0.0
-      for p in 0..<6 { sum += row[p] * row[p] * variance(p) }
-      greatest = max(greatest, sum / taps)
-    }
-    return greatest
+  /// The greatest G_i; `terms` of one direction are summed up in the truth.
+  private func growth(_ last: [[Double]], _ terms: Double, _ variance: (Int) -> Double) -> Double {
+    last.map { row in row.indices.reduce(0) { $0 + row[$1] * row[$1] * variance($1) } / terms }.max()!
   }
 }
