@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 static MPI_Comm channels[3];
+static MPI_Request requests[CMPI_REQUESTS];
+static const char *request_purposes[CMPI_REQUESTS];
 static int rank = 0, size = 1, node_size = 1, running = 0;
 static int64_t chunk = 1 << 30;
 static char host[256] = "", library[MPI_MAX_LIBRARY_VERSION_STRING] = "none";
@@ -76,13 +78,30 @@ const char *cmpi_host(void) {
   return host;
 }
 
+static MPI_Op op_of(int operation) {
+  return operation == CMPI_SUM ? MPI_SUM : operation == CMPI_MAX ? MPI_MAX : MPI_MIN;
+}
+
 void cmpi_all_reduce(int channel, void *data, int64_t count, int type, int operation, const char *what) {
-  MPI_Op op = operation == CMPI_SUM ? MPI_SUM : operation == CMPI_MAX ? MPI_MAX : MPI_MIN;
+  MPI_Op op = op_of(operation);
   for (int64_t done = 0; done < count; done += chunk) {
     int part = (int)(count - done < chunk ? count - done : chunk);
     check(MPI_Allreduce(MPI_IN_PLACE, (char *)data + done * (int64_t)size_of(type), part, type_of(type), op, channels[channel]),
           "MPI_Allreduce", what);
   }
+}
+
+void cmpi_begin_all_reduce(int request, int channel, void *data, int64_t count, int type, int operation, const char *what) {
+  if (count > chunk) cmpi_abort("a non-blocking all-reduce of more than MPI's counts hold: use smaller buckets", 70);
+  request_purposes[request] = what;
+  check(MPI_Iallreduce(MPI_IN_PLACE, data, (int)count, type_of(type), op_of(operation), channels[channel], &requests[request]),
+        "MPI_Iallreduce", what);
+}
+
+int cmpi_is_done(int request) {
+  int done = 0;
+  check(MPI_Test(&requests[request], &done, MPI_STATUS_IGNORE), "MPI_Test", request_purposes[request]);
+  return done;
 }
 
 void cmpi_all_gather(int channel, const void *send, void *receive, const int64_t *counts, const char *what) {

@@ -15,12 +15,29 @@ package protocol Communicator: AnyObject {
   func allReduce(_ data: UnsafeMutableBufferPointer<Float>, _ reduction: Reduction, on channel: Channel, _ what: StaticString)
   func allReduce(_ data: UnsafeMutableBufferPointer<Double>, _ reduction: Reduction, on channel: Channel, _ what: StaticString)
   func allReduce(_ data: UnsafeMutableBufferPointer<Int64>, _ reduction: Reduction, on channel: Channel, _ what: StaticString)
+  /// Begins the sum over all ranks, in place, on the channel of the gradients. All ranks begin the same sums in the same
+  /// order, and get the same bits. The floats are the communicator's until `finishSums`.
+  func beginSum(_ data: UnsafeMutableBufferPointer<Float>, _ what: StaticString)
+  /// Whether a sum was begun and is not known to be done.
+  var isSumming: Bool { get }
+  /// Moves sums on, without waiting: to be called every now and then while there is other work.
+  func advanceSums()
+  /// Waits until all sums are done.
+  func finishSums()
   /// Concatenates `counts[r]` floats of every rank r in rank order.
   func allGather(_ send: UnsafePointer<Float>, counts: [Int], into receive: UnsafeMutablePointer<Float>, _ what: StaticString)
   func broadcast(_ data: UnsafeMutableRawBufferPointer, from root: Int, _ what: StaticString)
   func barrier()
   /// Reports and ends the whole job with the code.
   func abort(_ message: String, code: Int32) -> Never
+}
+
+/// Where nothing can go on beside the arithmetic, a sum is done when it was begun.
+extension Communicator {
+  package func beginSum(_ data: UnsafeMutableBufferPointer<Float>, _ what: StaticString) { allReduce(data, .sum, on: .gradients, what) }
+  package var isSumming: Bool { false }
+  package func advanceSums() {}
+  package func finishSums() {}
 }
 
 extension Communicator {

@@ -22,9 +22,15 @@ package final class Context {
     copenblas_single_thread()
   }
 
-  /// Runs `body` once for each block, spread over the threads; nothing in a dry run.
+  /// Runs `body` once for each block, spread over the threads; nothing in a dry run. The calling thread moves sums over
+  /// ranks on between its blocks, for MPI does nothing by itself.
   package func run(_ blocks: Int, _ body: (_ block: Int, _ thread: Int) -> Void) {
-    if !isDry { team.run(blocks, body) }
+    if isDry { return }
+    guard communicator.isSumming else { return team.run(blocks, body) }
+    team.run(blocks) { block, thread in
+      body(block, thread)
+      if thread == 0 { part(.communication) { communicator.advanceSums() } }
+    }
   }
 
   /// Runs `body` without arithmetic.
@@ -52,11 +58,20 @@ package final class Context {
   }
 
   package func allReduce(_ data: UnsafeMutableBufferPointer<Float>, on channel: Channel, _ what: StaticString) {
-    if !isDry { communicator.allReduce(data, .sum, on: channel, what) }
+    if !isDry { part(.communication) { communicator.allReduce(data, .sum, on: channel, what) } }
   }
 
   package func allReduce(_ data: UnsafeMutableBufferPointer<Double>, on channel: Channel, _ what: StaticString) {
-    if !isDry { communicator.allReduce(data, .sum, on: channel, what) }
+    if !isDry { part(.communication) { communicator.allReduce(data, .sum, on: channel, what) } }
+  }
+
+  /// See `Communicator.beginSum`.
+  package func beginSum(_ data: UnsafeMutableBufferPointer<Float>, _ what: StaticString) {
+    if !isDry { part(.communication) { communicator.beginSum(data, what) } }
+  }
+
+  package func finishSums() {
+    if !isDry { part(.communication) { communicator.finishSums() } }
   }
 }
 

@@ -1,36 +1,49 @@
-/// Sums the gradients of all ranks in buckets from the slab's tail, as backward finishes them.
+/// Sums the gradients of all ranks in buckets from the slab's tail, while backward goes on to those before them.
+///
+/// Buckets lie at fixed places, so neither time nor the points at which backward reports change a sum's bits.
 package final class GradientReducer {
+  /// Without it nothing travels before `finish`: the same bits, later.
+  package var overlaps = true
   private let context: Context
   private let gradients: ParameterSlab
   private let bucket: Int
-  /// Gradients from here on are reduced.
-  private var reduced: Int
+  /// Gradients from here on are finished.
+  private var finished: Int
+  /// Gradients from here on are under way.
+  private var begun: Int
 
-  /// - Parameter bucket: floats that are worth a collective.
-  package init(_ context: Context, _ gradients: ParameterSlab, bucket: Int = 1 << 22) {
+  /// - Parameter bucket: floats of a collective. 64,000 bytes are what Open MPI sends over TCP at once; for more it asks
+  ///   the receiver first, and that question waits behind the data of the buckets before: the link carries one direction
+  ///   at a time then, and takes twice as long.
+  package init(_ context: Context, _ gradients: ParameterSlab, bucket: Int = 16000) {
+    precondition(1...Int(Int32.max) ~= bucket, "a bucket of \(bucket) floats")
     self.context = context
     self.gradients = gradients
     self.bucket = bucket
-    reduced = gradients.count
+    (finished, begun) = (gradients.count, gradients.count)
   }
 
   /// Backward has finished every gradient from `offset` to the slab's end.
   package func ready(from offset: Int) {
-    precondition(offset <= reduced, "gradients from \(offset) are ready, but those from \(reduced) were reduced already")
-    if reduced - offset >= bucket { reduce(from: offset) }
+    precondition(offset <= finished, "gradients from \(offset) are ready, but those from \(finished) were ready already")
+    finished = offset
+    if overlaps { begin() }
   }
 
-  /// Reduces what is left and starts over for the next step.
+  /// Sums what is left, waits for all of it, and starts over for the next step.
   package func finish() {
-    if reduced > 0 { reduce(from: 0) }
-    reduced = gradients.count
+    finished = 0
+    begin()
+    context.finishSums()
+    (finished, begun) = (gradients.count, gradients.count)
   }
 
-  private func reduce(from offset: Int) {
-    context.part(.communication) {
-      context.allReduce(
-        UnsafeMutableBufferPointer(start: gradients.data + offset, count: reduced - offset), on: .gradients, "gradients")
+  /// Begins the sums of the buckets that are finished.
+  private func begin() {
+    while begun > 0, max(0, begun - bucket) >= finished {
+      let next = max(0, begun - bucket)
+      context.beginSum(UnsafeMutableBufferPointer(start: gradients.data + next, count: begun - next), "gradients")
+      begun = next
     }
-    reduced = offset
   }
 }

@@ -4,8 +4,10 @@ import CMPI
 package final class MPICommunicator: Communicator {
   package let rank: Int
   package let size: Int
-  /// Seconds spent in collectives since the start.
-  package private(set) var seconds = 0.0
+  /// Seconds that arithmetic stood still for collectives since the start, by channel: waits, and the polls that move
+  /// what goes on beside it.
+  private var exposed = [0.0, 0.0, 0.0]
+  private var sums = SumQueue()
 
   /// Starts MPI. Signal handlers that must survive it stand before this call.
   package init() {
@@ -23,15 +25,19 @@ package final class MPICommunicator: Communicator {
   /// Ends MPI; after the last collective.
   package func stop() { cmpi_stop() }
 
-  private func timed(_ body: () -> Void) {
+  /// Seconds since the start that the calling thread spent in collectives instead of computing.
+  package var seconds: Double { exposed.reduce(0, +) }
+  package func seconds(on channel: Channel) -> Double { exposed[Int(channel.rawValue)] }
+
+  private func timed(_ channel: Channel, _ body: () -> Void) {
     let start = ContinuousClock.now
     body()
-    seconds += (ContinuousClock.now - start).seconds
+    exposed[Int(channel.rawValue)] += (ContinuousClock.now - start).seconds
   }
 
   private func reduce(_ data: UnsafeMutableRawPointer?, _ count: Int, _ type: cmpi_type, _ reduction: Reduction, _ channel: Channel, _ what: StaticString) {
     if size == 1 || count == 0 { return }
-    timed {
+    timed(channel) {
       what.withUTF8Buffer {
         cmpi_all_reduce(channel.rawValue, data, Int64(count), Int32(type.rawValue), reduction.rawValue, UnsafeRawPointer($0.baseAddress!).assumingMemoryBound(to: CChar.self))
       }
@@ -50,9 +56,24 @@ package final class MPICommunicator: Communicator {
     reduce(data.baseAddress, data.count, CMPI_INT64, reduction, channel, what)
   }
 
+  package func beginSum(_ data: UnsafeMutableBufferPointer<Float>, _ what: StaticString) {
+    if size == 1 || data.isEmpty { return }
+    timed(.gradients) { sums.begin(data, what) }
+  }
+
+  package var isSumming: Bool { !sums.isEmpty }
+
+  package func advanceSums() {
+    if sums.isDue { timed(.gradients) { sums.advance() } }
+  }
+
+  package func finishSums() {
+    if !sums.isEmpty { timed(.gradients) { while !sums.isEmpty { sums.advance() } } }
+  }
+
   package func allGather(_ send: UnsafePointer<Float>, counts: [Int], into receive: UnsafeMutablePointer<Float>, _ what: StaticString) {
     precondition(counts.count == size, "\(counts.count) counts for \(size) ranks")
-    timed {
+    timed(.control) {
       let bytes = counts.map { Int64($0 * MemoryLayout<Float>.stride) }
       what.withUTF8Buffer {
         cmpi_all_gather(Channel.control.rawValue, send, receive, bytes, UnsafeRawPointer($0.baseAddress!).assumingMemoryBound(to: CChar.self))
@@ -62,7 +83,7 @@ package final class MPICommunicator: Communicator {
 
   package func broadcast(_ data: UnsafeMutableRawBufferPointer, from root: Int, _ what: StaticString) {
     if size == 1 || data.isEmpty { return }
-    timed {
+    timed(.control) {
       what.withUTF8Buffer {
         cmpi_broadcast(Channel.control.rawValue, data.baseAddress, Int64(data.count), Int32(root), UnsafeRawPointer($0.baseAddress!).assumingMemoryBound(to: CChar.self))
       }

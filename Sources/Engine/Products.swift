@@ -42,6 +42,6 @@ extension Context {
   /// Every rank's rows in rank order.
   /// - counts: floats of every rank.
   package func gather(_ local: Tensor, counts: [Int], into all: Tensor, _ what: StaticString) {
-    if !isDry { communicator.allGather(local.data, counts: counts, into: all.data, what) }
+    if !isDry { part(.communication) { communicator.allGather(local.data, counts: counts, into: all.data, what) } }
   }
 }

@@ -17,9 +17,14 @@ package final class ThreadTeam: @unchecked Sendable {
   private let next = Atomic<Int>(0)
   private var body: UnsafePointer<Body>?  // not the closure: a worker must not keep it alive beyond `run`
   private var blocks = 0
-  private var generation = 0
-  private var running = 0
-  private var stopping = false
+  /// Runs that were started; what a run needs is written before it counts.
+  private let generation = Atomic<Int>(0)
+  /// Workers that have not finished the present run.
+  private let running = Atomic<Int>(0)
+  private let stopping = Atomic<Bool>(false)
+  /// Looks for a change before a thread sleeps, for a wake-up takes longer than most work that a run waits for: about
+  /// 50 µs. None where threads share processors: the one that is waited for may need this one.
+  private let looks: Int
   private var threads: [pthread_t] = []
 
   /// - Parameters:
@@ -28,6 +33,7 @@ package final class ThreadTeam: @unchecked Sendable {
   package init(count: Int, pinned: [Int] = []) {
     precondition(count > 0, "a team of \(count) threads")
     self.count = count
+    looks = count <= boundProcessors().count ? 2000 : 0
     pthread_mutex_init(mutex, nil)
     pthread_cond_init(started, nil)
     pthread_cond_init(finished, nil)
@@ -51,7 +57,7 @@ package final class ThreadTeam: @unchecked Sendable {
 
   deinit {
     pthread_mutex_lock(mutex)
-    stopping = true
+    stopping.store(true, ordering: .releasing)
     pthread_cond_broadcast(started)
     pthread_mutex_unlock(mutex)
     for thread in threads { pthread_join(thread, nil) }
@@ -76,18 +82,27 @@ package final class ThreadTeam: @unchecked Sendable {
   }
 
   private func share(_ body: UnsafePointer<Body>, _ blocks: Int) {
-    pthread_mutex_lock(mutex)
     self.body = body
     self.blocks = blocks
     next.store(0, ordering: .relaxed)
-    generation &+= 1
-    running = count - 1
+    running.store(count - 1, ordering: .relaxed)
+    pthread_mutex_lock(mutex)
+    generation.wrappingAdd(1, ordering: .releasing)
     pthread_cond_broadcast(started)
     pthread_mutex_unlock(mutex)
     take(body, blocks, thread: 0)
-    pthread_mutex_lock(mutex)
-    while running > 0 { pthread_cond_wait(finished, mutex) }
+    wait(on: finished) { running.load(ordering: .acquiring) == 0 }
     self.body = nil
+  }
+
+  /// Returns when `condition` holds, which others make so and then signal. Looks a while before it sleeps.
+  private func wait(on signal: UnsafeMutablePointer<pthread_cond_t>, until condition: () -> Bool) {
+    for _ in 0..<looks {
+      if condition() { return }
+      csystem_pause()
+    }
+    pthread_mutex_lock(mutex)
+    while !condition() { pthread_cond_wait(signal, mutex) }
     pthread_mutex_unlock(mutex)
   }
 
@@ -102,17 +117,15 @@ package final class ThreadTeam: @unchecked Sendable {
   private func work(thread: Int) {
     var seen = 0
     while true {
-      pthread_mutex_lock(mutex)
-      while generation == seen && !stopping { pthread_cond_wait(started, mutex) }
-      if stopping { pthread_mutex_unlock(mutex); return }
-      seen = generation
-      let (body, blocks) = (self.body!, self.blocks)
-      pthread_mutex_unlock(mutex)
-      take(body, blocks, thread: thread)
-      pthread_mutex_lock(mutex)
-      running -= 1
-      if running == 0 { pthread_cond_signal(finished) }
-      pthread_mutex_unlock(mutex)
+      wait(on: started) { generation.load(ordering: .acquiring) != seen || stopping.load(ordering: .acquiring) }
+      if stopping.load(ordering: .acquiring) { return }
+      seen = generation.load(ordering: .acquiring)
+      take(body!, blocks, thread: thread)
+      if running.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0 {
+        pthread_mutex_lock(mutex)  // not between the caller's last look and its sleep
+        pthread_cond_signal(finished)
+        pthread_mutex_unlock(mutex)
+      }
     }
   }
 

@@ -55,13 +55,21 @@ struct BenchCommand: ParsableCommand {
     if json {
       var parts: [String: JSONValue] = [:]
       for part in result.parts { parts[part.part.rawValue] = .number(part.sum.seconds) }
+      var exposed: [String: JSONValue] = [:]
+      if let e = result.exposed { exposed = ["gradients": .number(e.gradients), "gradients_unhidden": .number(e.unhidden), "rest": .number(e.rest)] }
       print(
         JSONValue.object([
           "views_per_second": .number(result.viewsPerSecond), "seconds": .number(result.seconds), "peak_rss_mb": .number(megabytes),
-          "parts": .object(parts), "fma_peak_gflops": .number(result.fmaPeak * 1e-9), "ranks": .number(context.communicator.size),
+          "parts": .object(parts), "exposed": .object(exposed), "fma_peak_gflops": .number(result.fmaPeak * 1e-9), "ranks": .number(context.communicator.size),
           "threads": .number(context.team.count),
         ]).json)
       return
+    }
+    if let e = result.exposed {
+      print(
+        String(
+          format: "communication: gradients %.4f s exposed of %.4f (%.0f %% hidden), the rest %.4f s; %.1f %% of the step",
+          e.gradients, e.unhidden, 100 * (1 - e.gradients / e.unhidden), e.rest, 100 * (e.gradients + e.rest) / result.seconds))
     }
     func pad(_ text: String, _ count: Int) -> String { String(repeating: " ", count: max(0, count - text.count)) + text }
     print("\(arch) ×\(width), \(size) px, \(images) images × 2 views a rank, \(context.communicator.size) × \(context.team.count) threads, \(method)")

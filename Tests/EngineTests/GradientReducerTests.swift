@@ -10,14 +10,21 @@ import Testing
     return layout
   }
 
-  /// Records which ranges of a slab are reduced.
+  /// Records which ranges of a slab are summed and when: a real sum happens in `finishSums` alone, as late as can be.
   private final class Recorder: Communicator {
     let rank = 0, size = 2
-    var ranges: [(start: UnsafeMutablePointer<Float>, count: Int)] = []
-    func allReduce(_ data: UnsafeMutableBufferPointer<Float>, _ reduction: Reduction, on channel: Channel, _: StaticString) {
-      precondition(reduction == .sum && channel == .gradients)
-      ranges.append((data.baseAddress!, data.count))
+    var sums: [UnsafeMutableBufferPointer<Float>] = []
+    var under: [UnsafeMutableBufferPointer<Float>] = []
+    func beginSum(_ data: UnsafeMutableBufferPointer<Float>, _: StaticString) {
+      sums.append(data)
+      under.append(data)
     }
+    var isSumming: Bool { !under.isEmpty }
+    func finishSums() {
+      for data in under { for i in data.indices { data[i] *= 2 } }
+      under = []
+    }
+    func allReduce(_: UnsafeMutableBufferPointer<Float>, _: Reduction, on _: Channel, _: StaticString) { preconditionFailure() }
     func allReduce(_: UnsafeMutableBufferPointer<Double>, _: Reduction, on _: Channel, _: StaticString) {}
     func allReduce(_: UnsafeMutableBufferPointer<Int64>, _: Reduction, on _: Channel, _: StaticString) {}
     func allGather(_: UnsafePointer<Float>, counts _: [Int], into _: UnsafeMutablePointer<Float>, _: StaticString) {}
@@ -26,27 +33,71 @@ import Testing
     func abort(_: String, code _: Int32) -> Never { preconditionFailure() }
   }
 
-  @Test(arguments: 0..<200) func everyFloatIsReducedOnce(seed: Int) {
+  /// Every float is summed once; buckets leave when they are finished and not before, from the tail, and lie where the
+  /// layout puts them, wherever backward reported and whether they overlap with it or not.
+  @Test(arguments: 0..<200) func bucketsAreFixed(seed: Int) {
     var draws = Draws(test: "reducer", seed: UInt64(seed))
     let layout = Self.layout((0..<1 + draws.integer(below: 12)).map { _ in 1 + draws.integer(below: 60) })
     let recorder = Recorder(), gradients = ParameterSlab(layout), bucket = 1 + draws.integer(below: layout.count + 50)
-    let context = Context(communicator: recorder, arena: Arena(reserving: 1 << 20))
-    let reducer = GradientReducer(context, gradients, bucket: bucket)
-    for _ in 0..<2 {  // a second step starts over
-      recorder.ranges = []
-      var times = [Int](repeating: 0, count: layout.count)
+    let reducer = GradientReducer(Context(communicator: recorder, arena: Arena(reserving: 1 << 20)), gradients, bucket: bucket)
+    var expected: [Range<Int>] = []
+    for end in stride(from: layout.count, to: 0, by: -bucket) { expected.append(max(0, end - bucket)..<end) }
+    for overlaps in [true, false, true] {  // a second step starts over
+      reducer.overlaps = overlaps
+      recorder.sums = []
+      func begun() -> [Range<Int>] { recorder.sums.map { $0.baseAddress! - gradients.data..<$0.baseAddress! - gradients.data + $0.count } }
+      for i in gradients.buffer.indices { gradients.data[i] = Float(i) }
       for entry in layout.entries.reversed() where draws.chance(0.6) {
-        let done = recorder.ranges.count
         reducer.ready(from: entry.slice.offset)
-        for range in recorder.ranges[done...] { #expect(range.start - gradients.data >= entry.slice.offset, "not ready yet") }
+        #expect(begun() == expected.filter { overlaps && $0.lowerBound >= entry.slice.offset }, "ready from \(entry.slice.offset)")
       }
-      for range in recorder.ranges { #expect(range.count >= bucket, "not worth a collective") }
       reducer.finish()
-      for range in recorder.ranges {
-        for i in 0..<range.count { times[range.start - gradients.data + i] += 1 }
-      }
-      #expect(times.allSatisfy { $0 == 1 }, "bucket \(bucket) of \(layout.count)")
+      #expect(begun() == expected, "bucket \(bucket) of \(layout.count)")
+      #expect(recorder.under.isEmpty && gradients.buffer.indices.allSatisfy { gradients.data[$0] == Float(2 * $0) })
     }
+  }
+
+  /// Two networks share the channel: sums begin in the order in which they were asked for.
+  @Test func networksTakeTurns() {
+    let recorder = Recorder(), slabs = [ParameterSlab(Self.layout([32, 32])), ParameterSlab(Self.layout([32, 32]))]
+    let context = Context(communicator: recorder, arena: Arena(reserving: 1 << 20))
+    let reducers = slabs.map { GradientReducer(context, $0, bucket: 32) }
+    for reducer in reducers { reducer.ready(from: 32) }
+    for reducer in reducers.reversed() { reducer.ready(from: 0) }
+    reducers.forEach { $0.finish() }
+    let expected = [slabs[0].data + 32, slabs[1].data + 32, slabs[1].data, slabs[0].data]
+    #expect(recorder.sums.map { $0.baseAddress! } == expected && recorder.sums.allSatisfy { $0.count == 32 })
+  }
+
+  /// Blocks of arithmetic move sums on, from the calling thread alone, as long as there are any.
+  @Test(arguments: [1, 3]) func arithmeticMovesSums(threads: Int) {
+    final class Mover: Communicator, @unchecked Sendable {
+      let rank = 0, size = 2, caller = Thread.current
+      var left = 0, moves = 0
+      func beginSum(_: UnsafeMutableBufferPointer<Float>, _: StaticString) { left = 5 }
+      var isSumming: Bool { left > 0 }
+      func advanceSums() {
+        precondition(Thread.current === caller, "MPI is the calling thread's")
+        (left, moves) = (max(0, left - 1), moves + 1)
+      }
+      func allReduce(_: UnsafeMutableBufferPointer<Float>, _: Reduction, on _: Channel, _: StaticString) {}
+      func allReduce(_: UnsafeMutableBufferPointer<Double>, _: Reduction, on _: Channel, _: StaticString) {}
+      func allReduce(_: UnsafeMutableBufferPointer<Int64>, _: Reduction, on _: Channel, _: StaticString) {}
+      func allGather(_: UnsafePointer<Float>, counts _: [Int], into _: UnsafeMutablePointer<Float>, _: StaticString) {}
+      func broadcast(_: UnsafeMutableRawBufferPointer, from _: Int, _: StaticString) {}
+      func barrier() {}
+      func abort(_: String, code _: Int32) -> Never { preconditionFailure() }
+    }
+    let mover = Mover(), gradients = ParameterSlab(Self.layout([40]))
+    let context = Context(threads: threads, communicator: mover, arena: Arena(reserving: 1 << 20))
+    context.run(100) { _, _ in }
+    #expect(mover.moves == 0)
+    GradientReducer(context, gradients, bucket: 40).ready(from: 0)
+    for _ in 0..<20 { context.run(100) { _, _ in usleep(10) } }
+    #expect(mover.moves > 0 && !mover.isSumming)
+    let moves = mover.moves
+    context.run(100) { _, _ in }
+    #expect(mover.moves == moves)
   }
 
   @Test func outOfOrderStops() async {

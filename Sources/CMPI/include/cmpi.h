@@ -8,6 +8,7 @@
 /// runs in between.
 enum cmpi_channel { CMPI_CONTROL = 0, CMPI_STATISTICS = 1, CMPI_GRADIENTS = 2 };
 enum cmpi_type { CMPI_BYTE = 0, CMPI_INT64 = 1, CMPI_FLOAT = 2, CMPI_DOUBLE = 3 };
+enum { CMPI_REQUESTS = 16 };
 enum cmpi_operation { CMPI_SUM = 0, CMPI_MAX = 1, CMPI_MIN = 2 };
 
 /// Starts MPI (serialised threads). Returns 0, or 1 if it is already running.
@@ -23,6 +24,11 @@ const char *cmpi_host(void);
 
 /// In place, over all ranks. Counts may exceed 2^31.
 void cmpi_all_reduce(int channel, void *data, int64_t count, int type, int operation, const char *what);
+/// Begins the same as the request of that number, 0 ..< CMPI_REQUESTS, whose last one is done. The data may not be
+/// touched until this one is. Nothing moves but within MPI calls.
+void cmpi_begin_all_reduce(int request, int channel, void *data, int64_t count, int type, int operation, const char *what);
+/// Moves all that is under way, and says whether the request is done.
+int cmpi_is_done(int request);
 /// Concatenates `counts[rank]` bytes of every rank in rank order.
 void cmpi_all_gather(int channel, const void *send, void *receive, const int64_t *counts, const char *what);
 void cmpi_broadcast(int channel, void *data, int64_t bytes, int root, const char *what);

@@ -10,6 +10,15 @@ int csystem_processors(int *processors, int capacity);
 /// Pins the calling thread to one processor. Returns 0, or errno.
 int csystem_pin(int processor);
 
+/// For loops that look at memory until another thread changes it: leaves the core's units to others for a moment.
+static inline void csystem_pause(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
 /// Makes standard output hand over every line at once, also into a file.
 void csystem_flush_lines(void);
 

@@ -26,6 +26,9 @@ package struct Bench {
     package var parts: [(part: Profile.Part, sum: Profile.Sum)]
     /// Every layer and direction of a mean step.
     package var layers: [(name: String, part: Profile.Part, sum: Profile.Sum)]
+    /// Seconds of a step that arithmetic stood still for other ranks: for sums of gradients, with and without hiding
+    /// them behind backward, and for everything else. Nil on one rank.
+    package var exposed: (gradients: Double, unhidden: Double, rest: Double)?
     package var peakResident: Int64
     package var fmaPeak: Double
   }
@@ -81,20 +84,33 @@ package struct Bench {
         }
       }
       whole()  // warms up
-      let profile = Profile()
-      context.profile = profile
-      for _ in 0..<options.steps {
-        context.communicator.barrier()
-        let start = ContinuousClock.now
-        whole()
-        seconds.append((ContinuousClock.now - start).seconds)
+      let profile = Profile(), mpi = context.communicator as? MPICommunicator
+      /// Seconds in collectives for gradients, and for the rest, in a mean step.
+      func steps(_ note: (Double) -> Void) -> (gradients: Double, rest: Double) {
+        let before = (mpi?.seconds(on: .gradients) ?? 0, mpi?.seconds ?? 0)
+        for _ in 0..<options.steps {
+          context.communicator.barrier()
+          let start = ContinuousClock.now
+          whole()
+          note((ContinuousClock.now - start).seconds)
+        }
+        let gradients = (mpi?.seconds(on: .gradients) ?? 0) - before.0
+        return (gradients / Double(options.steps), ((mpi?.seconds ?? 0) - before.1 - gradients) / Double(options.steps))
       }
+      context.profile = profile
+      let hidden = steps { seconds.append($0) }
       context.profile = nil
+      var exposed: (gradients: Double, unhidden: Double, rest: Double)?
+      if context.communicator.size > 1 {
+        for trained in method.trained { trained.reducer.overlaps = false }
+        exposed = (hidden.gradients, steps { _ in }.gradients, hidden.rest)
+        for trained in method.trained { trained.reducer.overlaps = true }
+      }
       let median = seconds.sorted()[seconds.count / 2], steps = Double(options.steps)
       return Result(
         seconds: median, viewsPerSecond: Double(2 * options.images * context.communicator.size) / median,
         parts: Profile.Part.allCases.compactMap { part in profile.parts[part].map { (part, $0 / steps) } },
-        layers: profile.layers.map { ($0.name, $0.part, $0.sum / steps) }, peakResident: Training.peakResident(), fmaPeak: Peak.fusedMultiplyAdd())
+        layers: profile.layers.map { ($0.name, $0.part, $0.sum / steps) }, exposed: exposed, peakResident: Training.peakResident(), fmaPeak: Peak.fusedMultiplyAdd())
     }
   }
 
