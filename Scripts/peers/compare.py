@@ -48,20 +48,26 @@ def at_least(low, kind=int):
 
 
 def arguments():
-    parser = argparse.ArgumentParser(prog="Scripts/bench-peer", description="Speed against PyTorch; without options, the table.")
+    parser = argparse.ArgumentParser(
+        prog="Scripts/bench-peer", description="Speed against PyTorch; without options, the table.")
     parser.add_argument("--program", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--rows", type=numbers, help="only these rows of the table, such as 1,5")
-    parser.add_argument("--pairs", type=at_least(1), default=measure.REPEATS, help="rounds of each row (default: %(default)s)")
-    parser.add_argument("--sweep", action="store_true", help="every encoder and size, one pair each; then the slowest five anew")
-    parser.add_argument("--minutes", type=at_least(1, float), default=55, help="the sweep ends by then (default: %(default)s)")
-    parser.add_argument("--cells", type=at_least(1), help="the sweep measures at most so many, the cheapest, for trying it")
+    parser.add_argument("--pairs", type=at_least(1), default=measure.REPEATS,
+                        help="rounds of each row (default: %(default)s)")
+    parser.add_argument("--sweep", action="store_true",
+                        help="every encoder and size, one pair each; then the slowest five anew")
+    parser.add_argument("--minutes", type=at_least(1, float), default=55,
+                        help="the sweep ends by then (default: %(default)s)")
+    parser.add_argument("--cells", type=at_least(1),
+                        help="the sweep measures at most so many, the cheapest, for trying it")
     parser.add_argument("--out", help="the sweep's results as JSON lines; what stands there is not measured again")
     parser.add_argument("--arch", choices=step.ENCODERS, help="one step alone: its encoder (resnet18)")
     parser.add_argument("--size", type=at_least(8), help="one step alone: side of the views (32)")
     parser.add_argument("--images", type=at_least(2), help="one step alone: images, two views each (64)")
     parser.add_argument("--width", type=at_least(1 / 64, float), help="one step alone: factor on channels (1)")
     parser.add_argument("--threads", type=at_least(1), default=1, help="one step alone: compute threads (1)")
-    parser.add_argument("--steps", type=at_least(1), help="one step alone: steps that are timed, after one that warms up (4)")
+    parser.add_argument("--steps", type=at_least(1),
+                        help="one step alone: steps that are timed, after one that warms up (4)")
     a = parser.parse_args()
     alone = [n for n in ("arch", "size", "images", "width") if getattr(a, n) is not None]
     modes = [*(["--rows"] if a.rows else []), *(["--sweep"] if a.sweep else []), *(["--" + alone[0]] if alone else [])]

@@ -24,7 +24,8 @@ def processors(count):
     """The last `count` of those that this process may use: the first serve interrupts."""
     allowed = sorted(os.sched_getaffinity(0))
     if len(allowed) < count:
-        raise Failed(f"it needs {count} processors and may use {len(allowed)}: give it more, with taskset or the scheduler")
+        raise Failed(f"it needs {count} processors and may use {len(allowed)}: "
+                     "give it more, with taskset or the scheduler")
     return allowed[-count:]
 
 

@@ -1,4 +1,4 @@
-"""The sweep of Scripts/bench-peer: every encoder and size against PyTorch fp32, as far as work, memory and time allow."""
+"""The sweep of Scripts/bench-peer: every encoder and size against PyTorch fp32, as work, memory and time allow."""
 import json
 import pathlib
 import time
@@ -29,7 +29,9 @@ def demands(step):
     def convolution(inputs, outputs, kernel, side):
         nonlocal operations, elements, parameters
         weights, area = inputs * outputs * kernel ** 2, side ** 2
-        operations, elements, parameters = operations + 2 * weights * area, elements + outputs * area, parameters + weights
+        operations += 2 * weights * area
+        elements += outputs * area
+        parameters += weights
 
     small = step.size <= 64
     side = step.size if small else -(-step.size // 2)
@@ -53,7 +55,7 @@ def demands(step):
                 convolution(inputs, inner * expansion, 1, side)
             inputs = inner * expansion
     views = 2 * step.images
-    # Backward is two products of forward's size. Each map is kept before and after its BN, and a quarter comes and goes.
+    # Backward is two products of forward's size. Each map is kept before and after its BN; a quarter comes and goes.
     return 3 * operations * views, 2.5 * 4 * elements * views + 12 * parameters + 4e8
 
 
@@ -103,7 +105,8 @@ class Record:
                     result = json.loads(line)
                     self.results[steps.Step(**{key: result[key] for key in steps.Step._fields})] = result
                 except (ValueError, KeyError, TypeError):
-                    raise measure.Failed(f"{self.path}, line {number + 1} is no result of a sweep: {line[:60]}") from None
+                    raise measure.Failed(
+                        f"{self.path}, line {number + 1} is no result of a sweep: {line[:60]}") from None
             measure.say(f"{len(self.results)} cells stand in {self.path}")
 
     def put(self, step, result):
@@ -118,7 +121,8 @@ class Record:
 
 def compared(program, step, pairs, cpus):
     rounds = against(program, step, pairs, count(step), cpus)
-    return {"views_per_second": measure.median(rounds, "apus"), "peer_views_per_second": measure.median(rounds, "PyTorch"),
+    return {"views_per_second": measure.median(rounds, "apus"),
+            "peer_views_per_second": measure.median(rounds, "PyTorch"),
             "peak_rss_mb": measure.median(rounds, "apus", "peak_rss_mb"),
             "peer_peak_rss_mb": measure.median(rounds, "PyTorch", "peak_rss_mb"),
             "ratio": ratio(rounds, "apus", "PyTorch"), "pairs": pairs}
@@ -136,8 +140,8 @@ def run(program, minutes, pairs, out, most):
     cpus, begin = processors(1), time.monotonic()
     record, failed = Record(out), []
     wanted, skipped = sort_out(most)
-    print("| encoder | width | px | images | apus views/s | PyTorch views/s | ratio | pairs | |\n|---|---|---|---|---|---|---|---|---|",
-          flush=True)
+    print("| encoder | width | px | images | apus views/s | PyTorch views/s | ratio | pairs | |")
+    print("|---|---|---|---|---|---|---|---|---|", flush=True)
 
     def is_late(share):
         return time.monotonic() - begin > share * minutes * 60

@@ -37,16 +37,17 @@ class Table:
     def __init__(self, program, pairs, folder):
         self.program, self.pairs, self.folder = program, pairs, pathlib.Path(folder)
         self.rows = []
-        print("| # | measured | apus | peer | ratio | must reach | | pairs |\n|---|---|---|---|---|---|---|---|", flush=True)
+        print("| # | measured | apus | peer | ratio | must reach | | pairs |")
+        print("|---|---|---|---|---|---|---|---|", flush=True)
 
     def row(self, number, what, own, other, value, required=None, *, at_most=False, **more):
-        """Prints a row and keeps it. `value` is the ratio; `required` is what it must reach, None where it is reported."""
+        """Prints a row and keeps it. `value` is the ratio; `required` is what it must reach, None for a report."""
         holds = None if required is None else value <= required if at_most else value >= required
         bound = "report" if required is None else f"{'≤' if at_most else '≥'} {required}"
         verdict = {None: "", True: "holds", False: "**short**"}[holds]
         print(f"| {number} | {what} | {own} | {other} | {value:.2f} | {bound} | {verdict} | {self.pairs} |", flush=True)
-        self.rows.append({"row": number, "measured": what, "apus": own, "peer": other, "ratio": value, "required": required,
-                          "holds": holds, "pairs": self.pairs, **more})
+        self.rows.append({"row": number, "measured": what, "apus": own, "peer": other, "ratio": value,
+                          "required": required, "holds": holds, "pairs": self.pairs, **more})
 
     def note(self, number, what, words, **more):
         print(f"| {number} | {what} | {words} | | | | | |", flush=True)
@@ -68,7 +69,8 @@ class Table:
 
     def speed(self, number, what, rounds, peer, required, **more):
         own, other = median(rounds, "apus"), median(rounds, peer)
-        self.row(number, what, f"{own:.1f} views/s", f"{other:.1f} views/s", ratio(rounds, "apus", peer), required, **more)
+        value = ratio(rounds, "apus", peer)
+        self.row(number, what, f"{own:.1f} views/s", f"{other:.1f} views/s", value, required, **more)
 
     def fp32_row(self, number, step, required):
         rounds, shown = self.fp32(step)
@@ -93,8 +95,10 @@ class Table:
     def photographs(self):
         """JPEGs in a folder, and what they are."""
         folder = self.folder / "photographs"
-        made = last_line([sys.executable, str(FOLDER / "photographs.py"), str(folder), "--count", str(PHOTOGRAPHS)], self.core)
-        measure.say(f"{made['count']} JPEGs of {made['width']} × {made['height']}, {made['mean_bytes'] / 1024:.1f} KiB each")
+        maker = [sys.executable, str(FOLDER / "photographs.py"), str(folder), "--count", str(PHOTOGRAPHS)]
+        made = last_line(maker, self.core)
+        size = f"{made['width']} × {made['height']}"
+        measure.say(f"{made['count']} JPEGs of {size}, {made['mean_bytes'] / 1024:.1f} KiB each")
         return folder, made
 
     @functools.cached_property
@@ -106,7 +110,8 @@ class Table:
         return packed
 
     def views(self):
-        own = [self.program, "bench", "views", str(RECIPE), "--data", str(self.shards), "--seconds", str(SECONDS), "--json"]
+        own = [self.program, "bench", "views", str(RECIPE), "--data", str(self.shards), "--json",
+               "--seconds", str(SECONDS)]
         folder, made = self.photographs
         first = last_line(own, self.core)
         other = [sys.executable, str(FOLDER / "torch_views.py"), str(folder), "--views", json.dumps(first["views"]),
@@ -119,12 +124,16 @@ class Table:
             difference = abs(first[key] - theirs[key])
             measure.say(f"views: {key} torchvision {theirs[key]:.3f}, apus {first[key]:.3f}, allowed {allowed:.3f}")
             if not difference <= allowed:
-                raise Failed(f"not the same work: the {key} of the views' values differs by {difference:.3f}, allowed {allowed:.3f}")
+                raise Failed(f"not the same work: the {key} of the views' values differs by {difference:.3f}, "
+                             f"allowed {allowed:.3f}")
         key, size = "images_per_second", f"{made['mean_bytes'] / 1024:.0f} KiB"
-        what = f"two views at 224 px of a {made['width']} × {made['height']} JPEG of {size}, one core, against torchvision on PIL"
-        self.row(5, what, f"{median(rounds, 'apus', key):.0f} images/s", f"{median(rounds, 'torchvision', key):.1f} images/s",
-                 ratio(rounds, "apus", "torchvision", key), 8.0, peer_name=theirs["peer"], mean_bytes=made["mean_bytes"],
-                 mean=first["mean"], peer_mean=theirs["mean"], deviation=first["deviation"], peer_deviation=theirs["deviation"])
+        what = (f"two views at 224 px of a {made['width']} × {made['height']} JPEG of {size}, one core, "
+                "against torchvision on PIL")
+        own_speed, their_speed = median(rounds, "apus", key), median(rounds, "torchvision", key)
+        self.row(5, what, f"{own_speed:.0f} images/s", f"{their_speed:.1f} images/s",
+                 ratio(rounds, "apus", "torchvision", key), 8.0, peer_name=theirs["peer"],
+                 mean_bytes=made["mean_bytes"], mean=first["mean"], peer_mean=theirs["mean"],
+                 deviation=first["deviation"], peer_deviation=theirs["deviation"])
 
     def whole_run(self, cpus):
         """Views a second of `apus pretrain`, by the clock that its metrics carry."""
@@ -137,7 +146,8 @@ class Table:
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         clock = {line["step"]: line["timing"]["seconds"] for line in lines if "timing" in line}
         if not {WARM, WARM + TIMED} <= clock.keys():
-            raise Failed(f"{run}/metrics.jsonl has timing of steps {sorted(clock)}, expected {WARM} and {WARM + TIMED} among them")
+            raise Failed(f"{run}/metrics.jsonl has timing of steps {sorted(clock)}, "
+                         f"expected {WARM} and {WARM + TIMED} among them")
         return {"views_per_second": 2 * BATCH * TIMED / (clock[WARM + TIMED] - clock[WARM])}
 
     def training(self):
@@ -182,11 +192,13 @@ class Table:
             "DDP": lambda: last_line(ddp, cpus)})
         ranks_seen = rounds[0]["two ranks"]["ranks"]
         if ranks_seen != 2:
-            raise Failed(f"mpirun started {ranks_seen} rank(s) that know of each other, not 2: it is not the MPI that apus was built with")
+            raise Failed(f"mpirun started {ranks_seen} rank(s) that know of each other, not 2: "
+                         "it is not the MPI that apus was built with")
         alone, peer_alone = median(rounds, "two alone"), median(rounds, "two PyTorch alone")
         for name, what in (("two ranks", "2 ranks × 1 thread, global BN"), ("two threads", "1 rank × 2 threads")):
             self.row(6, f"{what}, ResNet-18, 32 px, 64 images a core; the peer is two independent ranks at once",
-                     f"{median(rounds, name):.1f} views/s", f"{alone:.1f} views/s", ratio(rounds, name, "two alone"), 0.95)
+                     f"{median(rounds, name):.1f} views/s", f"{alone:.1f} views/s",
+                     ratio(rounds, name, "two alone"), 0.95)
         self.row(6, "beside it: PyTorch DDP over gloo, local BN, against two independent PyTorch processes",
                  f"{median(rounds, 'DDP'):.1f} views/s (DDP)", f"{peer_alone:.1f} views/s",
                  ratio(rounds, "DDP", "two PyTorch alone"))

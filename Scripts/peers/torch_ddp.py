@@ -2,7 +2,7 @@
 
     torch_ddp.py --processors 0,1 [OPTIONS of torch_step.py]     one rank on each processor; prints one JSON line
 
-It does less than apus does: BN is local to a rank (PyTorch's synchronised one refuses processors), and so are negatives.
+It does less than apus does: BN is local to a rank (the synchronised one does not run on processors), as are negatives.
 """
 import json
 import os
@@ -21,7 +21,8 @@ def work(rank, a, meeting, results):
     torch.distributed.init_process_group("gloo", init_method="file://" + meeting, rank=rank, world_size=ranks)
     model, views = torch_step.made(a)
     result = torch_step.timed(
-        torch.nn.parallel.DistributedDataParallel(model), views, a.steps, ranks * a.images, a.bf16, torch.distributed.barrier)
+        torch.nn.parallel.DistributedDataParallel(model), views, a.steps, ranks * a.images, a.bf16,
+        torch.distributed.barrier)
     if rank == 0:
         results.put(result)
     torch.distributed.destroy_process_group()

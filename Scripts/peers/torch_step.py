@@ -1,8 +1,8 @@
 """PyTorch's side of Scripts/bench-peer: one SimCLR step on this machine, laid out as PyTorch is fastest on processors.
 
     torch_step.py [OPTIONS]                  times steps, prints one JSON line; with --bf16 under bf16 autocast
-    torch_step.py [OPTIONS] --exchange FILE  writes weights and views, prints loss and gradient norm, the same in fp64, and
-                                             how far off it rounding may be
+    torch_step.py [OPTIONS] --exchange FILE  writes weights and views, prints loss and gradient norm, the same in fp64,
+                                             and how far off it rounding may be
 """
 import argparse
 import json

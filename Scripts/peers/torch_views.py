@@ -39,9 +39,10 @@ def normalise(_, o):
     if o == "none":
         return [T.ToTensor()]
     if o == "dataset":
-        raise SystemExit("`normalise: dataset` is known to the packed set alone; compare with `imagenet` or with numbers")
-    mean, deviation = (([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]) if o == "imagenet" else (o["mean"], o["deviation"]))
-    return [T.ToTensor(), T.Normalize(mean, deviation)]
+        raise SystemExit("`normalise: dataset` is known to the packed set alone; compare with `imagenet` or numbers")
+    if o == "imagenet":
+        o = {"mean": [0.485, 0.456, 0.406], "deviation": [0.229, 0.224, 0.225]}
+    return [T.ToTensor(), T.Normalize(o["mean"], o["deviation"])]
 
 
 # Each gives what torchvision's pipeline has in the operation's place.
@@ -88,7 +89,8 @@ def main():
         count += 1
     seconds = time.perf_counter() - begin
     print(json.dumps({
-        "peer": f"torchvision {torchvision.__version__} on PIL", "images_per_second": round(count / seconds, 2), "images": count,
+        "peer": f"torchvision {torchvision.__version__} on PIL", "images_per_second": round(count / seconds, 2),
+        "images": count,
         "bytes_per_image": round(sum(map(len, files)) / len(files)),
         "mean": mean, "mean_error": error, "deviation": (squares.mean().item() - mean ** 2) ** 0.5}))
 

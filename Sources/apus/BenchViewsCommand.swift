@@ -7,9 +7,10 @@ struct BenchViewsCommand: ParsableCommand {
     commandName: "views",
     abstract: "Time reading, decoding and augmenting a data set, as a run's loader does it.")
 
-  @Argument(help: "A recipe file, or the name of a built-in recipe, whose views are made.") var recipe: String
+  @Argument(help: "A recipe file, or the name of a built-in recipe: its views are made.") var recipe: String
   @Option(help: "A data set that `apus pack` made; of a split one, train is taken.") var data: String
-  @Option(name: .customLong("set"), help: "Override a field of the recipe. Can be repeated.") var overrides: [String] = []
+  @Option(name: .customLong("set"), help: "Override a field of the recipe. Can be repeated.")
+  var overrides: [String] = []
   @Option(help: "Threads that load and augment.") var loaderThreads = 1
   @Option(help: "Time for so many seconds, after some batches that warm up.") var seconds = 5.0
   @Flag(help: "One JSON object, with the views that were made.") var json = false
