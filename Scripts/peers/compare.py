@@ -1,61 +1,101 @@
-"""Holds apus against PyTorch: first that both compute the same, then how fast, in turn. Called by Scripts/bench-peer."""
+"""Holds apus against its peers on this machine. Called by Scripts/bench-peer, which says how."""
 import argparse
 import json
-import pathlib
-import statistics
-import subprocess
 import sys
-import tempfile
+
+import measure
+import step
+import sweep
+import table
 
 
-def last_line(command):
-    """The JSON object that a program prints last."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    if done.returncode != 0 or not lines:
-        sys.exit(f"{' '.join(command)}: status {done.returncode}, "
-                 f"{'no JSON line' if not lines else 'after ' + lines[-1]}")
-    return json.loads(lines[-1])
+def single(a):
+    """One step against PyTorch's fp32."""
+    work = step.Step(a.arch or "resnet18", a.size or 32, a.images or 64, a.width or 1.0, a.threads)
+    cpus = measure.processors(a.threads)
+    own, theirs = step.show_same(a.program, work, cpus)
+    rounds = table.against(a.program, work, a.pairs, a.steps or 4, cpus)
+    return {
+        **work._asdict(), "pairs": a.pairs, "peer": theirs["peer"], "loss": own["loss"], "peer_loss": theirs["loss"],
+        "gradient_norm": own["gradient_norm"], "peer_gradient_norm": theirs["gradient_norm"],
+        "views_per_second": measure.median(rounds, "apus"), "peer_views_per_second": measure.median(rounds, "PyTorch"),
+        "peak_rss_mb": measure.median(rounds, "apus", "peak_rss_mb"),
+        "peer_peak_rss_mb": measure.median(rounds, "PyTorch", "peak_rss_mb"),
+        "ratio": measure.ratio(rounds, "apus", "PyTorch")}
+
+
+def numbers(text):
+    try:
+        rows = [int(word) for word in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is no list of rows, such as 1,5") from None
+    wrong = [row for row in rows if row not in table.ROWS]
+    if wrong:
+        raise argparse.ArgumentTypeError(f"there is no row {wrong[0]}; rows are {', '.join(map(str, table.ROWS))}")
+    return rows
+
+
+def at_least(low, kind=int):
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text} is no number") from None
+        if not low <= value < 1e6:
+            raise argparse.ArgumentTypeError(f"it is {text}; it must be at least {low}")
+        return value
+    return parse
+
+
+def arguments():
+    parser = argparse.ArgumentParser(
+        prog="Scripts/bench-peer", description="Speed against PyTorch; without options, the table.")
+    parser.add_argument("--program", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--rows", type=numbers, help="only these rows of the table, such as 1,5")
+    parser.add_argument("--pairs", type=at_least(1), default=measure.REPEATS,
+                        help="rounds of each row (default: %(default)s)")
+    parser.add_argument("--sweep", action="store_true",
+                        help="every encoder and size, one pair each; then the slowest five anew")
+    parser.add_argument("--minutes", type=at_least(1, float), default=55,
+                        help="the sweep ends by then (default: %(default)s)")
+    parser.add_argument("--cells", type=at_least(1),
+                        help="the sweep measures at most so many, the cheapest, for trying it")
+    parser.add_argument("--out", help="the sweep's results as JSON lines; what stands there is not measured again")
+    parser.add_argument("--arch", choices=step.ENCODERS, help="one step alone: its encoder (resnet18)")
+    parser.add_argument("--size", type=at_least(8), help="one step alone: side of the views (32)")
+    parser.add_argument("--images", type=at_least(2), help="one step alone: images, two views each (64)")
+    parser.add_argument("--width", type=at_least(1 / 64, float), help="one step alone: factor on channels (1)")
+    parser.add_argument("--threads", type=at_least(1), default=1, help="one step alone: compute threads (1)")
+    parser.add_argument("--steps", type=at_least(1),
+                        help="one step alone: steps that are timed, after one that warms up (4)")
+    a = parser.parse_args()
+    alone = [n for n in ("arch", "size", "images", "width") if getattr(a, n) is not None]
+    modes = [*(["--rows"] if a.rows else []), *(["--sweep"] if a.sweep else []), *(["--" + alone[0]] if alone else [])]
+    if len(modes) > 1:
+        parser.error(f"{' and '.join(modes)} ask for different things; give one of them")
+    if (a.out or a.cells) and not a.sweep:
+        parser.error("--out and --cells belong to --sweep")
+    if not alone and (a.threads != 1 or a.steps):
+        parser.error("--threads and --steps belong to one step alone: give --arch, --size, --images or --width as well")
+    return a, bool(alone)
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--program", required=True)
-    parser.add_argument("--arch", default="resnet18")
-    parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--images", type=int, default=64)
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=4)
-    a = parser.parse_args()
-    work = ["--arch", a.arch, "--size", str(a.size), "--images", str(a.images), "--threads", str(a.threads)]
-    peer = [sys.executable, str(pathlib.Path(__file__).with_name("torch_step.py"))] + work
-    ours = [a.program, "bench"] + work + ["--json"]
-
-    with tempfile.TemporaryDirectory() as folder:
-        file = folder + "/exchange.safetensors"
-        theirs = last_line(peer + ["--exchange", file])
-        own = last_line(ours + ["--exchange", file])
-    for key, tolerance in theirs["tolerance"].items():
-        difference = abs(own[key] - theirs[key])
-        print(f"{key}: PyTorch {theirs[key]:.7g}, apus {own[key]:.7g}, difference {difference:.1e}, allowed {tolerance:.1e}",
-              file=sys.stderr)
-        if not difference <= tolerance:
-            sys.exit(f"not the same work: {key} differs by more than rounding allows; nothing was timed")
-
-    pairs = []
-    for i in range(a.pairs):
-        pairs.append((last_line(peer + ["--steps", str(a.steps)]), last_line(ours + ["--steps", str(a.steps)])))
-        t, o = (p["views_per_second"] for p in pairs[-1])
-        print(f"pair {i + 1} of {a.pairs}: PyTorch {t:.1f}, apus {o:.1f} views/s, ratio {o / t:.2f}", file=sys.stderr)
-    print(json.dumps({
-        "arch": a.arch, "size": a.size, "images": a.images, "threads": a.threads, "pairs": a.pairs, "peer": theirs["peer"],
-        "loss": own["loss"], "peer_loss": theirs["loss"],
-        "gradient_norm": own["gradient_norm"], "peer_gradient_norm": theirs["gradient_norm"],
-        "views_per_second": statistics.median(o["views_per_second"] for _, o in pairs),
-        "peer_views_per_second": statistics.median(t["views_per_second"] for t, _ in pairs),
-        "peak_rss_mb": max(o["peak_rss_mb"] for _, o in pairs), "peer_peak_rss_mb": max(t["peak_rss_mb"] for t, _ in pairs),
-        "ratio": round(statistics.median(o["views_per_second"] / t["views_per_second"] for t, o in pairs), 3)}))
+    a, is_single = arguments()
+    try:
+        if is_single:
+            result = single(a)
+        elif a.sweep:
+            result = sweep.run(a.program, minutes=a.minutes, pairs=a.pairs, out=a.out, most=a.cells)
+        else:
+            result = table.run(a.program, rows=a.rows or list(table.ROWS), pairs=a.pairs)
+    except measure.Failed as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("stopped")
+    print(json.dumps(result))
+    if result.get("failed"):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,17 @@ import Engine
 import Foundation
 import Training
 
+/// `apus bench --arch …` is `apus bench step --arch …`.
 struct BenchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "bench",
+    abstract: "Time a step (the default), or the making of views.",
+    subcommands: [BenchStepCommand.self, BenchViewsCommand.self], defaultSubcommand: BenchStepCommand.self)
+}
+
+struct BenchStepCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "step",
     abstract: "Time the step of a method on this machine, part by part, alone or under a launcher.")
 
   @Option(help: "Encoder: \(ResNet.Depth.allCases.map(\.rawValue).joined(separator: ", ")).") var arch = "resnet18"

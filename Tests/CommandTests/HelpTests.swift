@@ -19,7 +19,9 @@ extension CommandTests {
       (["evaluate"], ["<path>", "--data", "--test", "--recipe", "--limit", "--test-limit", "--only", "--threads"]),
       (["report"], ["<path>", "--data"]),
       (["export"], ["<path>", "<out>", "--probe", "--data"]),
-      (["bench"], ["--arch", "--width", "--size", "--channels", "--images", "--steps", "--threads", "--method", "--group", "--exact", "--exchange", "--json"]),
+      (["bench"], []),
+      (["bench", "views"], ["<recipe>", "--data", "--set", "--loader-threads", "--seconds", "--json"]),
+      (["bench", "step"], ["--arch", "--width", "--size", "--channels", "--images", "--steps", "--threads", "--method", "--group", "--exact", "--exchange", "--layers", "--json"]),
       (["trace", "make"], ["<recipe>", "--data", "--out", "--steps", "--perturb", "--control", "--set", "--threads"]),
       (["trace", "compare"], ["<base>", "<others>", "--ulp", "--control", "--bound", "--move"]),
     ]

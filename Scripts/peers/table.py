@@ -1,0 +1,242 @@
+"""The table of Scripts/bench-peer: each row a ratio against a peer, printed as soon as it is known."""
+import functools
+import json
+import pathlib
+import shutil
+import sys
+import tempfile
+
+import measure
+from measure import Failed, in_turn, last_line, median, processors, ratio, together
+from step import FOLDER, Step, ours, peers, show_same
+
+SMALL = Step("resnet18", 32, 64)
+LARGE = Step("resnet50", 224, 8)
+# Steps of a measurement: a round of both sides takes about half a minute.
+STEPS = {SMALL: 4, LARGE: 2}
+RECIPE = FOLDER.parent / "recipes" / "bench-simclr.yaml"
+# `apus bench views` warms up on 256 images: both sides look at each of these once.
+PHOTOGRAPHS = 256
+SECONDS = 5
+# Of the full run: steps before the clock starts, and steps on it. Both are multiples of the recipe's `log`; what the
+# loader has made ahead when the clock stops must be as much as when it starts, so the run is longer by that (`ahead`).
+WARM, TIMED, AHEAD, BATCH = 10, 20, 3, 16
+
+
+def against(program, step, pairs, steps, cpus, *options, peer="PyTorch"):
+    """Rounds of PyTorch's step and ours."""
+    count = ["--steps", str(steps)]
+    return in_turn(
+        str(step), pairs, **{peer: lambda: last_line(peers(step, *count, *options), cpus),
+                             "apus": lambda: last_line(ours(program, step, *count), cpus)})
+
+
+class Table:
+    """Measures rows and keeps what more than one of them needs."""
+
+    def __init__(self, program, pairs, folder):
+        self.program, self.pairs, self.folder = program, pairs, pathlib.Path(folder)
+        self.rows = []
+        print("| # | measured | apus | peer | ratio | must reach | | pairs |")
+        print("|---|---|---|---|---|---|---|---|", flush=True)
+
+    def row(self, number, what, own, other, value, required=None, *, at_most=False, **more):
+        """Prints a row and keeps it. `value` is the ratio; `required` is what it must reach, None for a report."""
+        holds = None if required is None else value <= required if at_most else value >= required
+        bound = "report" if required is None else f"{'≤' if at_most else '≥'} {required}"
+        verdict = {None: "", True: "holds", False: "**short**"}[holds]
+        print(f"| {number} | {what} | {own} | {other} | {value:.2f} | {bound} | {verdict} | {self.pairs} |", flush=True)
+        self.rows.append({"row": number, "measured": what, "apus": own, "peer": other, "ratio": value,
+                          "required": required, "holds": holds, "pairs": self.pairs, **more})
+
+    def note(self, number, what, words, **more):
+        print(f"| {number} | {what} | {words} | | | | | |", flush=True)
+        self.rows.append({"row": number, "measured": what, "note": words, **more})
+
+    # Steps on one core: rows 1 to 4
+
+    @functools.cached_property
+    def core(self):
+        return processors(1)
+
+    @functools.cache
+    def fp32(self, step):
+        """Rounds against PyTorch's fp32, after both were shown to compute the same."""
+        own, theirs = show_same(self.program, step, self.core)
+        shown = {"loss": own["loss"], "peer_loss": theirs["loss"], "gradient_norm": own["gradient_norm"],
+                 "peer_gradient_norm": theirs["gradient_norm"], "peer_name": theirs["peer"]}
+        return against(self.program, step, self.pairs, STEPS[step], self.core), shown
+
+    def speed(self, number, what, rounds, peer, required, **more):
+        own, other = median(rounds, "apus"), median(rounds, peer)
+        value = ratio(rounds, "apus", peer)
+        self.row(number, what, f"{own:.1f} views/s", f"{other:.1f} views/s", value, required, **more)
+
+    def fp32_row(self, number, step, required):
+        rounds, shown = self.fp32(step)
+        self.speed(number, f"{step}, against PyTorch fp32", rounds, "PyTorch", required, **shown)
+
+    def bf16(self):
+        for step, required in ((SMALL, 1.0), (LARGE, None)):
+            rounds = against(self.program, step, self.pairs, STEPS[step], self.core, "--bf16", peer="PyTorch bf16")
+            self.speed(3, f"{step}, our fp32 against PyTorch's bf16 autocast", rounds, "PyTorch bf16", required)
+
+    def memory(self):
+        for step in (SMALL, LARGE):
+            rounds, _ = self.fp32(step)
+            key = "peak_rss_mb"
+            own, other = median(rounds, "apus", key), median(rounds, "PyTorch", key)
+            self.row(4, f"{step}, peak resident memory", f"{own:.0f} MiB", f"{other:.0f} MiB",
+                     ratio(rounds, "apus", "PyTorch", key), 0.6, at_most=True)
+
+    # Photographs: rows 5 and 9
+
+    @functools.cached_property
+    def photographs(self):
+        """JPEGs in a folder, and what they are."""
+        folder = self.folder / "photographs"
+        maker = [sys.executable, str(FOLDER / "photographs.py"), str(folder), "--count", str(PHOTOGRAPHS)]
+        made = last_line(maker, self.core)
+        size = f"{made['width']} × {made['height']}"
+        measure.say(f"{made['count']} JPEGs of {size}, {made['mean_bytes'] / 1024:.1f} KiB each")
+        return folder, made
+
+    @functools.cached_property
+    def shards(self):
+        """The same, packed."""
+        folder, _ = self.photographs
+        packed = self.folder / "shards"
+        measure.quiet([self.program, "pack", str(folder), str(packed), "--unlabelled", "--threads", "1"], self.core)
+        return packed
+
+    def views(self):
+        own = [self.program, "bench", "views", str(RECIPE), "--data", str(self.shards), "--json",
+               "--seconds", str(SECONDS)]
+        folder, made = self.photographs
+        first = last_line(own, self.core)
+        other = [sys.executable, str(FOLDER / "torch_views.py"), str(folder), "--views", json.dumps(first["views"]),
+                 "--seconds", str(SECONDS)]
+        rounds = in_turn("views", self.pairs, "images_per_second", torchvision=lambda: last_line(other, self.core),
+                         apus=lambda: last_line(own, self.core))
+        theirs = rounds[0]["torchvision"]
+        # Same images, other draws: the means may differ by four standard errors of both, the deviations by a tenth.
+        for key, allowed in (("mean", 4 * 2 ** 0.5 * theirs["mean_error"]), ("deviation", 0.1)):
+            difference = abs(first[key] - theirs[key])
+            measure.say(f"views: {key} torchvision {theirs[key]:.3f}, apus {first[key]:.3f}, allowed {allowed:.3f}")
+            if not difference <= allowed:
+                raise Failed(f"not the same work: the {key} of the views' values differs by {difference:.3f}, "
+                             f"allowed {allowed:.3f}")
+        key, size = "images_per_second", f"{made['mean_bytes'] / 1024:.0f} KiB"
+        what = (f"two views at 224 px of a {made['width']} × {made['height']} JPEG of {size}, one core, "
+                "against torchvision on PIL")
+        own_speed, their_speed = median(rounds, "apus", key), median(rounds, "torchvision", key)
+        self.row(5, what, f"{own_speed:.0f} images/s", f"{their_speed:.1f} images/s",
+                 ratio(rounds, "apus", "torchvision", key), 8.0, peer_name=theirs["peer"],
+                 mean_bytes=made["mean_bytes"], mean=first["mean"], peer_mean=theirs["mean"],
+                 deviation=first["deviation"], peer_deviation=theirs["deviation"])
+
+    def whole_run(self, cpus):
+        """Views a second of `apus pretrain`, by the clock that its metrics carry."""
+        run = self.folder / "run"
+        shutil.rmtree(run, ignore_errors=True)
+        measure.quiet(
+            [self.program, "pretrain", str(RECIPE), "--data", str(self.shards), "--run", str(run), "--threads", "1",
+             "--set", f"length={WARM + TIMED + AHEAD} steps", "--set", f"batch={BATCH}", "--set", f"data.ahead={AHEAD}",
+             "--set", f"log={WARM} steps", "--set", "checkpoint.every=1000 steps"], cpus)
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        clock = {line["step"]: line["timing"]["seconds"] for line in lines if "timing" in line}
+        if not {WARM, WARM + TIMED} <= clock.keys():
+            raise Failed(f"{run}/metrics.jsonl has timing of steps {sorted(clock)}, "
+                         f"expected {WARM} and {WARM + TIMED} among them")
+        return {"views_per_second": 2 * BATCH * TIMED / (clock[WARM + TIMED] - clock[WARM])}
+
+    def training(self):
+        step = Step("resnet18", 224, BATCH)
+        sides = {"bare step": lambda: last_line(ours(self.program, step, "--steps", "6"), self.core),
+                 "whole run": lambda: self.whole_run(self.core)}
+        two = None
+        try:
+            two = processors(2)
+            sides["whole run, loader on another core"] = lambda: self.whole_run(two)
+        except Failed:
+            measure.say("row 9: one processor, so the loader is not tried on one of its own")
+        _ = self.shards
+        rounds = in_turn("training", self.pairs, **sides)
+        for name in list(sides)[1:]:
+            cores = "one core" if name == "whole run" else "the loader's thread on a second core"
+            what = f"a full run from JPEG shards, {step}, one compute thread, {cores}; the peer is its own bare step"
+            required = 0.95 if name == "whole run" else None
+            self.row(9, what, f"{median(rounds, name):.1f} views/s", f"{median(rounds, 'bare step'):.1f} views/s",
+                     ratio(rounds, name, "bare step"), required)
+
+    # Two cores: row 6
+
+    def scaling(self):
+        cpus = processors(2)
+        count = ["--steps", "4"]
+        both = SMALL._replace(images=2 * SMALL.images, threads=2)
+        # Every rank on a core of its own, as the independent processes are; a launcher's own binding may differ.
+        rank = [["-n", "1", "taskset", "-c", str(cpu), *ours(self.program, SMALL, *count)] for cpu in cpus]
+        ranks = ["mpirun", "--bind-to", "none", *rank[0], ":", *rank[1]]
+        ddp = peers(SMALL, *count, "--processors", ",".join(map(str, cpus)), script="torch_ddp.py")
+
+        def sum_of(command):
+            results = together([command, command], cpus)
+            return {"views_per_second": sum(r["views_per_second"] for r in results)}
+
+        rounds = in_turn("scaling", self.pairs, **{
+            "two alone": lambda: sum_of(ours(self.program, SMALL, *count)),
+            "two ranks": lambda: last_line(ranks, cpus),
+            "two threads": lambda: last_line(ours(self.program, both, *count), cpus),
+            "two PyTorch alone": lambda: sum_of(peers(SMALL, *count)),
+            "DDP": lambda: last_line(ddp, cpus)})
+        ranks_seen = rounds[0]["two ranks"]["ranks"]
+        if ranks_seen != 2:
+            raise Failed(f"mpirun started {ranks_seen} rank(s) that know of each other, not 2: "
+                         "it is not the MPI that apus was built with")
+        alone, peer_alone = median(rounds, "two alone"), median(rounds, "two PyTorch alone")
+        for name, what in (("two ranks", "2 ranks × 1 thread, global BN"), ("two threads", "1 rank × 2 threads")):
+            self.row(6, f"{what}, ResNet-18, 32 px, 64 images a core; the peer is two independent ranks at once",
+                     f"{median(rounds, name):.1f} views/s", f"{alone:.1f} views/s",
+                     ratio(rounds, name, "two alone"), 0.95)
+        self.row(6, "beside it: PyTorch DDP over gloo, local BN, against two independent PyTorch processes",
+                 f"{median(rounds, 'DDP'):.1f} views/s (DDP)", f"{peer_alone:.1f} views/s",
+                 ratio(rounds, "DDP", "two PyTorch alone"))
+        self.row(6, "2 ranks × 1 thread against PyTorch DDP", f"{median(rounds, 'two ranks'):.1f} views/s",
+                 f"{median(rounds, 'DDP'):.1f} views/s", ratio(rounds, "two ranks", "DDP"))
+
+    # Row 7 is measured between two hosts: whoever can make them calls that here and gives its figures to `row`.
+    def overlap(self):
+        self.note(7, "communication hidden behind backward, two hosts, 1 Gbit/s", "not measured by this command")
+
+    def allocations(self):
+        self.note(8, "allocations on the compute threads after the first step", "a test, not a bench: Scripts/test")
+
+
+ROWS = {
+    1: lambda t: t.fp32_row(1, SMALL, 2.0),
+    2: lambda t: t.fp32_row(2, LARGE, 1.7),
+    3: Table.bf16,
+    4: Table.memory,
+    5: Table.views,
+    6: Table.scaling,
+    7: Table.overlap,
+    8: Table.allocations,
+    9: Table.training,
+}
+
+
+def run(program, rows, pairs):
+    """Prints the table; a row that cannot be measured says why, and the others go on."""
+    failed = []
+    with tempfile.TemporaryDirectory() as folder:
+        table = Table(program, pairs, folder)
+        for number in rows:
+            try:
+                ROWS[number](table)
+            except Failed as error:
+                measure.say(f"row {number}: {error}")
+                table.note(number, "could not be measured", str(error).splitlines()[0].replace("|", "/"), failed=True)
+                failed.append(number)
+    short = [row["row"] for row in table.rows if row.get("holds") is False]
+    return {"rows": table.rows, "short": sorted(set(short)), "failed": failed}
