@@ -70,7 +70,7 @@ struct WinogradConvolution {
     let threads = context.team.count
     context.scratch { arena in
       let u = transformWeight(S.self, weight, from.c, to.c, turned, arena)
-      let bench = Workbench(context, arena, products: Input.outputs, block: blockTiles, from.c, to.c)
+      let bench = Workbench(context, arena, products: Input.outputs, block: mostTiles, from.c, to.c)
       func multiply(_ index: Int, _ slot: Int, _ weight: Int) {
         forEachProduct(S.self, of: weight) {
           u[weight].multiply(block(index).count, bench.v(slot, $0), into: bench.m(slot, $0))
@@ -115,7 +115,7 @@ struct WinogradConvolution {
     let input = Map(h: shape.h, w: shape.w, c: c), output = Map(h: shape.height, w: shape.width, c: k)
     context.scratch { arena in
       let du = arena.array(of: Float.self, count: Winograd.allWeights * uStep).baseAddress!
-      let bench = Workbench(context, arena, products: S.Input.outputs, block: blockTiles, c, k)
+      let bench = Workbench(context, arena, products: S.Input.outputs, block: mostTiles, c, k)
       let work = arena.array(of: Float.self, count: threads * transposedWork).baseAddress!
       for first in stride(from: 0, to: blocks, by: threads) {
         let wave = first..<min(first + threads, blocks)
@@ -199,13 +199,15 @@ struct WinogradConvolution {
   private var across: Int { pieces(shape.width, of: Winograd.tile) }
   private var tiles: Int { shape.n * down * across }
 
-  /// Tiles of a block: both transforms of it take a megabyte, the L2 cache, as far as the weights, which every block
-  /// reads anew, allow. Blocks are as even as can be.
-  private var blockTiles: Int {
-    let products = shape.stride == 1 ? 36 : 81
-    let most = max(144, (1 << 18) / (products * (shape.c + shape.k)))
-    return pieces(pieces(tiles, of: pieces(tiles, of: most)), of: 6) * 6
-  }
+  /// Tiles of a block at most: both transforms of it take a megabyte, the L2 cache, as far as the weights, which every
+  /// block reads anew, allow. A number that the GEMM's strips of six divide.
+  private var limit: Int { max(144, (1 << 18) / ((shape.stride == 1 ? 36 : 81) * (shape.c + shape.k)) / 6 * 6) }
+
+  /// What memory is for: no more for fewer images, which the even blocks below may take.
+  private var mostTiles: Int { min(limit, pieces(tiles, of: 6) * 6) }
+
+  /// Tiles of a block: as even as can be.
+  private var blockTiles: Int { pieces(pieces(tiles, of: pieces(tiles, of: limit)), of: 6) * 6 }
 
   private var blocks: Int { pieces(tiles, of: blockTiles) }
 
