@@ -3,6 +3,7 @@ import functools
 import json
 import pathlib
 import shutil
+import statistics
 import sys
 import tempfile
 
@@ -194,6 +195,10 @@ class Table:
         if ranks_seen != 2:
             raise Failed(f"mpirun started {ranks_seen} rank(s) that know of each other, not 2: "
                          "it is not the MPI that apus was built with")
+        waits = [(sum(r["two ranks"]["exposed"][k] for k in ("gradients", "rest")), r["two ranks"]["seconds"]) for r in rounds]
+        step, share = statistics.median(s for _, s in waits), statistics.median(w / s for w, s in waits)
+        self.row(6, "2 ranks × 1 thread: communication that the step waits for, and for the other rank",
+                 f"{share * step:.3f} s", f"{step:.3f} s a step", share, 0.05, at_most=True)
         alone, peer_alone = median(rounds, "two alone"), median(rounds, "two PyTorch alone")
         for name, what in (("two ranks", "2 ranks × 1 thread, global BN"), ("two threads", "1 rank × 2 threads")):
             self.row(6, f"{what}, ResNet-18, 32 px, 64 images a core; the peer is two independent ranks at once",
@@ -205,9 +210,17 @@ class Table:
         self.row(6, "2 ranks × 1 thread against PyTorch DDP", f"{median(rounds, 'two ranks'):.1f} views/s",
                  f"{median(rounds, 'DDP'):.1f} views/s", ratio(rounds, "two ranks", "DDP"))
 
-    # Row 7 is measured between two hosts: whoever can make them calls that here and gives its figures to `row`.
+    # Two hosts: row 7
+
     def overlap(self):
-        self.note(7, "communication hidden behind backward, two hosts, 1 Gbit/s", "not measured by this command")
+        command = [str(FOLDER.parent / "two-hosts"), *ours(self.program, SMALL, "--steps", "3")]
+        exposed = in_turn("two hosts", self.pairs, **{"apus": lambda: last_line(command, processors(2))})
+        exposed = [r["apus"]["exposed"] for r in exposed]
+        hidden = [1 - e["gradients"] / e["gradients_unhidden"] for e in exposed]
+        self.row(7, "two hosts over 1 Gbit/s: share of the gradients' communication that is hidden behind backward",
+                 f"{statistics.median(e['gradients'] for e in exposed):.3f} s exposed",
+                 f"{statistics.median(e['gradients_unhidden'] for e in exposed):.3f} s without overlap",
+                 statistics.median(hidden), 0.8, each=hidden)
 
     def allocations(self):
         self.note(8, "allocations on the compute threads after the first step", "a test, not a bench: Scripts/test")

@@ -1,7 +1,65 @@
-/// What one core can do at most, measured: the roof that a bench holds its figures against.
-package enum Peak {
-  /// Single-precision fused multiply-adds in registers, FLOP/s.
-  package static func fusedMultiplyAdd() -> Double {
+/// What a team of threads can do at most here, measured: the roofs that a bench holds the parts of a step against.
+package struct Peak: Sendable {
+  /// FLOP/s of fused multiply-adds in registers.
+  package let arithmetic: Double
+  /// FLOP/s of Winograd's convolution, as of a direct one, at a shape that suits it: 256 channels in the cache.
+  package let winograd: Double
+  /// B/s from and to memory, for two maps that are read and one that is written.
+  package let memory: Double
+
+  package init(threads: Int) {
+    let context = Context(threads: threads)
+    arithmetic = Double(threads) * Self.fusedMultiplyAdd()
+    winograd = Self.winograd(context)
+    memory = Self.memory(context)
+  }
+
+  /// The roof of a kind; nil where there is none.
+  package func of(_ roof: Profile.Roof) -> Double? {
+    switch roof {
+    case .arithmetic: arithmetic
+    case .winograd: winograd
+    case .memory: memory
+    case .none: nil
+    }
+  }
+
+  private static func best(of count: Int, _ body: () -> Void) -> Double {
+    (0..<count).reduce(.infinity) { best, _ in
+      let start = ContinuousClock.now
+      body()
+      return min(best, (ContinuousClock.now - start).seconds)
+    }
+  }
+
+  private static func winograd(_ context: Context) -> Double {
+    var layout = ParameterLayout()
+    let convolution = Convolution(
+      &layout, "peak", inputs: 256, filters: 256, kernel: 3, stride: 1, padding: 1, .constant(0.01))
+    let state = NetworkState(layout, ParameterLayout()), arena = context.arena
+    state.initialise(seed: 1)
+    let x = arena.tensor(n: 16 * context.team.count, h: 16, w: 16, c: 256), y = arena.tensor(like: x)
+    x.buffer.update(repeating: 1)
+    let pass = Pass(context, state, .inference, BatchGroups(images: x.n, in: arena))
+    let operations = 2 * Double(y.count) * 9 * 256
+    return operations / best(of: 4) { convolution.forward(x, into: y, pass) }
+  }
+
+  private static func memory(_ context: Context) -> Double {
+    let arena = context.arena, a = arena.tensor(n: 1, c: 1 << 24), b = arena.tensor(like: a), c = arena.tensor(like: a)
+    for map in [a, b, c] { map.buffer.update(repeating: 1) }
+    let seconds = best(of: 4) {
+      context.elementwise(a.count) { range in
+        for i in stride(from: range.lowerBound, to: range.upperBound, by: 16) {
+          c.data.store(a.data.lanes(i) + b.data.lanes(i), i)
+        }
+      }
+    }
+    return Double(3 * a.bytes) / seconds
+  }
+
+  /// One core's fused multiply-adds in registers, FLOP/s.
+  private static func fusedMultiplyAdd() -> Double {
     let rounds = 4_000_000
     var best = 0.0
     for _ in 0..<3 {

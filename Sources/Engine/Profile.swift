@@ -26,6 +26,10 @@ package final class Profile {
     /// Bytes that have to travel between memory and the processor at least.
     package var bytes = 0.0
 
+    package init(seconds: Double = 0, operations: Double = 0, bytes: Double = 0) {
+      (self.seconds, self.operations, self.bytes) = (seconds, operations, bytes)
+    }
+
     package var gflops: Double { operations / seconds * 1e-9 }
     package var gigabytes: Double { bytes / seconds * 1e-9 }
 

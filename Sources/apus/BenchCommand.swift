@@ -68,7 +68,7 @@ struct BenchStepCommand: ParsableCommand {
       print(
         JSONValue.object([
           "views_per_second": .number(result.viewsPerSecond), "seconds": .number(result.seconds), "peak_rss_mb": .number(megabytes),
-          "parts": .object(parts), "exposed": .object(exposed), "fma_peak_gflops": .number(result.fmaPeak * 1e-9), "ranks": .number(context.communicator.size),
+          "parts": .object(parts), "exposed": .object(exposed), "fma_peak_gflops": .number(result.peak.arithmetic * 1e-9), "ranks": .number(context.communicator.size),
           "threads": .number(context.team.count),
         ]).json)
       return
@@ -82,15 +82,27 @@ struct BenchStepCommand: ParsableCommand {
     func pad(_ text: String, _ count: Int) -> String { String(repeating: " ", count: max(0, count - text.count)) + text }
     print("\(arch) ×\(width), \(size) px, \(images) images × 2 views a rank, \(context.communicator.size) × \(context.team.count) threads, \(method)")
     print("\(String(format: "%.1f", result.viewsPerSecond)) views/s, \(String(format: "%.4f", result.seconds)) s a step, \(megabytes) MiB at most")
-    let roof = result.fmaPeak * Double(context.team.count)
-    print("one core's FMA peak here: \(String(format: "%.0f", result.fmaPeak * 1e-9)) GFLOP/s\n")
-    func row(_ name: String, _ sum: Profile.Sum, width: Int) -> String {
-      name.padding(toLength: width, withPad: " ", startingAt: 0) + pad(String(format: "%.4f", sum.seconds), 9)
-        + pad(String(format: "%.1f %%", 100 * sum.seconds / result.seconds), 9)
-        + (sum.operations > 0 ? pad(String(format: "%.0f GFLOP/s", sum.gflops), 14) : "")
-        + (sum.bytes > 0 ? pad(String(format: "%.1f GB/s", sum.gigabytes), 14) : "")
+    let peak = result.peak
+    print(
+      String(
+        format: "roofs here: %.0f GFLOP/s of multiply-adds, %.0f of Winograd's convolution, %.1f GB/s of memory\n",
+        peak.arithmetic * 1e-9, peak.winograd * 1e-9, peak.memory * 1e-9))
+    func row(_ name: String, _ part: Profile.Part?, _ sum: Profile.Sum, width: Int) -> String {
+      var text = name.padding(toLength: width, withPad: " ", startingAt: 0) + pad(String(format: "%.4f s", sum.seconds), 10)
+        + pad(String(format: "%.1f %%", 100 * sum.seconds / result.meanSeconds), 9)
+      let rate = part?.roof == .memory ? sum.gigabytes : sum.gflops
+      if let part, let roof = peak.of(part.roof), rate > 0 {
+        text += pad(String(format: part.roof == .memory ? "%.1f GB/s" : "%.0f GFLOP/s", rate), 14)
+          + pad(String(format: "%.0f %% of its roof", 100 * rate * 1e9 / roof), 18)
+      }
+      return text
     }
-    for part in result.parts { print(row(part.part.rawValue, part.sum, width: 14)) }
-    if layers { for layer in result.layers { print(row(layer.name, layer.sum, width: 44)) } }
+    var rest = Profile.Sum(seconds: result.meanSeconds)
+    for part in result.parts {
+      print(row(part.part.rawValue, part.part, part.sum, width: 14))
+      rest.seconds -= part.sum.seconds
+    }
+    print(row("the rest", nil, rest, width: 14))
+    if layers { for layer in result.layers { print(row(layer.name, layer.part, layer.sum, width: 44)) } }
   }
 }

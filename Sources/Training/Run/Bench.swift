@@ -19,8 +19,8 @@ package struct Bench {
   }
 
   package struct Result: Sendable {
-    /// Median over the steps.
-    package var seconds: Double
+    /// Median over the steps, and their mean.
+    package var seconds: Double, meanSeconds: Double
     package var viewsPerSecond: Double
     /// Of a mean step.
     package var parts: [(part: Profile.Part, sum: Profile.Sum)]
@@ -30,7 +30,7 @@ package struct Bench {
     /// them behind backward, and for everything else. Nil on one rank.
     package var exposed: (gradients: Double, unhidden: Double, rest: Double)?
     package var peakResident: Int64
-    package var fmaPeak: Double
+    package var peak: Peak
   }
 
   private let options: Options
@@ -106,11 +106,13 @@ package struct Bench {
         exposed = (hidden.gradients, steps { _ in }.gradients, hidden.rest)
         for trained in method.trained { trained.reducer.overlaps = true }
       }
+      let peakResident = Training.peakResident()  // before the roofs take memory of their own
       let median = seconds.sorted()[seconds.count / 2], steps = Double(options.steps)
       return Result(
-        seconds: median, viewsPerSecond: Double(2 * options.images * context.communicator.size) / median,
+        seconds: median, meanSeconds: seconds.reduce(0, +) / steps, viewsPerSecond: Double(2 * options.images * context.communicator.size) / median,
         parts: Profile.Part.allCases.compactMap { part in profile.parts[part].map { (part, $0 / steps) } },
-        layers: profile.layers.map { ($0.name, $0.part, $0.sum / steps) }, exposed: exposed, peakResident: Training.peakResident(), fmaPeak: Peak.fusedMultiplyAdd())
+        layers: profile.layers.map { ($0.name, $0.part, $0.sum / steps) }, exposed: exposed,
+        peakResident: peakResident, peak: Peak(threads: context.team.count))
     }
   }
 
