@@ -107,13 +107,15 @@ let package = Package(
       dependencies: ["Training", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       swiftSettings: swift, linkerSettings: runtime),
 
+    // Counts allocations; linked into the tests alone.
+    .target(name: "CAllocations", path: "Tests/CAllocations"),
     .testTarget(name: "RandomnessTests", dependencies: ["Randomness"], swiftSettings: swift),
     .testTarget(name: "ThreadingTests", dependencies: ["Threading"], swiftSettings: swift),
     .testTarget(name: "HDF5Tests", dependencies: ["HDF5"], swiftSettings: swift),
     .testTarget(name: "ShardsTests", dependencies: ["Shards"], resources: [.copy("Fixtures")], swiftSettings: swift),
     .testTarget(name: "EngineTests", dependencies: ["Engine"], swiftSettings: swift),
     .testTarget(
-      name: "TrainingTests", dependencies: ["Training"], resources: [.copy("Fixtures")], swiftSettings: swift),
+      name: "TrainingTests", dependencies: ["Training", "CAllocations"], resources: [.copy("Fixtures")], swiftSettings: swift),
     .testTarget(name: "CommandTests", dependencies: ["apus"], swiftSettings: swift),
   ],
   swiftLanguageModes: [.v6],

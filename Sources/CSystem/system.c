@@ -32,6 +32,16 @@ int csystem_pin(int processor) {
   return sched_setaffinity(0, sizeof set, &set) == 0 ? 0 : errno;
 }
 
+// Swift's view of it is in ThreadTeam.swift. A closure that does not escape lies on its maker's stack; Swift itself would
+// copy it to the heap before it lets another thread see it. It lives for the time of the call, and so until `borrow`
+// returns.
+__attribute__((swiftcall)) void csystem_lend(const void *code, const void *captures, void *borrower,
+                                             void (*borrow)(void *borrower, csystem_closure closure));
+void csystem_lend(const void *code, const void *captures, void *borrower,
+                  void (*borrow)(void *borrower, csystem_closure closure)) {
+  borrow(borrower, (csystem_closure){code, captures});
+}
+
 void csystem_flush_lines(void) { setvbuf(stdout, NULL, _IOLBF, 0); }
 
 int64_t csystem_peak_resident(void) {

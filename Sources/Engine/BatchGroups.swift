@@ -77,8 +77,8 @@ package struct BatchGroups {
   }
 
   /// The places of a shuffled batch: keyed by (seed, step), the same on every rank.
-  package static func shuffle(batch: Int, seed: UInt64, step: Int) -> [Int] {
+  package static func shuffle(batch: Int, seed: UInt64, step: Int, into places: inout [Int]) {
     var draws = Draws(seed: seed, .shuffle, UInt64(step))
-    return draws.shuffled(batch)
+    draws.shuffle(batch, into: &places)
   }
 }

@@ -160,8 +160,8 @@ package struct BatchNorm {
   ///   - x: the input; on return it holds its own gradient.
   package func backward(_ dy: Tensor, y: Tensor? = nil, relu: Bool, x: Tensor, _ tape: Tape, _ pass: Pass) {
     precondition(dy.hasShape(of: x), "\(name): gradient \(dy.shape) of \(x.shape)")
-    let maps = y == nil ? 5 : 7, layer = "\(channels) @ \(x.h) normalisation backward"
-    pass.context.part(.normalisation, bytes: maps * x.bytes, layer: layer) {
+    let maps = y == nil ? 5 : 7
+    pass.context.part(.normalisation, bytes: maps * x.bytes, layer: "\(channels) @ \(x.h) normalisation backward") {
       pass.context.scratch { arena in
         if !relu {
           differentiate(dy, x, tape, NoMask(), pass, arena)

@@ -24,8 +24,8 @@ package protocol Communicator: AnyObject {
   func advanceSums()
   /// Waits until all sums are done.
   func finishSums()
-  /// Concatenates `counts[r]` floats of every rank r in rank order.
-  func allGather(_ send: UnsafePointer<Float>, counts: [Int], into receive: UnsafeMutablePointer<Float>, _ what: StaticString)
+  /// Concatenates `rows[r]` rows of `width` floats of every rank r in rank order.
+  func allGather(_ send: UnsafePointer<Float>, rows: [Int], width: Int, into receive: UnsafeMutablePointer<Float>, _ what: StaticString)
   func broadcast(_ data: UnsafeMutableRawBufferPointer, from root: Int, _ what: StaticString)
   func barrier()
   /// Reports and ends the whole job with the code.
@@ -92,8 +92,8 @@ package final class SingleProcess: Communicator {
   package func allReduce(_: UnsafeMutableBufferPointer<Float>, _: Reduction, on _: Channel, _: StaticString) {}
   package func allReduce(_: UnsafeMutableBufferPointer<Double>, _: Reduction, on _: Channel, _: StaticString) {}
   package func allReduce(_: UnsafeMutableBufferPointer<Int64>, _: Reduction, on _: Channel, _: StaticString) {}
-  package func allGather(_ send: UnsafePointer<Float>, counts: [Int], into receive: UnsafeMutablePointer<Float>, _: StaticString) {
-    receive.update(from: send, count: counts[0])
+  package func allGather(_ send: UnsafePointer<Float>, rows: [Int], width: Int, into receive: UnsafeMutablePointer<Float>, _: StaticString) {
+    receive.update(from: send, count: rows[0] * width)
   }
   package func broadcast(_: UnsafeMutableRawBufferPointer, from _: Int, _: StaticString) {}
   package func barrier() {}

@@ -21,7 +21,7 @@ package struct InfoNCE {
     return context.scratch { arena in
       let unit = arena.tensor(like: q), norms = arena.array(of: Float.self, count: max(1, q.n)).baseAddress!
       L2Normalise.forward(q, into: unit, norms: norms, context)
-      if let embeddings, !context.isDry { embeddings.pointee = Array(unit.buffer) }
+      if let embeddings, !context.isDry { embeddings.pointee.replace(with: unit) }
       let logits = arena.tensor(n: q.n, c: candidates)
       let rows = arena.array(of: ContrastiveStatistics.self, count: max(1, q.n))
       context.blocks(of: q.n) { row, count in

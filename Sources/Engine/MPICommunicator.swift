@@ -8,12 +8,15 @@ package final class MPICommunicator: Communicator {
   /// what goes on beside it.
   private var exposed = [0.0, 0.0, 0.0]
   private var sums = SumQueue()
+  /// Of every rank, for a gather.
+  private var bytes: [Int64]
 
   /// Starts MPI. Signal handlers that must survive it stand before this call.
   package init() {
     _ = cmpi_start()
     rank = Int(cmpi_rank())
     size = Int(cmpi_size())
+    bytes = Array(repeating: 0, count: size)
   }
 
   /// Ranks on this rank's node.
@@ -71,10 +74,10 @@ package final class MPICommunicator: Communicator {
     if !sums.isEmpty { timed(.gradients) { while !sums.isEmpty { sums.advance() } } }
   }
 
-  package func allGather(_ send: UnsafePointer<Float>, counts: [Int], into receive: UnsafeMutablePointer<Float>, _ what: StaticString) {
-    precondition(counts.count == size, "\(counts.count) counts for \(size) ranks")
+  package func allGather(_ send: UnsafePointer<Float>, rows: [Int], width: Int, into receive: UnsafeMutablePointer<Float>, _ what: StaticString) {
+    precondition(rows.count == size, "\(rows.count) counts of rows for \(size) ranks")
     timed(.control) {
-      let bytes = counts.map { Int64($0 * MemoryLayout<Float>.stride) }
+      for rank in 0..<size { bytes[rank] = Int64(rows[rank] * width * MemoryLayout<Float>.stride) }
       what.withUTF8Buffer {
         cmpi_all_gather(Channel.control.rawValue, send, receive, bytes, UnsafeRawPointer($0.baseAddress!).assumingMemoryBound(to: CChar.self))
       }

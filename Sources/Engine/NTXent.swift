@@ -34,10 +34,10 @@ package struct NTXent {
     return context.scratch { arena in
       let unit = arena.tensor(like: z), norms = arena.array(of: Float.self, count: max(1, z.n)).baseAddress!
       L2Normalise.forward(z, into: unit, norms: norms, context)
-      if let embeddings, !context.isDry { embeddings.pointee = Array(unit.buffer) }
+      if let embeddings, !context.isDry { embeddings.pointee.replace(with: unit) }
       // Rank by rank: its first views, then its second views.
       let all = arena.tensor(n: 2 * batch, c: d)
-      context.gather(unit, counts: shares.map { 2 * $0 * d }, into: all, "embeddings")
+      context.gather(unit, shares: shares, views: 2, into: all, "embeddings")
       let logits = arena.tensor(n: z.n, c: 2 * batch)
       let rows = arena.array(of: ContrastiveStatistics.self, count: max(1, z.n))
       context.product(unit, all, into: logits, alpha: 1 / temperature)

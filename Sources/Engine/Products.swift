@@ -40,8 +40,11 @@ extension Context {
   }
 
   /// Every rank's rows in rank order.
-  /// - counts: floats of every rank.
-  package func gather(_ local: Tensor, counts: [Int], into all: Tensor, _ what: StaticString) {
-    if !isDry { part(.communication) { communicator.allGather(local.data, counts: counts, into: all.data, what) } }
+  /// - Parameters:
+  ///   - shares: images of every rank.
+  ///   - views: rows of each image.
+  package func gather(_ local: Tensor, shares: [Int], views: Int = 1, into all: Tensor, _ what: StaticString) {
+    if isDry { return }
+    part(.communication) { communicator.allGather(local.data, rows: shares, width: views * local.c, into: all.data, what) }
   }
 }

@@ -33,3 +33,11 @@ package struct Tensor: BitwiseCopyable {
 
   package var buffer: UnsafeMutableBufferPointer<Float> { UnsafeMutableBufferPointer(start: data, count: count) }
 }
+
+extension [Float] {
+  /// Becomes the tensor's elements, in the memory that it has where that is enough.
+  package mutating func replace(with tensor: Tensor) {
+    removeAll(keepingCapacity: true)
+    append(contentsOf: tensor.buffer)
+  }
+}

@@ -19,9 +19,16 @@ package struct Draws: Sendable {
   /// - Parameters:
   ///   - seed: the run's seed.
   ///   - purpose: what is drawn.
-  ///   - words: what it is drawn for, such as epoch, sample and view.
-  package init(seed: UInt64, _ purpose: Purpose, _ words: UInt64...) {
-    let mixed = Philox.mix([seed, purpose.rawValue] + words)
+  ///   - a, b, c, d: what it is drawn for, such as epoch, sample and view.
+  package init(
+    seed: UInt64, _ purpose: Purpose, _ a: UInt64? = nil, _ b: UInt64? = nil, _ c: UInt64? = nil, _ d: UInt64? = nil
+  ) {
+    // Not an array: that would be allocated, and streams are made on threads that allocate nothing.
+    var mixed = Philox.mix(Philox.mix(Philox.start, seed), purpose.rawValue)
+    if let a { mixed = Philox.mix(mixed, a) }
+    if let b { mixed = Philox.mix(mixed, b) }
+    if let c { mixed = Philox.mix(mixed, c) }
+    if let d { mixed = Philox.mix(mixed, d) }
     key = SIMD2(UInt32(truncatingIfNeeded: mixed), UInt32(truncatingIfNeeded: mixed >> 32))
   }
 
@@ -75,8 +82,15 @@ package struct Draws: Sendable {
 
   /// A random order of 0 ..< count (Fisher–Yates).
   package mutating func shuffled(_ count: Int) -> [Int] {
-    var order = Array(0..<count)
-    for i in stride(from: count - 1, to: 0, by: -1) { order.swapAt(i, integer(below: i + 1)) }
+    var order: [Int] = []
+    shuffle(count, into: &order)
     return order
+  }
+
+  /// A random order of 0 ..< count, in the memory that `order` has where that is enough.
+  package mutating func shuffle(_ count: Int, into order: inout [Int]) {
+    order.removeAll(keepingCapacity: true)
+    order.append(contentsOf: 0..<count)
+    for i in stride(from: count - 1, to: 0, by: -1) { order.swapAt(i, integer(below: i + 1)) }
   }
 }

@@ -18,14 +18,16 @@ package enum Philox {
   }
 
   /// Mixes 64-bit words into one, for a key that is longer than a counter.
-  package static func mix(_ words: [UInt64]) -> UInt64 {
-    var state: UInt64 = 0x6A09_E667_F3BC_C908
-    for word in words {
-      let b = block(
-        SIMD4(UInt32(truncatingIfNeeded: word), UInt32(truncatingIfNeeded: word >> 32), 0, 0),
-        key: SIMD2(UInt32(truncatingIfNeeded: state), UInt32(truncatingIfNeeded: state >> 32)))
-      state = UInt64(b[0]) | UInt64(b[1]) << 32
-    }
-    return state
+  package static func mix(_ words: [UInt64]) -> UInt64 { words.reduce(start, mix) }
+
+  /// What mixing starts from.
+  static let start: UInt64 = 0x6A09_E667_F3BC_C908
+
+  /// Mixes one more word into those before.
+  static func mix(_ state: UInt64, _ word: UInt64) -> UInt64 {
+    let b = block(
+      SIMD4(UInt32(truncatingIfNeeded: word), UInt32(truncatingIfNeeded: word >> 32), 0, 0),
+      key: SIMD2(UInt32(truncatingIfNeeded: state), UInt32(truncatingIfNeeded: state >> 32)))
+    return UInt64(b[0]) | UInt64(b[1]) << 32
   }
 }

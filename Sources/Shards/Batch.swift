@@ -5,25 +5,31 @@ package struct ViewGroup {
   package let pixels: UnsafeMutablePointer<Float>
 }
 
-/// A rank's share of a step's global batch. Its memory is the loader's, valid until `release`.
+/// A rank's share of a step's global batch. All of it is the loader's, valid until `release`; another step's then.
 package final class Batch {
   /// Counts over the whole run.
-  package let step: Int, epoch: Int
+  package private(set) var step = 0, epoch = 0
   /// Images in the global batch, and which of its positions these are.
-  package let globalCount: Int, positions: Range<Int>
+  package private(set) var globalCount = 0, positions = 0..<0
   /// Sample ids by image, in order of position.
-  package let samples: [Int]
+  package private(set) var samples: [Int] = []
   /// -1 where there is none.
-  package let labels: [Int32]
+  package private(set) var labels: [Int32] = []
   package let groups: [ViewGroup]
   /// Images here.
   package var count: Int { samples.count }
 
-  init(
-    step: Int, epoch: Int, globalCount: Int, positions: Range<Int>, samples: [Int], labels: [Int32],
-    groups: [ViewGroup]
+  init(groups: [ViewGroup]) { self.groups = groups }
+
+  /// Becomes a step's, whose pixels are there.
+  func show(
+    step: Int, epoch: Int, globalCount: Int, positions: Range<Int>, samples: UnsafePointer<Int>,
+    labels: UnsafePointer<Int32>
   ) {
     (self.step, self.epoch, self.globalCount, self.positions) = (step, epoch, globalCount, positions)
-    (self.samples, self.labels, self.groups) = (samples, labels, groups)
+    self.samples.removeAll(keepingCapacity: true)
+    self.samples.append(contentsOf: UnsafeBufferPointer(start: samples, count: positions.count))
+    self.labels.removeAll(keepingCapacity: true)
+    self.labels.append(contentsOf: UnsafeBufferPointer(start: labels, count: positions.count))
   }
 }

@@ -6,6 +6,8 @@ final class LoaderWork: @unchecked Sendable {
   private struct Slot {
     /// By group.
     let pixels: [UnsafeMutablePointer<Float>]
+    /// What the caller gets.
+    let batch: Batch
     let samples: UnsafeMutablePointer<Int>
     let labels: UnsafeMutablePointer<Int32>
     /// The step it is made for, its images in work, and whether the caller still has it.
@@ -41,12 +43,14 @@ final class LoaderWork: @unchecked Sendable {
     chunk = min(16, max(1, images / (4 * threads)))
     memory = ahead * images * 4 * views.recipes.reduce(0) { $0 + $1.count * $1.size * $1.size * views.channels }
     slots = (0..<ahead).map { _ in
-      Slot(
-        pixels: views.recipes.map { recipe in
-          let count = recipe.count * images * recipe.size * recipe.size * views.channels
-          let memory = UnsafeMutableRawPointer.allocate(byteCount: count * 4, alignment: 64)
-          return memory.bindMemory(to: Float.self, capacity: count)
-        }, samples: .allocate(capacity: images), labels: .allocate(capacity: images))
+      let groups = views.recipes.map { recipe in
+        let count = recipe.count * images * recipe.size * recipe.size * views.channels
+        let memory = UnsafeMutableRawPointer.allocate(byteCount: count * 4, alignment: 64)
+        return ViewGroup(recipe: recipe, pixels: memory.bindMemory(to: Float.self, capacity: count))
+      }
+      return Slot(
+        pixels: groups.map(\.pixels), batch: Batch(groups: groups), samples: .allocate(capacity: images),
+        labels: .allocate(capacity: images))
     }
   }
 
@@ -88,11 +92,10 @@ final class LoaderWork: @unchecked Sendable {
     if let failed = slots[index].error { throw failed.error }
     slots[index].held = true
     let slot = slots[index], positions = positions(step)
-    return Batch(
+    slot.batch.show(
       step: step, epoch: order.epoch(ofStep: step), globalCount: order.size(ofStep: step), positions: positions,
-      samples: Array(UnsafeBufferPointer(start: slot.samples, count: positions.count)),
-      labels: Array(UnsafeBufferPointer(start: slot.labels, count: positions.count)),
-      groups: zip(views.recipes, slot.pixels).map { ViewGroup(recipe: $0, pixels: $1) })
+      samples: slot.samples, labels: slot.labels)
+    return slot.batch
   }
 
   func release(_ step: Int) {

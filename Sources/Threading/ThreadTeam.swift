@@ -10,12 +10,11 @@ package final class ThreadTeam: @unchecked Sendable {
   /// Threads in the team, the caller included.
   package let count: Int
 
-  private typealias Body = (_ block: Int, _ thread: Int) -> Void
   private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
   private let started = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
   private let finished = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
   private let next = Atomic<Int>(0)
-  private var body: UnsafePointer<Body>?  // not the closure: a worker must not keep it alive beyond `run`
+  private var body = csystem_closure()  // lent for the time of `run`
   private var blocks = 0
   /// Runs that were started; what a run needs is written before it counts.
   private let generation = Atomic<Int>(0)
@@ -76,23 +75,22 @@ package final class ThreadTeam: @unchecked Sendable {
       for block in 0..<blocks { body(block, 0) }
       return
     }
-    withoutActuallyEscaping(body) { escaping in
-      withUnsafePointer(to: escaping) { share($0, blocks) }
+    self.blocks = blocks
+    lend(body, to: Unmanaged.passUnretained(self).toOpaque()) { team, body in
+      Unmanaged<ThreadTeam>.fromOpaque(team)._withUnsafeGuaranteedRef { $0.share(body) }
     }
   }
 
-  private func share(_ body: UnsafePointer<Body>, _ blocks: Int) {
+  private func share(_ body: csystem_closure) {
     self.body = body
-    self.blocks = blocks
     next.store(0, ordering: .relaxed)
     running.store(count - 1, ordering: .relaxed)
     pthread_mutex_lock(mutex)
     generation.wrappingAdd(1, ordering: .releasing)
     pthread_cond_broadcast(started)
     pthread_mutex_unlock(mutex)
-    take(body, blocks, thread: 0)
+    take(thread: 0)
     wait(on: finished) { running.load(ordering: .acquiring) == 0 }
-    self.body = nil
   }
 
   /// Returns when `condition` holds, which others make so and then signal. Looks a while before it sleeps.
@@ -106,11 +104,12 @@ package final class ThreadTeam: @unchecked Sendable {
     pthread_mutex_unlock(mutex)
   }
 
-  private func take(_ body: UnsafePointer<Body>, _ blocks: Int, thread: Int) {
+  private func take(thread: Int) {
+    let body = body, blocks = blocks
     while true {
       let block = next.wrappingAdd(1, ordering: .relaxed).oldValue
       if block >= blocks { return }
-      body.pointee(block, thread)
+      csystem_call(body, block, thread)
     }
   }
 
@@ -120,7 +119,7 @@ package final class ThreadTeam: @unchecked Sendable {
       wait(on: started) { generation.load(ordering: .acquiring) != seen || stopping.load(ordering: .acquiring) }
       if stopping.load(ordering: .acquiring) { return }
       seen = generation.load(ordering: .acquiring)
-      take(body!, blocks, thread: thread)
+      take(thread: thread)
       if running.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0 {
         pthread_mutex_lock(mutex)  // not between the caller's last look and its sleep
         pthread_cond_signal(finished)
@@ -140,6 +139,13 @@ package final class ThreadTeam: @unchecked Sendable {
     }
   }
 }
+
+/// Calls `borrow` with the borrower and the closure's words, which are good until it returns. Nothing is allocated, while
+/// `withoutActuallyEscaping` allocates at every call.
+@_silgen_name("csystem_lend")
+private func lend(
+  _ body: (_ block: Int, _ thread: Int) -> Void, to borrower: UnsafeMutableRawPointer,
+  _ borrow: @convention(c) (_ borrower: UnsafeMutableRawPointer, _ body: csystem_closure) -> Void)
 
 /// Processors that the launcher bound this process to.
 package func boundProcessors() -> [Int] {

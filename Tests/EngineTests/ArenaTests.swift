@@ -157,7 +157,7 @@ import Testing
       func allReduce(_: UnsafeMutableBufferPointer<Float>, _: Reduction, on _: Channel, _: StaticString) { preconditionFailure() }
       func allReduce(_: UnsafeMutableBufferPointer<Double>, _: Reduction, on _: Channel, _: StaticString) { preconditionFailure() }
       func allReduce(_: UnsafeMutableBufferPointer<Int64>, _: Reduction, on _: Channel, _: StaticString) { preconditionFailure() }
-      func allGather(_: UnsafePointer<Float>, counts _: [Int], into _: UnsafeMutablePointer<Float>, _: StaticString) { preconditionFailure() }
+      func allGather(_: UnsafePointer<Float>, rows _: [Int], width _: Int, into _: UnsafeMutablePointer<Float>, _: StaticString) { preconditionFailure() }
       func broadcast(_: UnsafeMutableRawBufferPointer, from _: Int, _: StaticString) { preconditionFailure() }
       func barrier() { preconditionFailure() }
       func abort(_: String, code _: Int32) -> Never { preconditionFailure() }

@@ -27,7 +27,7 @@ import Testing
     func allReduce(_: UnsafeMutableBufferPointer<Float>, _: Reduction, on _: Channel, _: StaticString) { preconditionFailure() }
     func allReduce(_: UnsafeMutableBufferPointer<Double>, _: Reduction, on _: Channel, _: StaticString) {}
     func allReduce(_: UnsafeMutableBufferPointer<Int64>, _: Reduction, on _: Channel, _: StaticString) {}
-    func allGather(_: UnsafePointer<Float>, counts _: [Int], into _: UnsafeMutablePointer<Float>, _: StaticString) {}
+    func allGather(_: UnsafePointer<Float>, rows _: [Int], width _: Int, into _: UnsafeMutablePointer<Float>, _: StaticString) {}
     func broadcast(_: UnsafeMutableRawBufferPointer, from _: Int, _: StaticString) {}
     func barrier() {}
     func abort(_: String, code _: Int32) -> Never { preconditionFailure() }
@@ -83,7 +83,7 @@ import Testing
       func allReduce(_: UnsafeMutableBufferPointer<Float>, _: Reduction, on _: Channel, _: StaticString) {}
       func allReduce(_: UnsafeMutableBufferPointer<Double>, _: Reduction, on _: Channel, _: StaticString) {}
       func allReduce(_: UnsafeMutableBufferPointer<Int64>, _: Reduction, on _: Channel, _: StaticString) {}
-      func allGather(_: UnsafePointer<Float>, counts _: [Int], into _: UnsafeMutablePointer<Float>, _: StaticString) {}
+      func allGather(_: UnsafePointer<Float>, rows _: [Int], width _: Int, into _: UnsafeMutablePointer<Float>, _: StaticString) {}
       func broadcast(_: UnsafeMutableRawBufferPointer, from _: Int, _: StaticString) {}
       func barrier() {}
       func abort(_: String, code _: Int32) -> Never { preconditionFailure() }

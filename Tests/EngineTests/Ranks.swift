@@ -111,7 +111,8 @@ final class ThreadCommunicator: Communicator, @unchecked Sendable {
     reduce(data, reduction, channel, what)
   }
 
-  func allGather(_ send: UnsafePointer<Float>, counts: [Int], into receive: UnsafeMutablePointer<Float>, _ what: StaticString) {
+  func allGather(_ send: UnsafePointer<Float>, rows: [Int], width: Int, into receive: UnsafeMutablePointer<Float>, _ what: StaticString) {
+    let counts = rows.map { $0 * width }
     precondition(counts.count == size, "\(counts.count) counts for \(size) ranks")
     let rows = exchanges[0].share(rank, send, "gather \(what): \(counts)") { all in
       zip(all, counts).flatMap { Array(UnsafeBufferPointer(start: $0?.assumingMemoryBound(to: Float.self), count: $1)) }

@@ -80,10 +80,10 @@ final class ThreadCommunicator: Communicator, @unchecked Sendable {
   func allReduce(_ data: UnsafeMutableBufferPointer<Double>, _ reduction: Reduction, on _: Channel, _: StaticString) { reduce(data, reduction) }
   func allReduce(_ data: UnsafeMutableBufferPointer<Int64>, _ reduction: Reduction, on _: Channel, _: StaticString) { reduce(data, reduction) }
 
-  func allGather(_ send: UnsafePointer<Float>, counts: [Int], into receive: UnsafeMutablePointer<Float>, _: StaticString) {
+  func allGather(_ send: UnsafePointer<Float>, rows: [Int], width: Int, into receive: UnsafeMutablePointer<Float>, _: StaticString) {
     meeting.exchange(rank, send) { sent in
       var place = receive
-      for (count, pointer) in zip(counts, sent) {
+      for (count, pointer) in zip(rows.map { $0 * width }, sent) {
         if count > 0 { place.update(from: pointer!.assumingMemoryBound(to: Float.self), count: count) }
         place += count
       }

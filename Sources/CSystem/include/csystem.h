@@ -19,6 +19,15 @@ static inline void csystem_pause(void) {
 #endif
 }
 
+/// A Swift closure (Int, Int) -> Void as it is in memory: its code, and what it captured.
+typedef struct { const void *code, *captures; } csystem_closure;
+
+/// Calls a closure that is lent; see `csystem_lend` in system.c.
+static inline void csystem_call(csystem_closure closure, intptr_t first, intptr_t second) {
+  typedef __attribute__((swiftcall)) void code(intptr_t, intptr_t, __attribute__((swift_context)) const void *);
+  ((code *)closure.code)(first, second, closure.captures);
+}
+
 /// Makes standard output hand over every line at once, also into a file.
 void csystem_flush_lines(void);
 

@@ -38,7 +38,7 @@ package struct FeatureTable: Sendable {
         if let target = all.baseAddress {
           // A rank without rows still takes part.
           let own = own.baseAddress ?? UnsafePointer(target)
-          communicator.allGather(own, counts: counts.map { $0 * dimension }, into: target, "features")
+          communicator.allGather(own, rows: counts, width: dimension, into: target, "features")
         }
       }
     }

@@ -89,6 +89,8 @@ package struct MoCo: MethodRecipe {
     private let queue: KeyQueue
     /// This step's keys, (B, D), to be enqueued once the step counts.
     private var fresh: [Float] = []
+    /// This step's shuffled batch.
+    private var places: [Int] = []
 
     private var query: Trained { trained[0] }
     var dimension: Int { queue.dimension }
@@ -156,7 +158,8 @@ package struct MoCo: MethodRecipe {
       var kind = setting.normalisation, order: [Int]?
       if case .shuffle(let images) = kind {
         if shuffled {
-          order = input.order ?? BatchGroups.shuffle(batch: input.batch, seed: setting.seed, step: input.step)
+          BatchGroups.shuffle(batch: input.batch, seed: setting.seed, step: input.step, into: &places)
+          order = input.order ?? places
         } else {
           kind = .group(images: images)
         }
@@ -169,8 +172,8 @@ package struct MoCo: MethodRecipe {
     private func collect(_ k: Tensor, _ input: MethodInput) {
       setting.context.scratch { arena in
         let all = arena.tensor(n: input.batch, c: dimension)
-        setting.context.gather(k, counts: input.shares.map { $0 * dimension }, into: all, "keys")
-        if !setting.context.isDry { fresh = Array(all.buffer) }
+        setting.context.gather(k, shares: input.shares, into: all, "keys")
+        if !setting.context.isDry { fresh.replace(with: all) }
       }
     }
   }

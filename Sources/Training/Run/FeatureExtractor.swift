@@ -43,9 +43,9 @@ package struct FeatureExtractor {
     guard state.checksum == before else {
       throw RunError("the encoder changed while its features were taken: an evaluation must not train; this is a defect of apus")
     }
-    let counts = (0..<communicator.size).map { share(of: samples.count, rank: $0, ranks: communicator.size).count * d }
+    let counts = (0..<communicator.size).map { share(of: samples.count, rank: $0, ranks: communicator.size).count }
     var all = [Float](repeating: 0, count: max(1, samples.count * d))
-    communicator.allGather(&local, counts: counts, into: &all, "features")
+    communicator.allGather(&local, rows: counts, width: d, into: &all, "features")
     return Array(all.prefix(samples.count * d))
   }
 

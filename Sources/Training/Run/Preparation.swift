@@ -24,6 +24,9 @@ package final class Session {
   package private(set) var notices: [String] = []
   /// Bytes of this rank: activations and workspace, state, batches ahead.
   package let memory: (arena: Int, state: Int, loader: Int)
+  /// What an input holds, in arrays that are made once.
+  private var shares: [Int]
+  private var views: [Tensor] = []
 
   /// - Throws: `RecipeError` or `RunError`, the same on every rank.
   package init(_ stage: Stage, data: DataSet, heldOut: DataSet?, seed: UInt64, index: Int, _ context: Context) throws {
@@ -65,6 +68,7 @@ package final class Session {
           + "take a smaller batch, smaller views or more ranks", code: 1)
     }
     let shares = (0..<ranks).map { share(of: stage.batch, rank: $0, ranks: ranks).count }
+    self.shares = shares
     let (method, extractor) = (method, extractor)
     candidates = context.dry {
       let nowhere = UnsafeMutablePointer<Float>(bitPattern: 64)!
@@ -155,17 +159,21 @@ package final class Session {
 
   /// A batch as the method takes it; its pixels stay the loader's.
   package func input(_ batch: Batch) -> MethodInput {
-    MethodInput(
+    views.removeAll(keepingCapacity: true)
+    for group in batch.groups {
+      let size = group.recipe.size
+      views.append(Tensor(group.pixels, n: group.recipe.count * batch.count, h: size, w: size, c: data.channels))
+    }
+    return MethodInput(
       step: batch.step, batch: batch.globalCount, shares: shares(step: batch.step), rank: context.communicator.rank,
-      views: batch.groups.map {
-        Tensor($0.pixels, n: $0.recipe.count * batch.count, h: $0.recipe.size, w: $0.recipe.size, c: data.channels)
-      })
+      views: views)
   }
 
   /// Images of every rank in a step.
   package func shares(step: Int) -> [Int] {
-    let size = order.size(ofStep: step), ranks = context.communicator.size
-    return (0..<ranks).map { share(of: size, rank: $0, ranks: ranks).count }
+    let size = order.size(ofStep: step), ranks = shares.count
+    for rank in 0..<ranks { shares[rank] = share(of: size, rank: rank, ranks: ranks).count }
+    return shares
   }
 
   /// - step: of this stage.

@@ -154,8 +154,8 @@ package final class UnsummedGather: Communicator {
   package func allReduce(_ data: UnsafeMutableBufferPointer<Int64>, _ reduction: Reduction, on channel: Channel, _ what: StaticString) {
     inner.allReduce(data, reduction, on: channel, what)
   }
-  package func allGather(_ send: UnsafePointer<Float>, counts: [Int], into receive: UnsafeMutablePointer<Float>, _ what: StaticString) {
-    inner.allGather(send, counts: counts, into: receive, what)
+  package func allGather(_ send: UnsafePointer<Float>, rows: [Int], width: Int, into receive: UnsafeMutablePointer<Float>, _ what: StaticString) {
+    inner.allGather(send, rows: rows, width: width, into: receive, what)
   }
   package func broadcast(_ data: UnsafeMutableRawBufferPointer, from root: Int, _ what: StaticString) {
     inner.broadcast(data, from: root, what)

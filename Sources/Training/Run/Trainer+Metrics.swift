@@ -37,7 +37,7 @@ extension Trainer {
     guard total >= 2 * d else { return nil }
     var all = [Float](repeating: 0, count: Int(total))
     method.embeddings.withUnsafeBufferPointer { mine in
-      communicator.allGather(mine.baseAddress ?? UnsafePointer(bitPattern: 64)!, counts: counts.map(Int.init), into: &all, "embeddings for health")
+      communicator.allGather(mine.baseAddress ?? UnsafePointer(bitPattern: 64)!, rows: counts.map(Int.init), width: 1, into: &all, "embeddings for health")
     }
     return EmbeddingHealth(all, count: Int(total) / d, dimension: d)
   }

@@ -1,0 +1,122 @@
+import CAllocations
+import Engine
+import Foundation
+import Randomness
+import Shards
+import Synchronization
+import Testing
+import Training
+
+/// After the first step, the threads that compute allocate no memory. Counted by an allocator that stands before the C
+/// library's, on the caller's thread and the team's, not on the loader's. The ranks are one, so that MPI takes no part.
+@Suite(.serialized, .enabled(if: callocations_work())) final class AllocationTests {
+  private let folder = FileManager.default.temporaryDirectory.appendingPathComponent("allocations-\(UUID().uuidString)").path
+  private let data: DataSet
+
+  /// 40 images of keyed noise: three batches of 12, and one of 4.
+  init() throws {
+    let writer = try DataSetWriter(folder, classNames: [], shardSize: 1 << 20), side = 40
+    let record = ImageRecord(length: side * side, width: side, height: side, channels: 1, encoding: .raw, colour: 1)
+    for sample in 0..<40 {
+      var draws = Draws(seed: 4, .check, UInt64(sample))
+      let bytes = (0..<side * side).map { _ in UInt8(truncatingIfNeeded: draws.bits()) }
+      try bytes.withUnsafeBytes { try writer.append($0, record, key: "\(sample)") }
+    }
+    try writer.finish(mean: [0.5], deviation: [0.3])
+    data = try DataSet(at: folder)
+  }
+
+  deinit { try? FileManager.default.removeItem(atPath: folder) }
+
+  struct Case: CustomStringConvertible {
+    var method: String, encoder = "{name: resnet18, width: 0.25, stem: small}", size = 16, optimizer = "sgd"
+    var convolution = "fast", threads = 1
+    var description: String { "\(method) \(encoder) \(size) px \(optimizer) \(convolution) \(threads) threads" }
+  }
+
+  private static let simclr = "method: {name: simclr, temperature: 0.5, head: [features, 16]}\nbatchNorm: global"
+  private static let moco = "method: {name: moco, temperature: 0.2, head: [features, 16], queue: 50}\nbatchNorm: {shuffle: 4}"
+
+  /// Every method, layer, way to compute a convolution and optimizer, on one thread and on two.
+  static let cases = [1, 2].flatMap { threads in
+    [
+      Case(method: simclr, threads: threads),
+      Case(method: simclr, optimizer: "lars", convolution: "exact", threads: threads),
+      Case(method: simclr, encoder: "{name: resnet50, width: 0.25, stem: imagenet}", size: 40, threads: threads),
+      Case(method: moco, threads: threads),
+      Case(method: moco, encoder: "{name: resnet50, width: 0.25, stem: small}", threads: threads),
+    ]
+  }
+
+  private func session(_ test: Case) throws -> Session {
+    let yaml = """
+      encoder: \(test.encoder)
+      views: [{count: 2, size: \(test.size), operations: [{crop: {scale: [0.3, 1]}}, {flip: 0.5}, {normalise: dataset}]}]
+      optimizer: {name: \(test.optimizer), rate: 0.05}
+      schedule: {name: cosine}
+      batch: 12
+      data: {last: keep}
+      convolution: \(test.convolution)
+      length: 16 steps
+      \(test.method)
+      """
+    let recipe = try Recipe(yaml: yaml, from: "test")
+    let session = try Session(
+      recipe.stages[0], data: data, heldOut: nil, seed: 1, index: 0, Context(threads: test.threads))
+    session.method.initialise()
+    return session
+  }
+
+  /// Has every thread of the team run `body` once: none gets two blocks while each waits for all the others.
+  private func onEveryThread(of session: Session, _ body: () -> Void) {
+    let team = session.context.team, arrived = Atomic<Int>(0)
+    team.run(team.count) { _, _ in
+      arrived.wrappingAdd(1, ordering: .relaxed)
+      while arrived.load(ordering: .relaxed) < team.count { sched_yield() }
+      body()
+    }
+  }
+
+  /// Allocations of 16 steps, from the batch to the update, with smaller batches and an evaluation between them. Those
+  /// of the first steps are not counted, in which each of the loader's batches is met for the first time.
+  /// - Parameters:
+  ///   - expected: in a step; the places of others are printed.
+  ///   - inside: done in the middle of a counted step.
+  private func allocations(_ test: Case, expected: Int = 0, inside: (Session) -> Void = { _ in }) throws -> Int {
+    let session = try session(test), loader = try session.loader(from: 0, threads: 1)
+    onEveryThread(of: session) { callocations_watch(true) }
+    defer { onEveryThread(of: session) { callocations_watch(false) } }
+    var total = 0, sizes: Set<Int> = []
+    for step in 0..<session.plan.totalSteps {
+      if step == 8 { _ = try session.extractor.features(of: data, Array(0..<9)) }
+      let isCounted = step >= session.stage.data.ahead
+      if isCounted { callocations_begin() }
+      let batch = try loader.next(), input = session.input(batch)
+      let outcome = session.gradients(input), gradientNorm = session.gradientNorm
+      if step == 9 { inside(session) }
+      loader.release(batch)
+      session.update(step: step)
+      if isCounted {
+        let count = Int(callocations_end())
+        if count > expected { callocations_print() }
+        total += count
+      }
+      sizes.insert(input.count)
+      #expect(outcome.loss.isFinite && gradientNorm > 0)
+    }
+    #expect(sizes == [4, 12])
+    return total
+  }
+
+  @Test(arguments: cases) func stepsAllocateNothing(_ test: Case) throws {
+    #expect(try allocations(test) == 0)
+  }
+
+  /// A single allocation is noticed, on whichever thread it is.
+  @Test(arguments: [1, 2]) func oneIsNoticed(threads: Int) throws {
+    let found = try allocations(Case(method: Self.simclr, threads: threads), expected: threads) { session in
+      self.onEveryThread(of: session) { free(callocations_one()) }
+    }
+    #expect(found == threads)
+  }
+}
