@@ -22,13 +22,23 @@ package struct Network {
 
   package let encoder: ResNet
   package let head: Head
+  /// Vectors that embeddings are held against, (D, K): part of the parameters, used by the method.
+  package let prototypes: Linear?
   package let parameters: ParameterLayout
   package let statistics: ParameterLayout
 
-  package init(_ options: ResNet.Options, head layers: [Head.Layer] = []) {
+  /// - Parameters:
+  ///   - layers: of the head.
+  ///   - prototypes: how many vectors, of the head's outputs each, are trained beside it.
+  package init(_ options: ResNet.Options, head layers: [Head.Layer] = [], prototypes count: Int? = nil) {
     var parameters = ParameterLayout(), statistics = ParameterLayout()
     encoder = ResNet(options, &parameters, &statistics)
     head = Head(layers, inputs: options.features, &parameters, &statistics)
+    let width = layers.last?.outputs ?? options.features
+    prototypes = count.map {
+      Linear(
+        &parameters, "prototypes", inputs: width, outputs: $0, bias: false, weight: .torchLinear(fanIn: width))
+    }
     self.parameters = parameters
     self.statistics = statistics
   }
@@ -87,12 +97,16 @@ package final class Trained {
   }
 
   /// A pass that trains on a batch, or on one of the parts that it is computed in.
-  package func pass(_ context: Context, _ groups: BatchGroups, part: Int = 0, of parts: Int = 1) -> Pass {
+  /// - Parameter reduces: false where further passes of this step add to the gradients: two views in BN batches of their
+  ///   own. Backward of the one that reduces comes last.
+  package func pass(
+    _ context: Context, _ groups: BatchGroups, part: Int = 0, of parts: Int = 1, reduces: Bool = true
+  ) -> Pass {
     // Weights by which the parts, one after the other, move the running statistics as the whole batch would:
     // r ← (1 − w)·r + w/A·Σ m_p.
     let w = BatchNorm.runningWeight / Double(parts)
     return Pass(
-      context, state, .train, groups, gradients: gradients, reducer: part == parts - 1 ? reducer : nil,
+      context, state, .train, groups, gradients: gradients, reducer: reduces && part == parts - 1 ? reducer : nil,
       runningWeight: w / (1 - Double(parts - 1 - part) * w))
   }
 }

@@ -15,7 +15,8 @@ import Training
     (recipe.head, recipe.queue) = ([.features, .channels(8)], 40)
     let method = recipe.make(
       MethodSetting(
-        encoder: .init(.resnet18, width: 1 / 16, stem: .small, channels: 1), normalisation: groups, accumulate: parts, context: context))
+        encoder: .init(.resnet18, width: 1 / 16, stem: .small, channels: 1), normalisation: groups, accumulate: parts,
+        images: batch, plan: RunPlan(stepsPerEpoch: 1, batch: batch, length: .steps(3)), context: context))
     method.initialise()
     var draws = Draws(seed: 1, .check), loss = 0.0, gradients: [Float] = []
     for step in 0..<3 {
@@ -23,7 +24,9 @@ import Training
       images.withUnsafeMutableBufferPointer {
         let x = Tensor($0.baseAddress!, n: 2 * batch, h: size, w: size, c: 1)
         method.encoder.gradients.zero()
-        loss = method.step(MethodInput(step: step, batch: batch, shares: [batch], rank: 0, views: [x])).loss
+        loss = method.step(
+          MethodInput(step: step, batch: batch, shares: [batch], rank: 0, samples: Array(0..<batch), views: [x])
+        ).loss
         method.encoder.reducer.finish()
       }
       gradients = Array(method.encoder.gradients.buffer)

@@ -89,16 +89,18 @@ import Training
   private func train(_ fixture: FixtureCase) throws -> FixtureCase.Outcome {
     let context = Context(), header = fixture.header, steps = try #require(header.steps)
     let groups = try #require(header.recipe.batchNorm).groups
-    let method = try recipe(fixture).make(MethodSetting(encoder: try fixture.encoder, normalisation: groups, context: context))
+    let o = try #require(header.recipe.optimizer), s = try #require(header.recipe.schedule)
+    let plan = RunPlan(stepsPerEpoch: 1, batch: header.batch, length: .steps(s.steps))
+    let method = try recipe(fixture).make(
+      MethodSetting(
+        encoder: try fixture.encoder, normalisation: groups, images: header.batch, plan: plan, context: context))
     method.initialise()
     let encoder = method.encoder
     try Weights.fill(encoder.state, from: fixture.file, fixture.path)
     method.adoptEncoder()
     if fixture.file.contains("queue") { try fill(method, "queue/keys", try fixture.file.floats("queue")) }
     let optimizer = try optimizer(fixture)
-    let o = try #require(header.recipe.optimizer), s = try #require(header.recipe.schedule)
     let schedule = Schedule(try #require(Schedule.Shape(rawValue: s.name)), warmup: .steps(s.warmup))
-    let plan = RunPlan(stepsPerEpoch: 1, batch: header.batch, length: .steps(s.steps))
     var outcome: FixtureCase.Outcome = [:]
     for step in 0..<steps {
       var views = try fixture.images("step.\(step + 1).view.0") + fixture.images("step.\(step + 1).view.1")
@@ -111,7 +113,11 @@ import Training
       encoder.gradients.zero()
       let loss = views.withUnsafeMutableBufferPointer {
         let x = Tensor($0.baseAddress!, n: 2 * header.batch, h: header.size, w: header.size, c: header.recipe.encoder.channels)
-        return method.step(MethodInput(step: step, batch: header.batch, shares: [header.batch], rank: 0, views: [x], order: order)).loss
+        return method.step(
+          MethodInput(
+            step: step, batch: header.batch, shares: [header.batch], rank: 0, samples: Array(0..<header.batch),
+            views: [x], order: order)
+        ).loss
       }
       encoder.reducer.finish()
       outcome["step.\(step + 1).loss"] = ([1], [loss])

@@ -18,14 +18,18 @@ package struct MethodSetting {
   package let normalisation: NormalisationGroups
   package let seed: UInt64
   package let accumulate: Int
+  /// Images of the data set.
+  package let images: Int
+  /// How long the stage is: schedules of the method's own are functions of the step.
+  package let plan: RunPlan
   package let context: Context
 
   package init(
     encoder: ResNet.Options, normalisation: NormalisationGroups = .global, seed: UInt64 = 1, accumulate: Int = 1,
-    context: Context
+    images: Int, plan: RunPlan, context: Context
   ) {
     (self.encoder, self.normalisation, self.seed) = (encoder, normalisation, seed)
-    (self.accumulate, self.context) = (accumulate, context)
+    (self.accumulate, self.images, self.plan, self.context) = (accumulate, images, plan, context)
   }
 }
 
@@ -38,13 +42,18 @@ package struct MethodInput {
   package let shares: [Int]
   /// Which positions of the global batch are here.
   package let positions: Range<Int>
+  /// Their ids in the data set.
+  package let samples: [Int]
   /// By kind of view: (count · n, H, W, C), all images of its first view, then of its second.
   package let views: [Tensor]
   /// For tests that bring their own: the place of every position in a shuffled batch.
   package let order: [Int]?
 
-  package init(step: Int, batch: Int, shares: [Int], rank: Int, views: [Tensor], order: [Int]? = nil) {
-    (self.step, self.batch, self.shares, self.views, self.order) = (step, batch, shares, views, order)
+  package init(
+    step: Int, batch: Int, shares: [Int], rank: Int, samples: [Int], views: [Tensor], order: [Int]? = nil
+  ) {
+    (self.step, self.batch, self.shares) = (step, batch, shares)
+    (self.samples, self.views, self.order) = (samples, views, order)
     let first = shares[..<rank].reduce(0, +)
     positions = first..<first + shares[rank]
   }
@@ -56,8 +65,17 @@ package struct MethodInput {
 /// What a step tells, over all ranks.
 package struct MethodOutcome {
   package let statistics: ContrastiveStatistics
-  /// Candidates of each anchor: at chance, the loss is their logarithm.
-  package let candidates: Int
+  /// Candidates of each anchor: at chance, the loss is their logarithm. Nil where nothing is told apart.
+  package let candidates: Int?
+  /// Entropy of the mean assignment to prototypes, at most the logarithm of their number. Nil without prototypes.
+  package var entropy: Double?
+  /// Mean probability of the batch's own keys other than the positive, for methods with further negatives.
+  package var inBatch: Double?
+
+  package init(statistics: ContrastiveStatistics, candidates: Int?, entropy: Double? = nil, inBatch: Double? = nil) {
+    (self.statistics, self.candidates) = (statistics, candidates)
+    (self.entropy, self.inBatch) = (entropy, inBatch)
+  }
 
   /// The loss over the global batch.
   package var loss: Double { statistics.loss / max(1, statistics.rows) }

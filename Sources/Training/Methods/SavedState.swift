@@ -1,6 +1,6 @@
 import Engine
 
-/// A piece of state that a checkpoint holds; every rank has the same.
+/// A piece of state that a checkpoint holds: the same on every rank, or some rows of it on each.
 package struct SavedState {
   package enum Values {
     case floats(UnsafeMutableBufferPointer<Float>)
@@ -9,15 +9,21 @@ package struct SavedState {
 
   /// Path in the checkpoint, such as `query/parameters/encoder.conv1.weight`.
   package let name: String
+  /// Of the whole.
   package let shape: [Int]
+  /// Which rows of the first dimension are here, the other ranks having the rest; nil where every rank has all.
+  package let rows: Range<Int>?
   package let values: Values
 
-  package init(_ name: String, shape: [Int], floats: UnsafeMutableBufferPointer<Float>) {
-    (self.name, self.shape, self.values) = (name, shape, .floats(floats))
+  /// - floats: all of it, or its `rows`.
+  package init(
+    _ name: String, shape: [Int], rows: Range<Int>? = nil, floats: UnsafeMutableBufferPointer<Float>
+  ) {
+    (self.name, self.shape, self.rows, self.values) = (name, shape, rows, .floats(floats))
   }
 
   package init(_ name: String, integers: UnsafeMutableBufferPointer<Int64>) {
-    (self.name, self.shape, self.values) = (name, [integers.count], .integers(integers))
+    (self.name, self.shape, self.rows, self.values) = (name, [integers.count], nil, .integers(integers))
   }
 
   /// The bytes in memory.

@@ -37,6 +37,7 @@ package struct Bench {
   private let context: Context
   private let method: any Method
   private let images: [Float]
+  private let samples: [Int]
 
   package init(_ options: Options, _ context: Context) throws {
     self.options = options
@@ -45,9 +46,13 @@ package struct Bench {
       throw RunError("images, size and steps are \(options.images), \(options.size) and \(options.steps); all must be at least 1")
     }
     context.convolution = options.convolution
+    let batch = options.images * context.communicator.size
     method = options.method.make(
-      MethodSetting(encoder: options.encoder.options(channels: options.channels), normalisation: options.normalisation, context: context))
+      MethodSetting(
+        encoder: options.encoder.options(channels: options.channels), normalisation: options.normalisation,
+        images: batch, plan: RunPlan(stepsPerEpoch: 1, batch: batch, length: .steps(options.steps)), context: context))
     method.initialise()
+    samples = Array(0..<options.images)
     let rank = UInt64(context.communicator.rank)
     var draws = Draws(seed: 1, .check, rank)
     let count = 2 * options.images * options.size * options.size * options.channels
@@ -63,8 +68,8 @@ package struct Bench {
     for trained in method.trained { trained.gradients.zero() }
     let outcome = method.step(
       MethodInput(
-        step: 0, batch: options.images * ranks, shares: Array(repeating: options.images, count: ranks), rank: context.communicator.rank,
-        views: [x]))
+        step: 0, batch: options.images * ranks, shares: Array(repeating: options.images, count: ranks),
+        rank: context.communicator.rank, samples: samples, views: [x]))
     for trained in method.trained { trained.reducer.finish() }
     return outcome
   }

@@ -19,7 +19,7 @@ package final class Session {
   /// The learning rate after scaling, and the factor.
   package let rate: Double, rateScale: Double
   /// Candidates of each anchor at a full batch.
-  package let candidates: Int
+  package let candidates: Int?
   /// What the user should know, in words.
   package private(set) var notices: [String] = []
   /// Bytes of this rank: activations and workspace, state, batches ahead.
@@ -48,7 +48,7 @@ package final class Session {
     method = stage.method.value.make(
       MethodSetting(
         encoder: encoder, normalisation: stage.batchNorm.groups, seed: seed, accumulate: stage.accumulate,
-        context: context))
+        images: data.count, plan: plan, context: context))
     let normalise = stage.views[0].operations.last?.body as? Normalise ?? .none
     extractor = FeatureExtractor(
       method.encoder.network, method.encoder.state, view: EvaluationView(size: stage.views[0].size, normalise: normalise),
@@ -75,7 +75,9 @@ package final class Session {
       let views = stage.views.map {
         Tensor(nowhere, n: $0.count * shares[rank], h: $0.size, w: $0.size, c: data.channels)
       }
-      let outcome = method.step(MethodInput(step: 0, batch: stage.batch, shares: shares, rank: rank, views: views))
+      let samples = Array(repeating: 0, count: shares[rank])
+      let outcome = method.step(
+        MethodInput(step: 0, batch: stage.batch, shares: shares, rank: rank, samples: samples, views: views))
       extractor.plan(channels: data.channels)
       return outcome.candidates
     }
@@ -166,7 +168,7 @@ package final class Session {
     }
     return MethodInput(
       step: batch.step, batch: batch.globalCount, shares: shares(step: batch.step), rank: context.communicator.rank,
-      views: views)
+      samples: batch.samples, views: views)
   }
 
   /// Images of every rank in a step.

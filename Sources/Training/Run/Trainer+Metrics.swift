@@ -9,11 +9,14 @@ extension Trainer {
     guard let metrics, let progress else { return }
     var values: [String: JSONValue] = [
       "stage": .number(index), "epoch": .number(Double(done) / Double(session.plan.stepsPerEpoch)),
-      "loss": .number(outcome.loss), "rate": .number(rate), "candidates": .number(outcome.candidates),
+      "loss": .number(outcome.loss), "rate": .number(rate),
       "top1": .number(outcome.statistics.correct / rows), "positive_similarity": .number(outcome.statistics.positive / rows),
       "negative_similarity": .number(outcome.statistics.negative / rows), "gradient_norm": .number(gradientNorm),
       "weight_norm": .number(norm(session.method.encoder.state.parameters.data, session.method.encoder.state.parameters.count)),
     ]
+    if let candidates = outcome.candidates { values["candidates"] = .number(candidates) }
+    if let entropy = outcome.entropy { values["entropy"] = .number(entropy) }
+    if let inBatch = outcome.inBatch { values["in_batch"] = .number(inBatch) }
     if let health {
       values["embedding_deviation"] = .number(health.deviation)
       values["effective_rank"] = .number(health.effectiveRank)

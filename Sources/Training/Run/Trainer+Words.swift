@@ -8,13 +8,15 @@ extension Trainer {
     let stage = session.stage, encoder = session.method.encoder, ranks = communicator.size
     let yaml = try request.recipe.yaml
     say("Recipe \(request.recipe.name)\(request.recipe.stages.count > 1 ? ", stage \(index): \(stage.name)" : "")\n" + yaml.split(separator: "\n").map { "  " + $0 }.joined(separator: "\n"))
-    let candidates = session.candidates
+    let chance = session.candidates.map {
+      "negatives per anchor: \($0 - 1); loss at chance: \(String(format: "%.3f", Foundation.log(Double(max(1, $0)))))"
+    } ?? "no negatives"
     let onHost = (communicator as? MPICommunicator)?.ranksOnNode ?? ranks
     let facts: [(String, String)] = [
       ("data", "\(data.path): \(data.count) images, \(data.channels) channel\(data.channels == 1 ? "" : "s"), fingerprint \(String(data.fingerprint, radix: 16))"),
       ("encoder", "\(stage.encoder.name.rawValue), width \(stage.encoder.width): \(encoder.network.parameters.range(prefix: "encoder.").count) parameters, \(encoder.network.encoder.options.features) features"),
       ("ranks", "\(ranks) × \(context.team.count) thread\(context.team.count == 1 ? "" : "s") on \(MPICommunicator.host)\(ranks > onHost ? " and others" : ""), \(Launch.fingerprint(context)["processor"]!), OpenBLAS \(Launch.fingerprint(context)["kernels"]!), \(MPICommunicator.library)"),
-      ("batch", "\(stage.batch) images, \(session.shares(step: 0).min()!) to \(session.shares(step: 0).max()!) a rank; negatives per anchor: \(candidates - 1); loss at chance: \(String(format: "%.3f", Foundation.log(Double(max(1, candidates)))))"),
+      ("batch", "\(stage.batch) images, \(session.shares(step: 0).min()!) to \(session.shares(step: 0).max()!) a rank; \(chance)"),
       ("rate", "\(stage.optimizer.rate) × \(stage.optimizer.scaling.rawValue) scaling \(String(format: "%.4g", session.rateScale)) = \(String(format: "%.4g", session.rate))"),
       ("length", "\(session.plan.totalSteps) steps of \(session.plan.stepsPerEpoch) an epoch\(first > 0 ? ", \(first) done" : "")"),
       ("memory", "\(megabytes(session.memory.arena + session.memory.state + session.memory.loader)) MiB a rank: \(megabytes(session.memory.arena)) activations, \(megabytes(session.memory.state)) state, \(megabytes(session.memory.loader)) batches ahead"),
