@@ -72,7 +72,10 @@ let runtime: [LinkerSetting] =
   environment["APUS_STATIC"] == nil ? [] : [.unsafeFlags(["-static-stdlib"] + foundation.map { "-l" + $0 })]
 
 /// Recipes that the binary carries.
-let recipes = ["moco-v2-fashion", "moco-v2-imagenet", "simclr-v1-fashion", "simclr-v1-imagenet"]
+let recipes = [
+  "moco-v1-graytiles", "moco-v1-ig1b", "moco-v1-imagenet", "moco-v2-fashion", "moco-v2-graytiles", "moco-v2-imagenet",
+  "simclr-v1-fashion", "simclr-v1-graytiles", "simclr-v1-imagenet",
+]
 
 let package = Package(
   name: "apus",

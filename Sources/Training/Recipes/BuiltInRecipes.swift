@@ -1,9 +1,14 @@
 /// The recipes that the binary carries, by name. To add one, write its file, its row here and its row in Package.swift.
 package enum BuiltInRecipes {
   package static let all: [String: String] = [
+    "moco-v1-graytiles": text(PackageResources.moco_v1_graytiles_yaml),
+    "moco-v1-ig1b": text(PackageResources.moco_v1_ig1b_yaml),
+    "moco-v1-imagenet": text(PackageResources.moco_v1_imagenet_yaml),
     "moco-v2-fashion": text(PackageResources.moco_v2_fashion_yaml),
+    "moco-v2-graytiles": text(PackageResources.moco_v2_graytiles_yaml),
     "moco-v2-imagenet": text(PackageResources.moco_v2_imagenet_yaml),
     "simclr-v1-fashion": text(PackageResources.simclr_v1_fashion_yaml),
+    "simclr-v1-graytiles": text(PackageResources.simclr_v1_graytiles_yaml),
     "simclr-v1-imagenet": text(PackageResources.simclr_v1_imagenet_yaml),
   ]
 
