@@ -18,6 +18,7 @@ extension CommandTests {
       (["pretrain"], ["<recipe>", "--data", "--run", "--test", "--init", "--set", "--threads", "--loader-threads", "--force"]),
       (["evaluate"], ["<path>", "--data", "--test", "--recipe", "--limit", "--test-limit", "--only", "--threads"]),
       (["report"], ["<path>", "--data"]),
+      (["figure"], ["<points>", "<out>", "--title", "--summary"]),
       (["export"], ["<path>", "<out>", "--probe", "--data"]),
       (["bench"], []),
       (["bench", "views"], ["<recipe>", "--data", "--set", "--loader-threads", "--seconds", "--json"]),

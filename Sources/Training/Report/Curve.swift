@@ -1,16 +1,27 @@
 import Foundation
 
 /// A line chart as SVG: axes, ticks, units, guides, and a title under the pointer at each shown point.
-package struct Curve {
-  package struct Series {
+package struct Curve: Sendable {
+  package struct Series: Sendable {
     package var name: String
     /// By rising x.
     package var points: [(x: Double, y: Double)]
-    package init(_ name: String, _ points: [(x: Double, y: Double)]) { (self.name, self.points) = (name, points) }
+    /// By point: how far a line reaches above and below it. Empty for none.
+    package var spread: [Double]
+    package init(_ name: String, _ points: [(x: Double, y: Double)], spread: [Double] = []) {
+      precondition(spread.isEmpty || spread.count == points.count, "\(spread.count) spreads of \(points.count) points")
+      (self.name, self.points, self.spread) = (name, points, spread)
+    }
+
+    /// Without points that have no place in a picture.
+    fileprivate var finite: Series {
+      let kept = points.indices.filter { points[$0].x.isFinite && points[$0].y.isFinite }
+      return Series(name, kept.map { points[$0] }, spread: spread.isEmpty ? [] : kept.map { spread[$0] })
+    }
   }
 
   /// A horizontal line that the curve is read against.
-  package struct Guide {
+  package struct Guide: Sendable {
     package var value: Double
     package var name: String
     package init(_ value: Double, _ name: String) { (self.value, self.name) = (value, name) }
@@ -24,10 +35,12 @@ package struct Curve {
   package var guides: [Guide] = []
   /// Values that the y axis shows in any case.
   package var including: [Double] = []
+  /// Equal factors of x are equally far apart, and the ticks are the points' own x. All of them are above 0.
+  package var isLogarithmic = false
 
   package init(_ title: String, unit: String = "", x xName: String = "step", _ series: [Series]) {
     (self.title, self.unit, self.xName) = (title, unit, xName)
-    self.series = series.map { Series($0.name, $0.points.filter { $0.x.isFinite && $0.y.isFinite }) }
+    self.series = series.map(\.finite)
   }
 
   private static let width = 520.0, height = 250.0
@@ -37,8 +50,9 @@ package struct Curve {
   package var svg: String? {
     let points = series.flatMap(\.points)
     guard let first = points.first else { return nil }
-    let xs = points.reduce((first.x, first.x)) { (min($0.0, $1.x), max($0.1, $1.x)) }
-    let seen = points.map(\.y) + guides.map(\.value) + including
+    let xs = points.reduce((along(first.x), along(first.x))) { (min($0.0, along($1.x)), max($0.1, along($1.x))) }
+    let reach = series.flatMap { line in zip(line.points, line.spread).flatMap { [$0.y - $1, $0.y + $1] } }
+    let seen = points.map(\.y) + reach + guides.map(\.value) + including
     let x = Axis(xs.0, xs.1, padded: false, from: Self.left, to: Self.width - Self.right, ticks: 6)
     let floor = Self.height - Self.bottom
     let y = Axis(seen.min() ?? 0, seen.max() ?? 1, padded: true, from: floor, to: Self.top, ticks: 5)
@@ -48,6 +62,20 @@ package struct Curve {
     return HTML.element("svg", ["viewBox": box, "role": "img", "aria-label": label], parts.joined())
   }
 
+  /// Where an x stands on the x axis, in the axis's units.
+  private func along(_ x: Double) -> Double { isLogarithmic ? log2(x) : x }
+
+  private func marks(_ x: Axis) -> [(place: Double, text: String)] {
+    if !isLogarithmic { return x.ticks.map { (x($0), x.text($0)) } }
+    let values = Set(series.flatMap { $0.points.map(\.x) }).sorted()
+    var marks: [(place: Double, text: String)] = []
+    // One that would run into its neighbour is left out.
+    for value in values where marks.last.map({ x(along(value)) - $0.place >= 34 }) ?? true {
+      marks.append((x(along(value)), significant(value)))
+    }
+    return marks
+  }
+
   private func frame(_ x: Axis, _ y: Axis) -> String {
     let (start, end) = (Self.left, Self.width - Self.right), floor = Self.height - Self.bottom
     var svg = ""
@@ -55,9 +83,9 @@ package struct Curve {
       svg += line("grid", start, y(tick), end, y(tick))
       svg += text("tick", start - 8, y(tick), "end", y.text(tick), shift: ".32em")
     }
-    for tick in x.ticks {
-      svg += line("axis", x(tick), floor, x(tick), floor + 4)
-      svg += text("tick", x(tick), floor + 17, "middle", x.text(tick))
+    for (place, words) in marks(x) {
+      svg += line("axis", place, floor, place, floor + 4)
+      svg += text("tick", place, floor + 17, "middle", words)
     }
     svg += line("axis", start, floor, end, floor) + text("unit", end, Self.height - 6, "end", xName)
     return unit.isEmpty ? svg : svg + text("unit", start - 8, 10, "start", unit)
@@ -76,13 +104,17 @@ package struct Curve {
 
   private func draw(_ series: Series, number: Int, _ x: Axis, _ y: Axis) -> String {
     let points = thinned(series.points, to: 400)
-    let path = points.map { "\(place(x($0.x))),\(place(y($0.y)))" }.joined(separator: " ")
+    let path = points.map { "\(place(x(along($0.x)))),\(place(y($0.y)))" }.joined(separator: " ")
     var svg = points.count > 1 ? "<polyline class=\"s s\(number)\" points=\"\(path)\"/>" : ""
+    for (point, reach) in zip(series.points, series.spread) where reach > 0 {
+      let across = x(along(point.x))
+      svg += line("spread s\(number)", across, y(point.y - reach), across, y(point.y + reach))
+    }
     let (shown, radius) = points.count <= 40 ? (" dot", "2.5") : ("", "5")
     for point in thinned(points, to: 80) {
       let name = self.series.count > 1 ? series.name : title
       let title = "\(xName) \(significant(point.x)): \(name) \(significant(point.y))" + (unit.isEmpty ? "" : " \(unit)")
-      svg += "<circle class=\"p s\(number)\(shown)\" cx=\"\(place(x(point.x)))\" cy=\"\(place(y(point.y)))\" "
+      svg += "<circle class=\"p s\(number)\(shown)\" cx=\"\(place(x(along(point.x))))\" cy=\"\(place(y(point.y)))\" "
         + "r=\"\(radius)\"><title>\(HTML.escape(title))</title></circle>"
     }
     return svg

@@ -53,6 +53,8 @@ package struct ReportContent: Sendable {
   /// By label; for the table of classes.
   package var classNames: [String] = []
   package var grids: [Grid] = []
+  /// Results of several runs.
+  package var figures: [Figure] = []
 
   package init(title: String, summary: String) { (self.title, self.summary) = (title, summary) }
 }

@@ -21,14 +21,14 @@ struct ReportPage {
     <main>
     \(sections.filter { !$0.isEmpty }.joined(separator: "\n"))
     </main>
-    <footer>Made by <code>apus report</code> from the files of the run. One file, nothing is fetched.</footer>
+    <footer>Made by <code>apus</code> from the files of the run. One file, nothing is fetched.</footer>
     </body>
     </html>
 
     """
   }
 
-  private var sections: [String] { [header, warnings, results, curves, grids, classes, recipe, glossary] }
+  private var sections: [String] { [header, warnings, results, curves, figures, grids, classes, recipe, glossary] }
 
   private func section(_ id: String, _ title: String, _ inner: String) -> String {
     "<section id=\"\(id)\"><h2>\(HTML.escape(title))</h2>\n\(inner)\n</section>"
@@ -49,11 +49,21 @@ struct ReportPage {
   }
 
   private var curves: String {
-    let figures = ReportCurves.all(content.metrics).compactMap { curve in
-      curve.svg.map { "<figure><figcaption>\(HTML.escape(curve.title))\(legend(curve))</figcaption>\($0)</figure>" }
-    }
+    let figures = ReportCurves.all(content.metrics).compactMap { chart($0) }
     if figures.isEmpty { return "" }
     return section("curves", "How it went", "<div class=\"charts\">\(figures.joined(separator: "\n"))</div>")
+  }
+
+  private var figures: String {
+    if content.figures.isEmpty { return "" }
+    let charts = content.figures.compactMap { chart($0.curve, $0.table) }
+    let note = "<p>Points are means over repetitions, lines through them reach one deviation up and down.</p>"
+    return section("figures", "Results", note + "<div class=\"charts\">\(charts.joined(separator: "\n"))</div>")
+  }
+
+  /// A curve in its frame, with what stands below it. Nil where there is nothing to draw.
+  private func chart(_ curve: Curve, _ below: String = "") -> String? {
+    curve.svg.map { "<figure><figcaption>\(HTML.escape(curve.title))\(legend(curve))</figcaption>\($0)\(below)</figure>" }
   }
 
   private func legend(_ curve: Curve) -> String {
@@ -106,6 +116,7 @@ struct ReportPage {
   }
 
   private var glossary: String {
+    if content.metrics.isEmpty { return "" }
     let rows = Metrics.documentation.map { key in
       "<tr><td><code>\(HTML.escape(key.name))</code></td><td>\(HTML.escape(key.unit))</td>"
         + "<td>\(HTML.escape(key.meaning))</td></tr>"

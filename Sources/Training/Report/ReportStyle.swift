@@ -53,6 +53,7 @@ let reportStyle = """
   .key { font-weight: 400; font-size: .82rem; color: var(--soft); }
   .key::before { content: ""; display: inline-block; width: 14px; height: 3px; margin-right: 6px; vertical-align: middle; border-radius: 2px; background: currentColor; }
   .key.s0::before { background: var(--s0); } .key.s1::before { background: var(--s1); }
+  .key.s2::before { background: var(--s2); } .key.s3::before { background: var(--s3); }
   .grid { stroke: var(--line); stroke-width: 1; }
   .axis { stroke: var(--soft); stroke-width: 1; }
   svg text { font-size: 11.5px; fill: var(--soft); }
@@ -60,6 +61,8 @@ let reportStyle = """
   text.guide { font-style: italic; }
   .s { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
   .s.s0 { stroke: var(--s0); } .s.s1 { stroke: var(--s1); } .s.s2 { stroke: var(--s2); } .s.s3 { stroke: var(--s3); }
+  .spread { stroke-width: 1.3; opacity: .6; } .spread.s0 { stroke: var(--s0); } .spread.s1 { stroke: var(--s1); }
+  .spread.s2 { stroke: var(--s2); } .spread.s3 { stroke: var(--s3); }
   .p { opacity: 0; } .p.dot, .p:hover { opacity: 1; }
   .p.s0 { fill: var(--s0); } .p.s1 { fill: var(--s1); } .p.s2 { fill: var(--s2); } .p.s3 { fill: var(--s3); }
   div.grid { display: grid; gap: 12px 32px; grid-template-columns: repeat(auto-fit, minmax(min(100%, var(--row)), 1fr)); }

@@ -1,0 +1,175 @@
+"""Four ways to get negatives against their number, and the momentum of the key encoder. Called by Scripts/mechanisms."""
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+
+import sweep
+from sweep import Failed, fingerprint, percent, say
+
+# The same pretext, loss and training for all: MoCo v2's recipe for graytiles says them.
+BASE = "moco-v2-graytiles"
+SAME = ("encoder", "optimizer", "schedule", "batch")
+# mechanism: its recipe, and how it gets K negatives: the option's possible names, or the batch itself.
+MECHANISMS = {
+    "end-to-end": ("end-to-end-graytiles", "batch"),
+    "memory bank": ("memory-bank-graytiles", "method.negatives"),
+    "queue (MoCo)": (BASE, "method.queue"),
+    "learned (AdCo)": ("adco-graytiles", "method.negatives"),
+}
+NEGATIVES, MOMENTA = [64, 256, 1024, 4096], [0.0, 0.9, 0.99, 0.999]
+# A larger batch leaves too few steps of the budget, and is what end-to-end cannot afford.
+LARGEST_BATCH = 1024
+QUEUE = 1024
+# Options that not every method has are set where it has them: the loss over K candidates, one temperature, one head.
+COMMON = {"temperature": "0.2", "head": "[features, 64]", "loss": "softmax", "symmetric": "false"}
+
+
+def field(resolved, name):
+    """A top-level field of a resolved recipe, as it is written."""
+    found = re.search(rf"^{name}:(.*(?:\n[- ].*)*)", resolved, re.MULTILINE)
+    if not found:
+        raise Failed(f"the resolved recipe has no `{name}`:\n{resolved}")
+    value = found.group(1).strip()
+    if value.startswith("- "):  # a list, an entry a line: as one line
+        value = "[" + ", ".join(line.strip()[2:] for line in value.split("\n")) + "]"
+    return value
+
+
+def overrides(apus, recipe):
+    """Fields of the base recipe in place of a recipe's own, where the two differ in what must be the same."""
+    base, own = apus.resolved(BASE), apus.resolved(recipe)
+    if recipe == BASE:
+        return {}
+    sets = {name: field(base, name) for name in SAME}
+    # A memory bank has one view an image; the pretext is the same.
+    count = re.search(r"\bcount: (\d+)", field(own, "views")).group(1)
+    sets["views"] = re.sub(r"\bcount: \d+", f"count: {count}", field(base, "views"))
+    method = field(own, "method")
+    for name, value in COMMON.items():
+        if re.search(rf"\b{name}: ", method):
+            sets[f"method.{name}"] = value
+    return sets
+
+
+def job(apus, keys, recipe, sets, seed, budget):
+    resolved = apus.resolved(recipe)
+    images = budget / sweep.gradient_views(resolved)
+    batch = int(sets.get("batch", sweep.batch_of(resolved)))
+    sets = {**sets, "seed": seed, "length": f"{max(1, round(images / batch))} steps", "monitor.every": "0 steps"}
+    mark = fingerprint(resolved, json.dumps(sets, sort_keys=True))
+    name = "-".join(str(value) for value in keys.values()).replace(" ", "-")
+    keys = {**keys, "seed": seed, "budget": budget, "recipe": mark}
+
+    def call():
+        run, seconds = apus.train(f"{name}-seed{seed}-{mark}", recipe, sets)
+        found = apus.evaluate(run)
+        sweep.forget(run)
+        return {**found["learned"], "seconds": round(seconds, 1), "ranks": apus.ranks}
+    return keys, f"{', '.join(f'{k} {v}' for k, v in keys.items() if k not in ('recipe', 'budget'))}", call
+
+
+def jobs(apus, options):
+    """All runs, and the mechanisms that this program lacks."""
+    there, all_jobs, missing = apus.recipes(), [], []
+    for seed in options.seeds:
+        for mechanism, (recipe, option) in MECHANISMS.items():
+            if recipe not in there:
+                missing += [mechanism] if mechanism not in missing else []
+                continue
+            sets = overrides(apus, recipe)
+            for k in options.negatives:
+                if option == "batch" and k > LARGEST_BATCH:
+                    continue
+                all_jobs.append(job(apus, {"mechanism": mechanism, "k": k}, recipe, {**sets, option: k}, seed, options.budget))
+        for m in options.momenta:
+            all_jobs.append(job(apus, {"momentum": m, "k": QUEUE}, BASE, {"method.queue": QUEUE, "method.momentum": m}, seed,
+                                options.budget))
+    return all_jobs, missing
+
+
+def points(all_jobs, results):
+    """What apus figure draws."""
+    for keys, _, _ in all_jobs:
+        line = results.find(**keys)
+        if not line:
+            continue
+        for key, name in (("linear", "Linear probe"), ("knn", "kNN, k = 20")):
+            same = {"unit": "%", "y": percent(line[key]), "scale": "log", "seed": keys["seed"]}
+            if "mechanism" in keys:
+                yield {"figure": f"{name} against the number of negatives", "curve": keys["mechanism"], "x": keys["k"],
+                       "axis": "negatives K", **same}
+            else:
+                yield {"figure": f"{name} against the momentum m of the key encoder, K = {QUEUE}", "curve": "queue (MoCo)",
+                       "x": round(1 / (1 - keys["momentum"]), 6), "axis": "1 / (1 − m)", **same}
+
+
+def tables(all_jobs, missing, results, options):
+    """Markdown: linear probe, mean ± deviation over seeds, kNN below it."""
+    def cell(**wanted):
+        found = [line for keys, _, _ in all_jobs if all(keys.get(k) == v for k, v in wanted.items())
+                 for line in [results.find(**keys)] if line]
+        return " / ".join(sweep.mean([percent(line[key]) for line in found]) for key in ("linear", "knn")) if found else ""
+
+    text = ["| linear probe / kNN in %, negatives K | " + " | ".join(map(str, options.negatives)) + " |",
+            "|---|" + "---|" * len(options.negatives)]
+    for mechanism in MECHANISMS:
+        if mechanism not in missing:
+            text.append(f"| {mechanism} | " + " | ".join(cell(mechanism=mechanism, k=k) for k in options.negatives) + " |")
+    text += ["", f"| momentum, K = {QUEUE} | " + " | ".join(f"{m:g}" for m in options.momenta) + " |",
+             "|---|" + "---|" * len(options.momenta),
+             "| queue (MoCo) | " + " | ".join(cell(momentum=m, k=QUEUE) for m in options.momenta) + " |"]
+    return "\n".join(text)
+
+
+def number_list(kind, fits):
+    def parse(text):
+        values = [kind(part) for part in text.split(",")]
+        if not values or not all(map(fits, values)) or len(set(values)) != len(values):
+            raise ValueError(text)
+        return values
+    parse.__name__ = "list"
+    return parse
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="Scripts/mechanisms", description=__doc__)
+    sweep.arguments(parser, "Scripts/results/mechanisms.jsonl", [1], 100_000, "runs/mechanisms")
+    parser.add_argument("--negatives", type=number_list(int, lambda k: 2 <= k <= 65536), default=NEGATIVES,
+                        help=f"numbers of negatives (default: {','.join(map(str, NEGATIVES))})")
+    parser.add_argument("--momenta", type=number_list(float, lambda m: 0 <= m < 1), default=MOMENTA,
+                        help=f"of the key encoder (default: {','.join(f'{m:g}' for m in MOMENTA)})")
+    parser.add_argument("--page", help="the page with the figure (default: figure.html in --work)")
+    options = parser.parse_args()
+    sweep.check_data(options.data)
+    results = sweep.Results(options.out)
+    apus = sweep.Apus(options.program, options.data, options.ranks, options.work)
+    all_jobs, missing = jobs(apus, options)
+    if missing:
+        say(f"no recipe yet for {', '.join(missing)}")
+    if options.plan:
+        for keys, name, _ in all_jobs:
+            print(("done   " if results.find(**keys) else "to do  ") + name)
+        return
+    failures = sweep.sweep(all_jobs, results)
+    drawn = list(points(all_jobs, results))
+    if drawn:
+        page = options.page or os.path.join(options.work, "figure.html")
+        os.makedirs(options.work, exist_ok=True)
+        file = os.path.join(options.work, "points.jsonl")
+        with open(file, "w", encoding="utf-8") as handle:
+            handle.writelines(json.dumps(point) + "\n" for point in drawn)
+        say(apus.words("figure", file, page, "--title", "Where negatives come from", "--summary",
+                       f"The same encoder, views, loss and {options.budget:,} views with gradient in every run, graytiles.").strip())
+        print(tables(all_jobs, missing, results, options))
+    if failures:
+        sys.exit(f"{failures} runs failed; the same command tries them again")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Failed as error:
+        sys.exit(str(error))
