@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+ROOT = os.path.relpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 # Methods whose key, one view, passes without a gradient unless the loss is symmetric.
 WITH_KEYS = ("moco", "adco")
 PROTOCOLS = {"linear-v1": "linear", "knn-v1, k = 20": "knn", "knn-v1, k = 200": "knn200"}
@@ -176,12 +177,12 @@ def seeds(text):
 
 
 def arguments(parser, out, seed_list, budget, work):
-    """The options that all sweeps have."""
+    """The options that all sweeps have; `out` and `work` are the project's."""
+    out, work, data = (os.path.normpath(os.path.join(ROOT, path)) for path in (out, work, "data/graytiles"))
     parser.add_argument("--program", required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--data", default="data/graytiles", help="packed data with train and test (default: data/graytiles)")
+    parser.add_argument("--data", default=data, help=f"packed data with train and test (default: {data})")
     parser.add_argument("--out", default=out, help=f"file of results (default: {out})")
-    parser.add_argument("--seeds", type=seeds, default=seed_list, help="such as 1,2,3 (the default)" if seed_list == [1, 2, 3]
-                        else f"such as 1,2,3 (default: {','.join(map(str, seed_list))})")
+    parser.add_argument("--seeds", type=seeds, default=seed_list, help=f"default: {','.join(map(str, seed_list))}")
     parser.add_argument("--budget", type=positive, default=budget,
                         help=f"views whose gradient is computed, in each run (default: {budget})")
     parser.add_argument("--ranks", type=positive, default=2, help="default: 2")
