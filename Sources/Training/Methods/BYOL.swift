@@ -112,7 +112,10 @@ package struct BYOL: MethodRecipe {
 
     func adoptEncoder() { target.copy(online.state) }
 
-    var state: [SavedState] { target.saved("target") }
+    var state: [SavedState] {
+      let predictor = (recipe.head.count..<online.network.head.count).map { "/head.\($0)." }
+      return target.saved("target").filter { array in !predictor.contains { array.name.contains($0) } }
+    }
 
     func step(_ input: MethodInput) -> MethodOutcome {
       let context = setting.context, n = input.count
