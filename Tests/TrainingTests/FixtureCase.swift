@@ -8,14 +8,15 @@ import Training
 struct FixtureCase {
   struct Encoder: Decodable { var name: String, width: Double, stem: String, channels: Int }
   struct Method: Decodable {
-    var name: String, temperature: Double, head: [Int]
-    var lossScale: Double?, queue: Int?, momentum: Double?
+    var name: String, head: [Int]
+    var temperature: Double?, lossScale: Double?, queue: Int?, momentum: Double?, symmetric: Bool?, predictor: [Int]?
+    var prototypes: Int?, epsilon: Double?, iterations: Int?, freeze: Int?, queueFrom: Int?
   }
   struct Optimizer: Decodable {
     var name: String, rate: Double, momentum: Double, nesterov: Bool, decay: Double, exclude: Bool, rateInside: Bool
     var trust: Double?, norms: String?
   }
-  struct Rates: Decodable { var name: String, warmup: Int, steps: Int }
+  struct Rates: Decodable { var name: String, warmup: Int, steps: Int, start: Double? }
   struct Recipe: Decodable {
     var encoder: Encoder
     var method: Method?, batchNorm: BatchNormRecipe?, optimizer: Optimizer?, schedule: Rates?
@@ -23,6 +24,8 @@ struct FixtureCase {
   struct Header: Decodable {
     var format: Int, kind: String, recipe: Recipe, batch: Int, size: Int
     var steps: Int?, rates: [Double]?
+    /// Kinds of view: how many, and their size.
+    var views: [[Int]]?
     var bounds: [String: Double]
   }
 
@@ -54,9 +57,11 @@ struct FixtureCase {
   }
 
   /// Images (N, C, H, W) of the file as ours, (N, H, W, C).
-  func images(_ name: String) throws -> [Float] {
-    let shape = try file.shape(name), planar = try file.floats(name)
-    guard shape == [header.batch, header.recipe.encoder.channels, header.size, header.size] else { throw RunError("\(path): \(name) has shape \(shape)") }
+  func images(_ name: String, size: Int? = nil) throws -> [Float] {
+    let shape = try file.shape(name), planar = try file.floats(name), size = size ?? header.size
+    guard shape == [header.batch, header.recipe.encoder.channels, size, size] else {
+      throw RunError("\(path): \(name) has shape \(shape)")
+    }
     let (n, c, area) = (shape[0], shape[1], shape[2] * shape[3])
     var out = planar
     for i in 0..<n { for j in 0..<c { for p in 0..<area { out[(i * area + p) * c + j] = planar[(i * c + j) * area + p] } } }

@@ -116,7 +116,9 @@ extension Method {
 
 /// The table of methods.
 package enum Methods {
-  package static let all: [any MethodRecipe.Type] = [SimCLR.self, MoCo.self]
+  package static let all: [any MethodRecipe.Type] = [
+    SimCLR.self, MoCo.self, EndToEnd.self, BYOL.self, SwAV.self,
+  ]
 }
 
 /// The method of a recipe: `{name: simclr, …}`, the other keys as the method defines them.
