@@ -1,20 +1,20 @@
-"""Makes graytiles: 64-px grey tiles of photographs, a small test of what an encoder has learned. Called by Scripts/graytiles.
+"""Makes graytiles: 64-px grey tiles of photographs, to see what an encoder has learned. Called by Scripts/graytiles.
 
     graytiles.py OUT [--cache FOLDER]     makes OUT; photographs come from Debian packages, unpacked below --cache
     graytiles.py OUT --check              compares every file of OUT with its manifest
 
-30 photographs are the classes; a tile shows a piece of one of them. Every tile is normalised to mean 128 and deviation 50,
-so neither colour nor brightness tells the photograph, only texture and shape. A photograph, its shorter side scaled to
-1280 px, is divided into blocks of 256 px; about a quarter of the blocks are for testing. Tiles keep 32 px from the border of
-their block, so tiles of different blocks are at least 64 px apart: no pixel that is tested on was trained on.
+30 photographs are the classes; a tile shows a piece of one of them. Every tile is normalised to mean 128 and deviation
+50, so neither colour nor brightness tells the photograph, only texture and shape. A photograph, its shorter side scaled
+to 1280 px, is divided into blocks of 256 px; about a quarter of the blocks are for testing. Tiles keep 32 px from the
+border of their block, so tiles of different blocks are at least 64 px apart: no pixel that is tested on was trained on.
 
     train/CLASS/00000.jpg   at most 100 tiles of a photograph, on a grid        test/CLASS/00000.jpg   at most 40
-    unlabelled/00000.jpg    tiles at random places: of the same photographs' training blocks, and of the other wallpapers
+    unlabelled/00000.jpg    tiles at random places: of the same photographs' training blocks, and of other wallpapers
     train.txt               what to pack for training: a path a line, and its class where it has one
     manifest.json           counts, a checksum of every file, and one of all pixels before JPEG
 
-OUT is made aside and renamed when it is whole. The same pixels come out each time; other versions of Pillow may round some
-of them differently, which is told.
+OUT is made aside and renamed when it is whole. The same pixels come out each time; other versions of Pillow may round
+some of them differently, which is told.
 """
 import argparse
 import hashlib
@@ -62,8 +62,8 @@ CLASSES = {
     "autumnleaves": _plasma("FallenLeaf"), "forestpath": _plasma("Path"), "boats": _plasma("EveningGlow"),
     "facade": _plasma("Grey"), "cups": _plasma("ColorfulCups"), "shrub": _plasma("OneStandsOut"),
     "pier": _plasma("ColdRipple"), "boardwalk": _plasma("BytheWater"),
-    "marigold": _nature("Garden"), "dunegrass": _nature("Dune"), "planks": _nature("Wood"), "waterdrop": _nature("Aqua"),
-    "seedhead": _nature("TwoWings"), "stormsea": _nature("Storm"), "meadow": _nature("GreenMeadow"),
+    "marigold": _nature("Garden"), "dunegrass": _nature("Dune"), "planks": _nature("Wood"),
+    "waterdrop": _nature("Aqua"), "seedhead": _nature("TwoWings"), "stormsea": _nature("Storm"), "meadow": _nature("GreenMeadow"),
     "raindrops": _nature("RainDrops"), "leafveins": _nature("Blinds"), "forgetmenot": _nature("LadyBird"),
     "sunflower": _nature("YellowFlower"), "elephants": (MATE, "backgrounds/mate/abstract/Elephants_5640x3172.jpg"),
     "brushes": _lomiri("Picture_1A_by_freespace"), "dandelions": _lomiri("seeding_by_Clements_Engelhardt"),
@@ -94,8 +94,8 @@ def run(command, **options):
 
 
 def package(name, cache):
-    """The usr/share that holds a package's files: the system's where it is installed, else an unpacked copy in the cache.
-    Neither root nor the package's dependencies are needed."""
+    """The usr/share that holds a package's files: the system's where it is installed, else an unpacked copy in the
+    cache. Neither root nor the package's dependencies are needed."""
     needed = [path for owner, path in CLASSES.values() if owner == name]
     unpacked = os.path.join(cache, name)
     for share in ("/usr/share", os.path.join(unpacked, "usr/share")):
@@ -186,7 +186,8 @@ def tile(pixels, y, x):
 
 def on_grid(pixels, corners, name, most):
     """The first of a block's 3 × 3 tiles, in the order of their key."""
-    places = [(top + MARGIN + j * SIDE, left + MARGIN + i * SIDE) for top, left in corners for j in range(3) for i in range(3)]
+    steps = [MARGIN + i * SIDE for i in range(3)]
+    places = [(top + down, left + across) for top, left in corners for down in steps for across in steps]
     places.sort(key=lambda place: key(name, place[1], place[0]))
     found = (tile(pixels, y, x) for y, x in places)
     return [t for t in found if t is not None][:most]
@@ -256,15 +257,16 @@ def build(out, cache):
 
     counts = {split: folder.total(split) for split in COUNTS}
     if counts != COUNTS:
-        sys.exit(f"graytiles came out as {counts}, and {COUNTS} was expected: the photographs are others than in Debian 12")
+        sys.exit(f"graytiles came out as {counts}, expected {COUNTS}: the photographs are others than in Debian 12")
     with open(os.path.join(aside, "train.txt"), "w") as listing:
         for name in sorted(folder.files):
             split = name.split("/")[0]
             if split != "test":
                 listing.write(name + (f"\t{name.split('/')[1]}" if split == "train" else "") + "\n")
     with open(os.path.join(aside, "manifest.json"), "w") as file:
-        json.dump({"counts": counts, "places": folder.counts, "pixels": folder.pixels.hexdigest(), "pillow": PIL.__version__,
-                   "packages": sorted(shares), "files": folder.files}, file, indent=1, sort_keys=True)
+        json.dump({"counts": counts, "places": folder.counts, "pixels": folder.pixels.hexdigest(),
+                   "pillow": PIL.__version__, "packages": sorted(shares), "files": folder.files},
+                  file, indent=1, sort_keys=True)
     check(aside)
     if os.path.exists(out):
         os.rename(out, out + ".old")
@@ -291,9 +293,9 @@ def check(out):
                 sys.exit(f"{out}/{name} is not what was written; make the folder anew")
     if manifest["counts"] != COUNTS:
         sys.exit(f"{out} holds {manifest['counts']}, expected {COUNTS}; make the folder anew")
-    same = manifest["pixels"] == PIXELS
-    say(f"{len(there)} files are as the manifest says; pixels {manifest['pixels'][:16]}"
-        + ("" if same else f", by Pillow {manifest['pillow']}: not the ones that the README's figures were measured on"))
+    say(f"{len(there)} files are as the manifest says; pixels {manifest['pixels'][:16]}")
+    if manifest["pixels"] != PIXELS:
+        say(f"these pixels, made by Pillow {manifest['pillow']}, are not the ones that the README's figures are of")
 
 
 def main():

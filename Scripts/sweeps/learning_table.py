@@ -40,8 +40,8 @@ def untrained(apus, seed):
     keys = {"row": RANDOM, "seed": seed, "recipe": fingerprint(resolved)}
 
     def call():
-        run, _ = apus.train(f"random-seed{seed}-{keys['recipe']}", REFERENCE,
-                            {"seed": seed, "length": "1 steps", "schedule.warmup": "0 steps", "monitor.every": "0 steps"})
+        sets = {"seed": seed, "length": "1 steps", "schedule.warmup": "0 steps", "monitor.every": "0 steps"}
+        run, _ = apus.train(f"random-seed{seed}-{keys['recipe']}", REFERENCE, sets)
         found = apus.evaluate(run, baselines=True)
         sweep.forget(run)
         return {**found[RANDOM], "pixels": found[PIXELS]}
@@ -75,8 +75,8 @@ def table(jobs, missing, results):
     if not lines:
         return "no results yet"
     count = next(iter(lines.values()))[0]["linear"][1]
-    text = [f"| top-1 in % of {count:,} test images, mean ± deviation | kNN, k = 20 | linear probe | seeds | minutes | |",
-            "|---|---|---|---|---|---|"]
+    title = f"top-1 in % of {count:,} test images, mean ± deviation"
+    text = [f"| {title} | kNN, k = 20 | linear probe | seeds | minutes | |", "|---|---|---|---|---|---|"]
 
     def row(name, found, note=""):
         knn, linear = (sweep.mean([percent(line[key]) for line in found]) for key in ("knn", "linear"))

@@ -1,9 +1,8 @@
-"""Four ways to get negatives against their number, and the momentum of the key encoder. Called by Scripts/mechanisms."""
+"""Ways to get negatives against their number, and the momentum of the key encoder. Called by Scripts/mechanisms."""
 import argparse
 import json
 import os
 import re
-import subprocess
 import sys
 
 import sweep
@@ -12,9 +11,10 @@ from sweep import Failed, fingerprint, percent, say
 # The same pretext, loss and training for all: MoCo v2's recipe for graytiles says them.
 BASE = "moco-v2-graytiles"
 SAME = ("encoder", "optimizer", "schedule", "batch")
-# mechanism: its recipe, and how it gets K negatives: the option's possible names, or the batch itself.
+BATCH = "batch"
+# mechanism: its recipe, and the option that gives it K negatives.
 MECHANISMS = {
-    "end-to-end": ("end-to-end-graytiles", "batch"),
+    "end-to-end": ("end-to-end-graytiles", BATCH),
     "memory bank": ("memory-bank-graytiles", "method.negatives"),
     "queue (MoCo)": (BASE, "method.queue"),
     "learned (AdCo)": ("adco-graytiles", "method.negatives"),
@@ -23,8 +23,8 @@ NEGATIVES, MOMENTA = [64, 256, 1024, 4096], [0.0, 0.9, 0.99, 0.999]
 # A larger batch leaves too few steps of the budget, and is what end-to-end cannot afford.
 LARGEST_BATCH = 1024
 QUEUE = 1024
-# Options that not every method has are set where it has them: the loss over K candidates, one temperature, one head.
-COMMON = {"temperature": "0.2", "head": "[features, 64]", "loss": "softmax", "symmetric": "false"}
+# Set in each method that has the option: one temperature, one head, cross-entropy over the positive and K negatives.
+COMMON = {"temperature": "0.2", "head": "[features, 64]", "loss": "softmax", "symmetric": "false", "inBatch": "false"}
 
 
 def field(resolved, name):
@@ -55,10 +55,10 @@ def overrides(apus, recipe):
 
 
 def job(apus, keys, recipe, sets, seed, budget):
+    """A job of sweep.sweep. Of each image the encoder that is evaluated computes one view with its gradient."""
     resolved = apus.resolved(recipe)
-    images = budget / sweep.gradient_views(resolved)
-    batch = int(sets.get("batch", sweep.batch_of(resolved)))
-    sets = {**sets, "seed": seed, "length": f"{max(1, round(images / batch))} steps", "monitor.every": "0 steps"}
+    batch = int(sets.get(BATCH, sweep.batch_of(resolved)))
+    sets = {**sets, "seed": seed, "length": f"{max(1, round(budget / batch))} steps", "monitor.every": "0 steps"}
     mark = fingerprint(resolved, json.dumps(sets, sort_keys=True))
     name = "-".join(str(value) for value in keys.values()).replace(" ", "-")
     keys = {**keys, "seed": seed, "budget": budget, "recipe": mark}
@@ -81,12 +81,13 @@ def jobs(apus, options):
                 continue
             sets = overrides(apus, recipe)
             for k in options.negatives:
-                if option == "batch" and k > LARGEST_BATCH:
+                if option == BATCH and k > LARGEST_BATCH:
                     continue
-                all_jobs.append(job(apus, {"mechanism": mechanism, "k": k}, recipe, {**sets, option: k}, seed, options.budget))
+                keys = {"mechanism": mechanism, "k": k}
+                all_jobs.append(job(apus, keys, recipe, {**sets, option: k}, seed, options.budget))
         for m in options.momenta:
-            all_jobs.append(job(apus, {"momentum": m, "k": QUEUE}, BASE, {"method.queue": QUEUE, "method.momentum": m}, seed,
-                                options.budget))
+            sets = {"method.queue": QUEUE, "method.momentum": m}
+            all_jobs.append(job(apus, {"momentum": m, "k": QUEUE}, BASE, sets, seed, options.budget))
     return all_jobs, missing
 
 
@@ -102,8 +103,8 @@ def points(all_jobs, results):
                 yield {"figure": f"{name} against the number of negatives", "curve": keys["mechanism"], "x": keys["k"],
                        "axis": "negatives K", **same}
             else:
-                yield {"figure": f"{name} against the momentum m of the key encoder, K = {QUEUE}", "curve": "queue (MoCo)",
-                       "x": round(1 / (1 - keys["momentum"]), 6), "axis": "1 / (1 − m)", **same}
+                yield {"figure": f"{name} against the momentum m of the key encoder, K = {QUEUE}",
+                       "curve": "queue (MoCo)", "x": round(1 / (1 - keys["momentum"]), 6), "axis": "1 / (1 − m)", **same}
 
 
 def tables(all_jobs, missing, results, options):
@@ -111,13 +112,14 @@ def tables(all_jobs, missing, results, options):
     def cell(**wanted):
         found = [line for keys, _, _ in all_jobs if all(keys.get(k) == v for k, v in wanted.items())
                  for line in [results.find(**keys)] if line]
-        return " / ".join(sweep.mean([percent(line[key]) for line in found]) for key in ("linear", "knn")) if found else ""
+        return " / ".join(sweep.mean([percent(line[key]) for line in found]) for key in ("linear", "knn") if found)
 
     text = ["| linear probe / kNN in %, negatives K | " + " | ".join(map(str, options.negatives)) + " |",
             "|---|" + "---|" * len(options.negatives)]
     for mechanism in MECHANISMS:
         if mechanism not in missing:
-            text.append(f"| {mechanism} | " + " | ".join(cell(mechanism=mechanism, k=k) for k in options.negatives) + " |")
+            cells = [cell(mechanism=mechanism, k=k) for k in options.negatives]
+            text.append(f"| {mechanism} | " + " | ".join(cells) + " |")
     text += ["", f"| momentum, K = {QUEUE} | " + " | ".join(f"{m:g}" for m in options.momenta) + " |",
              "|---|" + "---|" * len(options.momenta),
              "| queue (MoCo) | " + " | ".join(cell(momentum=m, k=QUEUE) for m in options.momenta) + " |"]
@@ -136,7 +138,7 @@ def number_list(kind, fits):
 
 def main():
     parser = argparse.ArgumentParser(prog="Scripts/mechanisms", description=__doc__)
-    sweep.arguments(parser, "Scripts/results/mechanisms.jsonl", [1], 100_000, "runs/mechanisms")
+    sweep.arguments(parser, "Scripts/results/mechanisms.jsonl", [1], 100_000, "runs/mechanisms", "images in each run")
     parser.add_argument("--negatives", type=number_list(int, lambda k: 2 <= k <= 65536), default=NEGATIVES,
                         help=f"numbers of negatives (default: {','.join(map(str, NEGATIVES))})")
     parser.add_argument("--momenta", type=number_list(float, lambda m: 0 <= m < 1), default=MOMENTA,
@@ -162,7 +164,7 @@ def main():
         with open(file, "w", encoding="utf-8") as handle:
             handle.writelines(json.dumps(point) + "\n" for point in drawn)
         say(apus.words("figure", file, page, "--title", "Where negatives come from", "--summary",
-                       f"The same encoder, views, loss and {options.budget:,} views with gradient in every run, graytiles.").strip())
+                       f"The same encoder, views, loss and {options.budget:,} images in every run.").strip())
         print(tables(all_jobs, missing, results, options))
     if failures:
         sys.exit(f"{failures} runs failed; the same command tries them again")

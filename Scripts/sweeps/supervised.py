@@ -1,11 +1,11 @@
-"""Trains an encoder of the recipes *-graytiles with labels, as a reference; torchvision's names, so that apus evaluates it.
+"""Trains an encoder of the recipes *-graytiles with labels, as a reference, and saves it so that apus can evaluate it.
 
     supervised.py DATA OUT.safetensors --seed 1 --views 200000 [--threads 2]
 
-DATA: packed one-channel data with train and test. ResNet-18 of width 0.25 with the small stem and a linear classifier on
-the labelled training images; random crops and flips as in the recipes; batch 128, SGD with Nesterov momentum, a rate of
-0.2 that rises over 5 % of the steps and falls by a cosine. Prints one JSON object: the classifier's right answers on the
-test images, and seconds.
+DATA: packed one-channel data with train and test. ResNet-18 of width 0.25 with the small stem and a linear classifier,
+on the labelled training images; random crops and flips as in the recipes; batch 128, SGD with Nesterov momentum, a rate
+of 0.2 that rises over 5 % of the steps and falls by a cosine. Prints one JSON object: the classifier's right answers on
+the test images, and seconds.
 """
 import argparse
 import glob
@@ -87,8 +87,9 @@ def main():
     warmup = round(steps * 0.05)
     order = []
     for step in range(steps):
-        rising = step / warmup if step < warmup else 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-        optimizer.param_groups[0]["lr"] = RATE * rising
+        passed = (step - warmup) / max(1, steps - warmup)
+        optimizer.param_groups[0]["lr"] = RATE * (
+            step / warmup if step < warmup else 0.5 * (1 + math.cos(math.pi * passed)))
         if len(order) < batch:
             order = torch.randperm(len(images)).tolist()
         chosen, order = order[:batch], order[batch:]

@@ -107,7 +107,9 @@ class Apus:
 
     def evaluate(self, path, *options, baselines=False):
         """Right answers by features and protocol: {"learned": {"linear": [503, 1109], …}}."""
-        text = self.run(f"{path}.eval.log", "evaluate", path, "--data", self.data, *([] if baselines else ["--only"]), *options)
+        if not baselines:
+            options = (*options, "--only")
+        text = self.run(f"{path}.eval.log", "evaluate", path, "--data", self.data, *options)
         found = {}
         for protocol, features, correct, count in re.findall(
                 r"^(linear-v1|knn-v1, k = \d+) +(.+?) +[\d.]+ % .*? (\d+)/(\d+) ", text, re.MULTILINE):
@@ -119,8 +121,8 @@ class Apus:
 
 
 def gradient_views(resolved):
-    """Views of an image whose gradient a step of this recipe computes, in views of the first kind's size: a smaller crop
-    counts by its pixels. A momentum encoder's or target's passes are not counted."""
+    """Views of an image whose gradient a step of this recipe computes, in views of the first kind's size: a smaller
+    crop counts by its pixels. A momentum encoder's or target's passes are not counted."""
     method = re.search(r"^method: \{.*?\bname: ([\w-]+)", resolved, re.MULTILINE)
     kinds = [(int(count), int(size)) for count, size in re.findall(r"\bcount: (\d+), size: (\d+)", resolved)]
     if not method or not kinds:
@@ -176,15 +178,14 @@ def seeds(text):
     return values
 
 
-def arguments(parser, out, seed_list, budget, work):
+def arguments(parser, out, seed_list, budget, work, unit="views whose gradient is computed, in each run"):
     """The options that all sweeps have; `out` and `work` are the project's."""
     out, work, data = (os.path.normpath(os.path.join(ROOT, path)) for path in (out, work, "data/graytiles"))
     parser.add_argument("--program", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--data", default=data, help=f"packed data with train and test (default: {data})")
     parser.add_argument("--out", default=out, help=f"file of results (default: {out})")
     parser.add_argument("--seeds", type=seeds, default=seed_list, help=f"default: {','.join(map(str, seed_list))}")
-    parser.add_argument("--budget", type=positive, default=budget,
-                        help=f"views whose gradient is computed, in each run (default: {budget})")
+    parser.add_argument("--budget", type=positive, default=budget, help=f"{unit} (default: {budget})")
     parser.add_argument("--ranks", type=positive, default=2, help="default: 2")
     parser.add_argument("--work", default=work, help=f"where runs are kept (default: {work})")
     parser.add_argument("--plan", action="store_true", help="only say what is done and what is to do")

@@ -6,8 +6,9 @@ struct FigureCommand: ParsableCommand {
     commandName: "figure",
     abstract: "Draw results of several runs as curves, on a page like a report.",
     discussion: """
-      POINTS holds a JSON object a line: figure, curve, x, y, and where wanted unit, axis and scale (linear or log). Lines \
-      that differ in y alone are repetitions: the mean is drawn, with its deviation. Scripts/mechanisms writes such a file.
+      POINTS holds a JSON object a line: figure, curve, x, y, and where wanted unit, axis and scale (linear or log). \
+      Lines that differ in y alone are repetitions: their mean is drawn, with the deviation. Scripts/mechanisms writes \
+      such a file.
       """)
 
   @Argument(help: "File of points.")

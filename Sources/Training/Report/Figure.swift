@@ -4,10 +4,11 @@ import Foundation
 ///
 /// They come from a file with a JSON object a line:
 ///
-///     {"figure": "Linear probe", "curve": "queue", "x": 256, "y": 41.5, "unit": "%", "axis": "negatives", "scale": "log"}
+///     {"figure": "Probe", "curve": "queue", "x": 256, "y": 41.5, "unit": "%", "axis": "negatives", "scale": "log"}
 ///
-/// `figure` is a title; lines with the same figure, curve and x are repetitions, such as other seeds. `unit`, `axis` (the
-/// name of x) and `scale` (of x: linear or log) are a figure's own: its first line says them. Further keys are passed over.
+/// `figure` is a title; lines with the same figure, curve and x are repetitions, such as other seeds. `unit`, `axis`
+/// (the name of x) and `scale` (of x: linear or log) are a figure's own, and its first line says them. Further keys are
+/// passed over.
 package struct Figure: Sendable {
   /// What was measured at one x of one curve.
   package struct Place: Sendable, Equatable {
@@ -35,7 +36,7 @@ package struct Figure: Sendable {
   /// The figures of a file, in its order.
   package static func read(_ path: String) throws(ReportError) -> [Figure] {
     guard let data = FileManager.default.contents(atPath: path), let text = String(data: data, encoding: .utf8) else {
-      throw ReportError(description: "cannot read the points of a figure from \(path): it is no readable file of UTF-8 text")
+      throw ReportError(description: "cannot read the points of a figure from \(path): it is no file of UTF-8 text")
     }
     var figures: [Figure] = []
     for (number, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
@@ -58,7 +59,9 @@ package struct Figure: Sendable {
             isLogarithmic: scale == "log", curves: []))
       }
       let index = figures.firstIndex { $0.title == title }!
-      if figures[index].isLogarithmic, x <= 0 { throw wrong("x is \(significant(x)), and a log scale shows what is above 0") }
+      if figures[index].isLogarithmic, x <= 0 {
+        throw wrong("x is \(significant(x)), and a log scale shows what is above 0")
+      }
       figures[index].add(x, y, to: name)
       if figures[index].curves.count > mostCurves {
         throw wrong("`\(title)` has more than \(mostCurves) curves; spread them over several figures")
