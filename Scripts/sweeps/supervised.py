@@ -30,7 +30,7 @@ resize = encoders.torchvision.transforms.functional.resize
 BILINEAR = encoders.torchvision.transforms.InterpolationMode.BILINEAR
 RandomResizedCrop = encoders.torchvision.transforms.RandomResizedCrop
 SIDE, BATCH, RATE, DECAY = 32, 128, 0.2, 5e-4
-SCALE, RATIO = (0.3, 1), (3 / 4, 4 / 3)
+SCALE, RATIO = (0.15, 1), (3 / 4, 4 / 3)
 
 
 def labelled(folder):
