@@ -72,7 +72,10 @@ let runtime: [LinkerSetting] =
   environment["APUS_STATIC"] == nil ? [] : [.unsafeFlags(["-static-stdlib"] + foundation.map { "-l" + $0 })]
 
 /// Recipes that the binary carries.
-let recipes = ["moco-v2-fashion", "moco-v2-imagenet", "simclr-v1-fashion", "simclr-v1-imagenet"]
+let recipes = [
+  "byol-graytiles", "byol-imagenet", "end-to-end-graytiles", "end-to-end-imagenet", "moco-v2-fashion",
+  "moco-v2-imagenet", "simclr-v1-fashion", "simclr-v1-imagenet", "swav-graytiles", "swav-imagenet",
+]
 
 let package = Package(
   name: "apus",

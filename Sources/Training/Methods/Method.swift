@@ -10,6 +10,12 @@ package protocol MethodRecipe: Codable, Sendable {
   /// - Returns: warnings in words.
   func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String]
   func make(_ setting: MethodSetting) -> any Method
+  /// The likely cause of a symptom, as the options that are to be changed.
+  func remedy(_ symptom: Symptom) -> String
+}
+
+extension MethodRecipe {
+  package func remedy(_ symptom: Symptom) -> String { "lower optimizer.rate, or lengthen schedule.warmup" }
 }
 
 /// What a method is made for.
