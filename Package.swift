@@ -73,8 +73,9 @@ let runtime: [LinkerSetting] =
 
 /// Recipes that the binary carries.
 let recipes = [
-  "moco-v1-graytiles", "moco-v1-ig1b", "moco-v1-imagenet", "moco-v2-fashion", "moco-v2-graytiles", "moco-v2-imagenet",
-  "simclr-v1-fashion", "simclr-v1-graytiles", "simclr-v1-imagenet",
+  "byol-graytiles", "byol-imagenet", "end-to-end-graytiles", "end-to-end-imagenet", "moco-v1-graytiles",
+  "moco-v1-ig1b", "moco-v1-imagenet", "moco-v2-fashion", "moco-v2-graytiles", "moco-v2-imagenet", "simclr-v1-fashion",
+  "simclr-v1-graytiles", "simclr-v1-imagenet", "swav-graytiles", "swav-imagenet",
 ]
 
 let package = Package(

@@ -68,6 +68,11 @@ package struct BYOL: MethodRecipe {
     return warnings
   }
 
+  package func remedy(_ symptom: Symptom) -> String {
+    "predictor and target no longer hold the embeddings apart: give method.head and method.predictor a hidden layer each, "
+      + "whose batch statistics do, raise method.momentum towards 1, or lower optimizer.rate"
+  }
+
   private static func layers(_ widths: [HeadWidth], features: Int) -> [Head.Layer] {
     widths.enumerated().map { i, width in
       let isLast = i == widths.count - 1

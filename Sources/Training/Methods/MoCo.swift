@@ -82,6 +82,13 @@ package struct MoCo: MethodRecipe {
     return warnings
   }
 
+  package func remedy(_ symptom: Symptom) -> String {
+    switch symptom {
+    case .guessing: "keys that change faster than the queue cannot be learned: raise method.momentum, or lower optimizer.rate"
+    case .point, .line, .prototypes: "lower optimizer.rate, raise method.momentum, or take batchNorm: {shuffle: 32}"
+    }
+  }
+
   static let leak =
     "a query and its key share statistics, so the pretext task gets easy; batchNorm: {shuffle: 32} is the paper's"
 

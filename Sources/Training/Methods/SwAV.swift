@@ -94,6 +94,14 @@ package struct SwAV: MethodRecipe {
     return warnings
   }
 
+  package func remedy(_ symptom: Symptom) -> String {
+    switch symptom {
+    case .guessing, .prototypes:
+      "lower method.epsilon (0.03), lengthen method.freeze, or take fewer method.prototypes"
+    case .point, .line: "lengthen method.freeze, lower optimizer.rate, or lower method.epsilon (0.03)"
+    }
+  }
+
   package func make(_ setting: MethodSetting) -> any Method { Running(self, setting) }
 
   final class Running: Method {
