@@ -27,10 +27,8 @@ def trained(apus, method, seed, budget):
 
     def call():
         run, seconds = apus.train(name, recipe, {"seed": seed, "length": f"{steps} steps", "monitor.every": "0 steps"})
-        found = apus.evaluate(run)
-        sweep.forget(run)
-        return {**found["learned"], "views": round(steps * batch * views), "steps": steps, "seconds": round(seconds, 1),
-                "ranks": apus.ranks}
+        found = apus.evaluate(run)["learned"]
+        return {**found, **seconds, "views": round(steps * batch * views), "steps": steps, "ranks": apus.ranks}, run
     return keys, f"{method}, seed {seed}: {steps} steps of {batch} × {views:g} views", call
 
 
@@ -43,8 +41,7 @@ def untrained(apus, seed):
         sets = {"seed": seed, "length": "1 steps", "schedule.warmup": "0 steps", "monitor.every": "0 steps"}
         run, _ = apus.train(f"random-seed{seed}-{keys['recipe']}", REFERENCE, sets)
         found = apus.evaluate(run, baselines=True)
-        sweep.forget(run)
-        return {**found[RANDOM], "pixels": found[PIXELS]}
+        return {**found[RANDOM], "pixels": found[PIXELS]}, run
     return keys, f"{RANDOM}, seed {seed}", call
 
 
@@ -61,7 +58,7 @@ def supervised(apus, seed, budget):
         if done.returncode != 0:
             raise Failed(f"{' '.join(command)}\n{done.stderr.strip()[-1500:]}")
         told = json.loads(done.stdout.strip().splitlines()[-1])
-        return {**apus.evaluate(out, "--recipe", REFERENCE)["learned"], **told}
+        return {**apus.evaluate(out, "--recipe", REFERENCE)["learned"], **told}, out
     return keys, f"{SUPERVISED} (PyTorch), seed {seed}", call
 
 

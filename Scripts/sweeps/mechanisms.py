@@ -65,9 +65,7 @@ def job(apus, keys, recipe, sets, seed, budget):
 
     def call():
         run, seconds = apus.train(f"{name}-seed{seed}-{mark}", recipe, sets)
-        found = apus.evaluate(run)
-        sweep.forget(run)
-        return {**found["learned"], "seconds": round(seconds, 1), "ranks": apus.ranks}
+        return {**apus.evaluate(run)["learned"], **seconds, "ranks": apus.ranks}, run
     return keys, f"{', '.join(f'{k} {v}' for k, v in keys.items() if k not in ('recipe', 'budget'))}", call
 
 

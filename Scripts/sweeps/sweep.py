@@ -96,14 +96,15 @@ class Apus:
         return text
 
     def train(self, name, recipe, sets):
-        """Trains to the end, from where an earlier sweep was stopped; the run's folder and the seconds that it took."""
+        """Trains to the end, from where an earlier sweep was stopped. The run's folder, and {"seconds": …} where it was
+        trained in one go."""
         run = os.path.join(self.work, name)
-        begin = time.monotonic()
+        begin, is_new = time.monotonic(), not os.path.exists(run)
         options = [word for key, value in sets.items() for word in ("--set", f"{key}={value}")]
         self.run(f"{run}.log", "pretrain", recipe, "--data", self.data, "--run", run, *options)
         if not os.path.exists(os.path.join(run, "complete")):
             raise Failed(f"{run} was stopped before its end; the same command goes on with it")
-        return run, time.monotonic() - begin
+        return run, {"seconds": round(time.monotonic() - begin, 1)} if is_new else {}
 
     def evaluate(self, path, *options, baselines=False):
         """Right answers by features and protocol: {"learned": {"linear": [503, 1109], …}}."""
@@ -204,8 +205,8 @@ def forget(run):
 
 
 def sweep(jobs, results):
-    """Runs what has no result yet. A job is (its keys, its name, a call that gives the rest of its line).
-    Returns how many failed."""
+    """Runs what has no result yet. A job is (its keys, its name, a call that gives the rest of its line and the run's
+    folder). Returns how many failed."""
     todo = [job for job in jobs if results.find(**job[0]) is None]
     say(f"{len(jobs) - len(todo)} of {len(jobs)} runs are done")
     failures, begin = 0, time.monotonic()
@@ -216,7 +217,9 @@ def sweep(jobs, results):
             rest = f", about {left / 60:.0f} min left"
         say(f"{name} ({number + 1} of {len(todo)}{rest})")
         try:
-            results.add({**keys, **call(), "machine": machine()})
+            found, run = call()
+            results.add({**keys, **found, "machine": machine()})
+            forget(run)  # not before the result is kept: a run without checkpoints cannot be evaluated again
         except Failed as error:
             failures += 1
             say(f"FAILED: {name}\n{error}")
