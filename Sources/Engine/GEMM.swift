@@ -125,6 +125,9 @@ let transposedWork = max(shallow * (shallowWidth + Panels.width), pieces(deepWid
 /// Where one of the factors is narrow, and to copy the other would be felt: 64 rows go by at a time and C, small as well,
 /// stays in the cache. Rows that are so far apart that they would fight for the same sets of the L1 cache are copied
 /// all the same.
+///
+/// Compiled by itself: within a large caller, the compiler stops inlining what its loops call.
+@inline(never)
 private func multiplyShallow(
   _ m: Int, _ n: Int, _ k: Int, _ a: UnsafePointer<Float>, _ lda: Int, _ b: UnsafePointer<Float>, _ ldb: Int,
   _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ accumulate: Bool, _ work: UnsafeMutablePointer<Float>
@@ -153,6 +156,7 @@ private func multiplyShallow(
 /// Elsewhere up to 256 rows go by at a time, so that C, which takes part once in so many steps, may be anywhere. 256
 /// columns of A lie in the L2 cache as strips of six, 16 of B in the L1 cache as a panel. The processor does not foresee
 /// the rows of either, so the next ones are asked for, as are C's.
+@inline(never)
 private func multiplyDeep(
   _ m: Int, _ n: Int, _ k: Int, _ a: UnsafePointer<Float>, _ lda: Int, _ b: UnsafePointer<Float>, _ ldb: Int,
   _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ accumulate: Bool, _ work: UnsafeMutablePointer<Float>
