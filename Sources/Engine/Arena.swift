@@ -42,6 +42,10 @@ package final class Arena {
   package func seal() {
     precondition(upper == 0, "an arena sealed while its upper stack is in use")
     (limit, refuse) = (peak, nil)
+    // A step goes through hundreds of megabytes, by rows that are pages apart: with small pages the processor looks
+    // addresses up as often. Only now, for the dry run touches some pages. A kernel without large pages refuses, and
+    // small ones are right, too.
+    _ = madvise(base, limit, CInt(MADV_HUGEPAGE))
   }
 
   /// Makes room for a new plan, for a new stage.

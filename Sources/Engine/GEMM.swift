@@ -96,23 +96,46 @@ struct Panels {
 }
 
 /// C (m, n) ← Aᵀ · B (+ C) with A (k, m) and B (k, n), which lie `lda` and `ldb` floats a row apart: the weight gradient
-/// of a convolution, where k is long. A piece of both that stays in the cache goes by at a time, and C stays there, too;
-/// where it is too large for that, OpenBLAS is as fast.
-///
-/// The factors are read in place, but for rows so far apart that they would fight for the same sets of the L1 cache.
+/// of a convolution, where k is long.
 /// - work: `transposedWork` floats, the thread's own.
 func multiplyTransposed(
   _ m: Int, _ n: Int, _ k: Int, _ a: UnsafePointer<Float>, lda: Int, _ b: UnsafePointer<Float>, ldb: Int,
   into c: UnsafeMutablePointer<Float>, ldc: Int, accumulate: Bool, work: UnsafeMutablePointer<Float>
 ) {
-  guard n % Panels.width == 0, max(m, n) <= 512, m * n <= 512 * 256 else {
+  if n % Panels.width != 0 {
     sgemm(m, n, k, a, lda: lda, transposed: true, b, ldb: ldb, into: c, ldc: ldc, beta: accumulate ? 1 : 0)
-    return
+  } else if (m <= 64 || n <= 128) && max(m, n) <= shallowWidth {
+    multiplyShallow(m, n, k, a, lda, b, ldb, c, ldc, accumulate, work)
+  } else {
+    multiplyDeep(m, n, k, a, lda, b, ldb, c, ldc, accumulate, work)
   }
-  let farA = lda > 512, farB = ldb > 512, panel = work + transposedBlock * 512
+}
+
+/// Rows of the factors in a step, of both ways.
+private let shallow = 64, deep = 256
+/// Columns at most in a step of A.
+private let shallowWidth = 512, deepWidth = 256
+/// Floats of a strip, and from one to the next: other than a multiple of 4096 bytes, and room for what a copy writes
+/// beyond the last row.
+private let strip = 6 * deep + 16
+
+/// Floats that `multiplyTransposed` works with.
+let transposedWork = max(shallow * (shallowWidth + Panels.width), pieces(deepWidth, of: 6) * strip + deep * Panels.width)
+
+/// Where one of the factors is narrow, and to copy the other would be felt: 64 rows go by at a time and C, small as well,
+/// stays in the cache. Rows that are so far apart that they would fight for the same sets of the L1 cache are copied
+/// all the same.
+///
+/// Compiled by itself: within a large caller, the compiler stops inlining what its loops call.
+@inline(never)
+private func multiplyShallow(
+  _ m: Int, _ n: Int, _ k: Int, _ a: UnsafePointer<Float>, _ lda: Int, _ b: UnsafePointer<Float>, _ ldb: Int,
+  _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ accumulate: Bool, _ work: UnsafeMutablePointer<Float>
+) {
+  let farA = lda > 512, farB = ldb > 512, panel = work + shallow * shallowWidth
   var first = 0
   while first < k {
-    let some = min(transposedBlock, k &- first), next = min(transposedBlock, k &- first &- some)
+    let some = min(shallow, k &- first), next = min(shallow, k &- first &- some)
     let calls = pieces(m, of: 6) * (n / Panels.width)
     var ahead = Ahead(a + (first &+ some) &* lda, next &* lda, b + (first &+ some) &* ldb, next &* ldb, calls)
     let a = a + first &* lda
@@ -130,16 +153,77 @@ func multiplyTransposed(
   }
 }
 
-private let transposedBlock = 64
+/// Elsewhere up to 256 rows go by at a time, so that C, which takes part once in so many steps, may be anywhere. 256
+/// columns of A lie in the L2 cache as strips of six, 16 of B in the L1 cache as a panel. The processor does not foresee
+/// the rows of either, so the next ones are asked for, as are C's.
+@inline(never)
+private func multiplyDeep(
+  _ m: Int, _ n: Int, _ k: Int, _ a: UnsafePointer<Float>, _ lda: Int, _ b: UnsafePointer<Float>, _ ldb: Int,
+  _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ accumulate: Bool, _ work: UnsafeMutablePointer<Float>
+) {
+  let height = pieces(k, of: pieces(k, of: deep)), panel = work + pieces(deepWidth, of: 6) * strip
+  for left in stride(from: 0, to: m, by: deepWidth) {
+    let width = min(deepWidth, m &- left), calls = pieces(width, of: 6)
+    for first in stride(from: 0, to: k, by: height) {
+      let some = min(height, k &- first), next = min(height, k &- first &- some)
+      let a = a + (first &* lda &+ left), below = b + (first &+ some) &* ldb
+      cutStrips(a, lda, some, width, into: work)
+      var aheadA = RowsAhead(a + some &* lda, lda, next, width, calls &* (n / Panels.width))
+      for column in stride(from: 0, to: n, by: Panels.width) {
+        let from = b + (first &* ldb &+ column)
+        gather(from, ldb, some, columns: Panels.width, into: panel)
+        var aheadB = column &+ Panels.width < n
+          ? RowsAhead(from + Panels.width, ldb, some, Panels.width, calls)
+          : RowsAhead(below, ldb, next, Panels.width, calls)
+        for call in 0..<calls {
+          let rows = min(6, width &- 6 &* call), to = c + ((left &+ 6 &* call) &* ldc &+ column)
+          aheadA.fetch()
+          aheadB.fetch()
+          for row in 0..<rows { csystem_prefetch_to_write(to + row &* ldc) }
+          rowsAtOnce(
+            rows, some, work + call &* strip, 1, 6, panel, Panels.width, to, ldc, accumulate || first > 0)
+        }
+      }
+    }
+  }
+}
 
-/// Floats that `multiplyTransposed` works with.
-let transposedWork = transposedBlock * (512 + Panels.width)
+/// Columns of a matrix as strips of six. Eight are copied at once, two of which the next row overwrites: eight rows of a
+/// strip at a time, so that theirs stay in the L1 cache wherever they are.
+private func cutStrips(
+  _ a: UnsafePointer<Float>, _ lda: Int, _ rows: Int, _ columns: Int, into to: UnsafeMutablePointer<Float>
+) {
+  for top in stride(from: 0, to: rows, by: 8) {
+    let some = min(8, rows &- top)
+    for index in 0..<pieces(columns, of: 6) {
+      var from = a + (top &* lda &+ 6 &* index), to = to + (index &* strip &+ 6 &* top)
+      let count = columns &- 6 &* index
+      for _ in 0..<some {
+        if count >= 8 { store(load(from), to, false) } else { for i in 0..<min(6, count) { to[i] = from[i] } }
+        from += lda
+        to += 6
+      }
+    }
+  }
+}
 
 /// Some columns of a matrix, without gaps.
+@inline(__always)
 private func gather(
   _ from: UnsafePointer<Float>, _ ld: Int, _ rows: Int, columns: Int, into to: UnsafeMutablePointer<Float>
 ) {
-  for row in 0..<rows { (to + row &* columns).update(from: from + row &* ld, count: columns) }
+  for row in 0..<rows {
+    let from = from + row &* ld, to = to + row &* columns
+    var i = 0
+    while i &+ 8 <= columns {
+      store(load(from + i), to + i, false)
+      i &+= 8
+    }
+    while i < columns {
+      to[i] = from[i]
+      i &+= 1
+    }
+  }
 }
 
 // MARK: The kernel
@@ -182,6 +266,32 @@ private struct Ahead {
   }
 }
 
+/// The same for rows of a matrix that do not follow one another.
+private struct RowsAhead {
+  private var from: UnsafePointer<Float>, end: UnsafePointer<Float>, rows: Int
+  private let ld: Int, width: Int, step: Int
+
+  init(_ from: UnsafePointer<Float>, _ ld: Int, _ rows: Int, _ width: Int, _ calls: Int) {
+    (self.from, end, self.rows, self.ld, self.width) = (from, from + width, rows, ld, width)
+    step = pieces(rows * pieces(width, of: 16), of: calls)
+  }
+
+  @inline(__always)
+  mutating func fetch() {
+    var i = 0
+    while i < step && rows > 0 {
+      csystem_prefetch(from)
+      from += 16
+      if from >= end {
+        from = end + (ld &- width)
+        end += ld
+        rows &-= 1
+      }
+      i &+= 1
+    }
+  }
+}
+
 /// C (m, 16) ← A · panel (+ C), with A(i, p) = a[i·rowStep + p·columnStep]: in strips of six rows, whose twelve sums are
 /// what sixteen registers hold beside the factors, and more than two FMA units with a latency of four need.
 @inline(__always)
@@ -190,14 +300,27 @@ private func rowsByPanel(
   _ panelStep: Int, _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ accumulate: Bool, _ ahead: inout Ahead
 ) {
   var i = 0
-  while i &+ 6 <= m {
+  while i < m {
     ahead.fetch()
-    sixRows(k, a + i &* rowStep, rowStep, columnStep, panel, panelStep, c + i &* ldc, ldc, accumulate)
+    rowsAtOnce(min(6, m &- i), k, a + i &* rowStep, rowStep, columnStep, panel, panelStep, c + i &* ldc, ldc, accumulate)
     i &+= 6
   }
-  while i &+ 2 <= m {
-    twoRows(k, a + i &* rowStep, rowStep, columnStep, panel, panelStep, c + i &* ldc, ldc, accumulate)
-    i &+= 2
+}
+
+/// Up to six rows.
+@inline(__always)
+private func rowsAtOnce(
+  _ m: Int, _ k: Int, _ a: UnsafePointer<Float>, _ rowStep: Int, _ columnStep: Int, _ panel: UnsafePointer<Float>,
+  _ panelStep: Int, _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ accumulate: Bool
+) {
+  if m == 6 { return sixRows(k, a, rowStep, columnStep, panel, panelStep, c, ldc, accumulate) }
+  var i = 0
+  if m >= 4 {
+    fourRows(k, a, rowStep, columnStep, panel, panelStep, c, ldc, accumulate)
+    i = 4
+  } else if m >= 2 {
+    twoRows(k, a, rowStep, columnStep, panel, panelStep, c, ldc, accumulate)
+    i = 2
   }
   if i < m { oneRow(k, a + i &* rowStep, columnStep, panel, panelStep, c + i &* ldc, accumulate) }
 }
@@ -244,6 +367,40 @@ private func sixRows(
   store(s41, c + (4 &* ldc &+ 8), accumulate)
   store(s50, c + 5 &* ldc, accumulate)
   store(s51, c + (5 &* ldc &+ 8), accumulate)
+}
+
+@inline(__always)
+private func fourRows(
+  _ k: Int, _ a: UnsafePointer<Float>, _ rowStep: Int, _ columnStep: Int, _ b: UnsafePointer<Float>, _ ldb: Int,
+  _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ accumulate: Bool
+) {
+  var (s00, s01, s10, s11) = (Lanes.zero, Lanes.zero, Lanes.zero, Lanes.zero)
+  var (s20, s21, s30, s31) = (Lanes.zero, Lanes.zero, Lanes.zero, Lanes.zero)
+  var upper = a, lower = a + 2 &* rowStep, row = b
+  for _ in 0..<k {
+    let b0 = load(row), b1 = load(row + 8)
+    let x0 = Lanes(repeating: upper[0]), x1 = Lanes(repeating: upper[rowStep])
+    s00.addProduct(x0, b0)
+    s01.addProduct(x0, b1)
+    s10.addProduct(x1, b0)
+    s11.addProduct(x1, b1)
+    let x2 = Lanes(repeating: lower[0]), x3 = Lanes(repeating: lower[rowStep])
+    s20.addProduct(x2, b0)
+    s21.addProduct(x2, b1)
+    s30.addProduct(x3, b0)
+    s31.addProduct(x3, b1)
+    upper += columnStep
+    lower += columnStep
+    row += ldb
+  }
+  store(s00, c, accumulate)
+  store(s01, c + 8, accumulate)
+  store(s10, c + ldc, accumulate)
+  store(s11, c + (ldc &+ 8), accumulate)
+  store(s20, c + 2 &* ldc, accumulate)
+  store(s21, c + (2 &* ldc &+ 8), accumulate)
+  store(s30, c + 3 &* ldc, accumulate)
+  store(s31, c + (3 &* ldc &+ 8), accumulate)
 }
 
 @inline(__always)

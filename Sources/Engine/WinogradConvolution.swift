@@ -12,8 +12,12 @@ import Foundation
 struct WinogradConvolution {
   let shape: ConvolutionShape
   let context: Context
+  private let tiles: Tiles
 
-  init(_ shape: ConvolutionShape, _ context: Context) { (self.shape, self.context) = (shape, context) }
+  init(_ shape: ConvolutionShape, _ context: Context) {
+    (self.shape, self.context) = (shape, context)
+    tiles = Tiles(images: shape.n, height: shape.height, width: shape.width)
+  }
 
   /// Whether this way exists for the shape.
   static func exists(_ shape: ConvolutionShape) -> Bool {
@@ -22,9 +26,12 @@ struct WinogradConvolution {
   }
 
   /// Whether it is also faster. In products for each pair of a channel and a filter: 9 an output against 36 or 81 a
-  /// tile, with a fifth for the transforms of tiles, and as much as 800 for making and reading a weight that is four
-  /// times as large (measured with 512 channels, where 8 tiles break even).
-  var pays: Bool { 9 * shape.rows > (shape.stride == 1 ? 43 : 97) * tiles + 800 }
+  /// tile, fewer for the last of a line or column, with a fifth for the transforms of tiles, and as much as 800 for making
+  /// and reading a weight that is four times as large (measured with 512 channels, where 8 tiles break even).
+  var pays: Bool {
+    let products = shape.stride == 1 ? tiles.products(WinogradStride1.self) : tiles.products(WinogradStride2.self)
+    return 5 * 9 * shape.rows > 6 * products + 4000
+  }
 
   /// y ← x convolved with the weight (3, 3, C, K).
   func forward(_ x: UnsafePointer<Float>, _ weight: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>) {
@@ -72,18 +79,20 @@ struct WinogradConvolution {
       let u = transformWeight(S.self, weight, from.c, to.c, turned, arena)
       let bench = Workbench(context, arena, products: Input.outputs, block: mostTiles, from.c, to.c)
       func multiply(_ index: Int, _ slot: Int, _ weight: Int) {
-        forEachProduct(S.self, of: weight) {
-          u[weight].multiply(block(index).count, bench.v(slot, $0), into: bench.m(slot, $0))
+        forEachProduct(S.self, of: weight, block(index)) { product, at, count in
+          u[weight].multiply(count, bench.v(slot, product) + at * from.c, into: bench.m(slot, product) + at * to.c)
         }
       }
       func gather(_ some: Range<Int>, _ slot: Int, _ at: Int, _ thread: Int) {
-        transform(Input.self, x, from, advance, margin, some, into: bench.v(slot, 0) + at * from.c, bench.vStep, bench, thread)
+        transform(S.self, Input.self, x, from, advance, margin, some, into: bench.v(slot, 0) + at * from.c, bench.vStep, bench, thread)
       }
       func scatter(_ some: Range<Int>, _ slot: Int, _ at: Int, _ thread: Int) {
-        forEachTile(some) { tile, image, line, column in
+        for tile in some {
+          let (image, line, column) = tiles.place(of: tile)
           let top = line * Output.outputs, left = column * Output.outputs
           Winograd.scatter(
-            Output.self, bench.m(slot, 0) + (at + tile) * to.c, step: bench.mStep, channels: to.c,
+            S.self, Output.self, tile: tiles.extent(line, column),
+            bench.m(slot, 0) + (at + tile - some.lowerBound) * to.c, step: bench.mStep, channels: to.c,
             into: y + ((image * to.h + top) * to.w + left) * to.c, line: to.w * to.c,
             height: min(Output.outputs, to.h - top), width: min(Output.outputs, to.w - left), accumulate: accumulate,
             bench.work(thread))
@@ -121,17 +130,19 @@ struct WinogradConvolution {
         let wave = first..<min(first + threads, blocks)
         runSlices(of: wave) { some, slot, at, thread in
           transform(
-            S.Input.self, x, input, S.advance, S.margin, some, into: bench.v(slot, 0) + at * c, bench.vStep, bench, thread)
+            S.self, S.Input.self, x, input, S.advance, S.margin, some, into: bench.v(slot, 0) + at * c, bench.vStep, bench, thread)
           transform(
-            S.Cotangent.self, dy, output, Winograd.tile, 0, some, into: bench.m(slot, 0) + at * k, bench.mStep, bench,
+            S.self, S.Cotangent.self, dy, output, Winograd.tile, 0, some, into: bench.m(slot, 0) + at * k, bench.mStep, bench,
             thread)
         }
         context.run(Winograd.allWeights) { weight, thread in
-          var accumulate = first > 0
+          var accumulate = false
+          forEachProduct(S.self, of: weight, 0..<block(first).lowerBound) { _, _, _ in accumulate = true }
           for index in wave {
-            forEachProduct(S.self, of: weight) { product in
+            forEachProduct(S.self, of: weight, block(index)) { product, at, count in
               multiplyTransposed(
-                c, k, block(index).count, bench.v(index - first, product), lda: c, bench.m(index - first, product), ldb: k,
+                c, k, count, bench.v(index - first, product) + at * c, lda: c,
+                bench.m(index - first, product) + at * k, ldb: k,
                 into: du + weight * uStep, ldc: k, accumulate: accumulate, work: work + thread * transposedWork)
               accumulate = true
             }
@@ -175,43 +186,39 @@ struct WinogradConvolution {
     return u
   }
 
-  private func transform<T: LineTransform>(
-    _: T.Type, _ x: UnsafePointer<Float>, _ map: Map, _ advance: Int, _ margin: Int, _ some: Range<Int>,
+  private func transform<S: WinogradScheme, T: LineTransform>(
+    _: S.Type, _: T.Type, _ x: UnsafePointer<Float>, _ map: Map, _ advance: Int, _ margin: Int, _ some: Range<Int>,
     into v: UnsafeMutablePointer<Float>, _ step: Int, _ bench: Workbench, _ thread: Int
   ) {
     let rows = bench.rows(thread)
-    forEachTile(some) { tile, image, line, column in
+    for tile in some {
+      let (image, line, column) = tiles.place(of: tile)
       let top = line * advance - margin, left = column * advance - margin
       for i in 0..<T.inputs {
         let y = top + i
         rows[i] = y < 0 || y >= map.h ? bench.zeros : x + ((image * map.h + y) * map.w + left) * map.c
       }
       Winograd.gather(
-        T.self, rows, columns: max(0, -left)..<min(T.inputs, map.w - left), channels: map.c, into: v + tile * map.c,
-        step: step, bench.work(thread))
+        S.self, T.self, tile: tiles.extent(line, column), rows, columns: max(0, -left)..<min(T.inputs, map.w - left),
+        channels: map.c, into: v + (tile - some.lowerBound) * map.c, step: step, bench.work(thread))
     }
   }
 
   // MARK: Blocks of tiles
-
-  /// Tiles in one column and one line of an image, and in all.
-  private var down: Int { pieces(shape.height, of: Winograd.tile) }
-  private var across: Int { pieces(shape.width, of: Winograd.tile) }
-  private var tiles: Int { shape.n * down * across }
 
   /// Tiles of a block at most: both transforms of it take a megabyte, the L2 cache, as far as the weights, which every
   /// block reads anew, allow. A number that the GEMM's strips of six divide.
   private var limit: Int { max(144, (1 << 18) / ((shape.stride == 1 ? 36 : 81) * (shape.c + shape.k)) / 6 * 6) }
 
   /// What memory is for: no more for fewer images, which the even blocks below may take.
-  private var mostTiles: Int { min(limit, pieces(tiles, of: 6) * 6) }
+  private var mostTiles: Int { min(limit, pieces(tiles.count, of: 6) * 6) }
 
   /// Tiles of a block: as even as can be.
-  private var blockTiles: Int { pieces(pieces(tiles, of: pieces(tiles, of: limit)), of: 6) * 6 }
+  private var blockTiles: Int { pieces(pieces(tiles.count, of: pieces(tiles.count, of: limit)), of: 6) * 6 }
 
-  private var blocks: Int { pieces(tiles, of: blockTiles) }
+  private var blocks: Int { pieces(tiles.count, of: blockTiles) }
 
-  private func block(_ index: Int) -> Range<Int> { piece(index, of: blockTiles, in: 0..<tiles) }
+  private func block(_ index: Int) -> Range<Int> { piece(index, of: blockTiles, in: 0..<tiles.count) }
 
   /// Runs `body` for slices of the wave's blocks; `at` is a slice's first tile within its block, the wave's `slot`.
   private func runSlices(
@@ -224,21 +231,76 @@ struct WinogradConvolution {
     }
   }
 
+  /// The products of a tile that share a transformed weight, and which of a block's tiles, from `at`, take part in each.
   @inline(__always)
-  private func forEachTile(
-    _ some: Range<Int>, _ body: (_ slot: Int, _ image: Int, _ line: Int, _ column: Int) -> Void
+  private func forEachProduct<S: WinogradScheme>(
+    _: S.Type, of weight: Int, _ block: Range<Int>, _ body: (_ product: Int, _ at: Int, _ count: Int) -> Void
   ) {
-    for tile in some {
-      let line = tile / across
-      body(tile - some.lowerBound, line / down, line % down, tile % across)
+    for i in S.products(of: weight / Winograd.weights) {
+      for j in S.products(of: weight % Winograd.weights) {
+        let some = tiles.takingPart(S.self, i, j).clamped(to: block)
+        if !some.isEmpty { body(i * S.Input.outputs + j, some.lowerBound - block.lowerBound, some.count) }
+      }
     }
   }
 
-  /// The products of a tile that share a transformed weight.
-  @inline(__always)
-  private func forEachProduct<S: WinogradScheme>(_: S.Type, of weight: Int, _ body: (_ product: Int) -> Void) {
-    for i in S.products(of: weight / Winograd.weights) {
-      for j in S.products(of: weight % Winograd.weights) { body(i * S.Input.outputs + j) }
+  /// The tiles of all images. Where a map's height or width is no multiple of four, those of the last line or column are
+  /// short and take part in fewer products. They are numbered so that a product's tiles follow one another: the last
+  /// lines, all others, the last columns without their corners, and the corners.
+  private struct Tiles {
+    private let down: Int, across: Int
+    /// Of them all but short ones.
+    private let fullDown: Int, fullAcross: Int
+    /// Outputs of the last tile of a column and of a line.
+    private let last: (height: Int, width: Int)
+    /// Where the other tiles, the last columns and the corners begin, and the end.
+    private let others: Int, columns: Int, corners: Int
+    let count: Int
+
+    init(images: Int, height: Int, width: Int) {
+      // A map of one tile takes it as a full one.
+      func last(_ extent: Int) -> Int {
+        let rest = extent % Winograd.tile
+        return rest == 0 || extent < Winograd.tile ? Winograd.tile : max(2, rest)
+      }
+      (down, across) = (pieces(height, of: Winograd.tile), pieces(width, of: Winograd.tile))
+      self.last = (last(height), last(width))
+      fullDown = self.last.height < Winograd.tile ? down - 1 : down
+      fullAcross = self.last.width < Winograd.tile ? across - 1 : across
+      others = images * (down - fullDown) * fullAcross
+      columns = others + images * fullDown * fullAcross
+      corners = columns + images * fullDown * (across - fullAcross)
+      count = images * down * across
+    }
+
+    @inline(__always)
+    func place(of tile: Int) -> (image: Int, line: Int, column: Int) {
+      if tile < others { return (tile / fullAcross, down - 1, tile % fullAcross) }
+      if tile < columns {
+        let line = (tile - others) / fullAcross
+        return (line / fullDown, line % fullDown, (tile - others) % fullAcross)
+      }
+      if tile < corners { return ((tile - columns) / fullDown, (tile - columns) % fullDown, across - 1) }
+      return (tile - corners, down - 1, across - 1)
+    }
+
+    /// Outputs of a tile, as the transforms see it.
+    @inline(__always)
+    func extent(_ line: Int, _ column: Int) -> (height: Int, width: Int) {
+      (line == down - 1 ? last.height : Winograd.tile, column == across - 1 ? last.width : Winograd.tile)
+    }
+
+    /// The tiles that take part in a product.
+    func takingPart<S: WinogradScheme>(_: S.Type, _ i: Int, _ j: Int) -> Range<Int> {
+      let inLast = (line: S.uses(i, tile: last.height), column: S.uses(j, tile: last.width))
+      return (inLast.line ? 0 : others)..<(inLast.column ? (inLast.line ? count : corners) : columns)
+    }
+
+    /// Products of all tiles.
+    func products<S: WinogradScheme>(_: S.Type) -> Int {
+      var sum = 0
+      for i in 0..<S.Input.outputs { for j in 0..<S.Input.outputs { sum += takingPart(S.self, i, j).count } }
+      return sum
     }
   }
 

@@ -28,13 +28,18 @@ protocol WinogradScheme {
   static var turnedMargin: Int { get }
   /// Along one direction, the products that share a transformed weight.
   static func products(of weight: Int) -> Range<Int>
+  /// Whether a tile of so many outputs, of one direction, takes part in a product.
+  static func uses(_ product: Int, tile: Int) -> Bool
 }
 
-/// A matrix along one direction, as its product with a vector of lanes.
+/// A matrix along one direction, as its product with a vector of lanes. A map's last tile, of which only two or three
+/// outputs exist, needs fewer points: a subset of the others, so that the weights are the same, with matrices of its own.
 protocol LineTransform {
   static var inputs: Int { get }
   static var outputs: Int { get }
-  static func apply(_ read: (_ i: Int) -> Winograd.Lanes, _ write: (_ i: Int, _ value: Winograd.Lanes) -> Void)
+  /// - tile: outputs of the tile, 2 to 4.
+  static func apply(
+    _ tile: Int, _ read: (_ i: Int) -> Winograd.Lanes, _ write: (_ i: Int, _ value: Winograd.Lanes) -> Void)
 }
 
 enum Winograd {
@@ -50,8 +55,8 @@ enum Winograd {
   /// v[i·outputs + j] ← (T d Tᵀ)ij for all channels of a patch: `rows` are its lines, of which `columns` lie in the map;
   /// `step` floats are between two of `v`.
   @inline(__always)
-  static func gather<T: LineTransform>(
-    _: T.Type, _ rows: UnsafePointer<UnsafePointer<Float>>, columns: Range<Int>, channels: Int,
+  static func gather<S: WinogradScheme, T: LineTransform>(
+    _: S.Type, _: T.Type, tile: (height: Int, width: Int), _ rows: UnsafePointer<UnsafePointer<Float>>, columns: Range<Int>, channels: Int,
     into v: UnsafeMutablePointer<Float>, step: Int, _ work: UnsafeMutablePointer<Lanes>
   ) {
     if columns.count < T.inputs { for i in 0..<T.outputs &* T.inputs { work[i] = .zero } }
@@ -61,14 +66,15 @@ enum Winograd {
         let at = j &* channels &+ channel
         // What the patches after next will read is asked for: it is worth a twentieth of the convolution.
         T.apply(
+          tile.height,
           {
             csystem_prefetch(rows[$0] + (at &+ 12 &* channels))
             return load(rows[$0] + at)
           }, { work[$0 &* T.inputs &+ j] = $1 })
       }
-      for i in 0..<T.outputs {
+      for i in 0..<T.outputs where S.uses(i, tile: tile.height) {
         let row = work + i &* T.inputs, to = v + (i &* T.outputs &* step &+ channel)
-        T.apply({ row[$0] }, { store($1, to + $0 &* step) })
+        T.apply(tile.width, { row[$0] }, { store($1, to + $0 &* step) })
       }
       channel &+= lanes
     }
@@ -76,20 +82,20 @@ enum Winograd {
 
   /// y ← S m Sᵀ for all channels of a tile, of which `height` lines of `line` floats and `width` columns lie in the map.
   @inline(__always)
-  static func scatter<T: LineTransform>(
-    _: T.Type, _ m: UnsafePointer<Float>, step: Int, channels: Int, into y: UnsafeMutablePointer<Float>, line: Int,
+  static func scatter<S: WinogradScheme, T: LineTransform>(
+    _: S.Type, _: T.Type, tile: (height: Int, width: Int), _ m: UnsafePointer<Float>, step: Int, channels: Int, into y: UnsafeMutablePointer<Float>, line: Int,
     height: Int, width: Int, accumulate: Bool, _ work: UnsafeMutablePointer<Lanes>
   ) {
     var channel = 0
     while channel < channels {
-      for j in 0..<T.inputs {
+      for j in 0..<T.inputs where S.uses(j, tile: tile.width) {
         let from = m + (j &* step &+ channel)
-        T.apply({ load(from + $0 &* T.inputs &* step) }, { work[$0 &* T.inputs &+ j] = $1 })
+        T.apply(tile.height, { load(from + $0 &* T.inputs &* step) }, { work[$0 &* T.inputs &+ j] = $1 })
       }
       for i in 0..<height {
         let row = work + i &* T.inputs, to = y + (i &* line &+ channel)
         T.apply(
-          { row[$0] },
+          tile.width, { row[$0] },
           { j, value in
             guard j < width else { return }
             let to = to + j &* channels
@@ -108,11 +114,11 @@ enum Winograd {
   ) {
     for s in 0..<3 {
       let from = w + s &* tap
-      T.apply({ load(from + 3 &* $0 &* tap) }, { work[$0 &* 3 &+ s] = $1 })
+      T.apply(tile, { load(from + 3 &* $0 &* tap) }, { work[$0 &* 3 &+ s] = $1 })
     }
     for i in 0..<weights {
       let row = work + 3 &* i, to = u + i &* weights &* step
-      T.apply({ row[$0] }, { store($1, to + $0 &* step) })
+      T.apply(tile, { row[$0] }, { store($1, to + $0 &* step) })
     }
   }
 
@@ -125,11 +131,11 @@ enum Winograd {
     while i < range.upperBound {
       for j in 0..<weights {
         let from = du + (j &* step &+ i)
-        T.apply({ load(from + $0 &* weights &* step) }, { work[$0 &* weights &+ j] = $1 })
+        T.apply(tile, { load(from + $0 &* weights &* step) }, { work[$0 &* weights &+ j] = $1 })
       }
       for r in 0..<3 {
         let row = work + r &* weights, to = dw + (3 &* r &* count &+ i)
-        T.apply({ row[$0] }, { store($1 + load(to + $0 &* count), to + $0 &* count) })
+        T.apply(tile, { row[$0] }, { store($1 + load(to + $0 &* count), to + $0 &* count) })
       }
       i &+= lanes
     }
@@ -161,20 +167,47 @@ enum Winograd {
 ///         ⎢ a  -1   b ⎥          ⎢ 0   a   -2  -b   1   0 ⎥
 ///         ⎣ 0   0   1 ⎦          ⎣ 0   1    0 -5/2  0   1 ⎦
 ///
+/// A tile of three outputs does without -b, one of two without ±b:
+///
+///         ⎡ 1  -a  -½   b   0 ⎤     ⎡ 1  ½  -1/6 -2/3  0 ⎤         ⎡ 1  0  -½  0 ⎤     ⎡ 1  a/4  a/4  0 ⎤
+///         ⎢ 0  -1   b   1   0 ⎥     ⎢ 0  b   a/6 -a/3  0 ⎥         ⎢ 0  a   1  0 ⎥     ⎣ 0   ½   -½   1 ⎦
+///     T = ⎢ 0   1 -3b   1   0 ⎥  S =⎣ 0  1  -1/3 -1/3  1 ⎦     T = ⎢ 0 -a   1  0 ⎥  S =
+///         ⎢ 0  -2   0   1   0 ⎥                                    ⎣ 0 -2   0  1 ⎦
+///         ⎣ 0   a  -2  -b   1 ⎦
+///
 /// The data gradient is the same from dy.
 enum WinogradStride1: WinogradScheme {
   typealias TurnedInput = Input
   typealias TurnedOutput = Output
   static let advance = 4, margin = 1, turnedMargin = 1
   static func products(of weight: Int) -> Range<Int> { weight..<weight + 1 }
+  @inline(__always)
+  static func uses(_ product: Int, tile: Int) -> Bool { tile == 4 || product != 4 && (tile == 3 || product != 3) }
 
   private static let a: Float = 1.4142135623730951, b: Float = 0.7071067811865476
 
   enum Input: LineTransform {
     static let inputs = 6, outputs = 6
     @inline(__always)
-    static func apply(_ d: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
-      let (d1, d2, d3, d4) = (d(1), d(2), d(3), d(4))
+    static func apply(_ tile: Int, _ d: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+      let (d1, d2, d3) = (d(1), d(2), d(3))
+      if tile < 4 {
+        if tile == 2 {
+          write(0, d(0).addingProduct(-0.5, d2))
+          write(1, d2.addingProduct(a, d1))
+          write(2, d2.addingProduct(-a, d1))
+          write(5, d3.addingProduct(-2, d1))
+        } else {
+          let difference = d3 - d1
+          write(0, d(0).addingProduct(-a, d1).addingProduct(-0.5, d2).addingProduct(b, d3))
+          write(1, difference.addingProduct(b, d2))
+          write(2, (d1 + d3).addingProduct(-3 * b, d2))
+          write(3, difference - d1)
+          write(5, d(4).addingProduct(a, d1).addingProduct(-2, d2).addingProduct(-b, d3))
+        }
+        return
+      }
+      let d4 = d(4)
       let even = d4.addingProduct(-0.5, d2), odd = (a * d3).addingProduct(-b, d1)
       let evenB = d4.addingProduct(-2, d2), oddB = (b * d3).addingProduct(-a, d1)
       write(0, (d(0) + d4).addingProduct(-2.5, d2))
@@ -189,8 +222,21 @@ enum WinogradStride1: WinogradScheme {
   enum Output: LineTransform {
     static let inputs = 6, outputs = 4
     @inline(__always)
-    static func apply(_ m: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
-      let (m1, m2, m3, m4) = (m(1), m(2), m(3), m(4))
+    static func apply(_ tile: Int, _ m: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+      let (m1, m2) = (m(1), m(2))
+      if tile == 2 {
+        write(0, m(0).addingProduct(a / 4, m1 + m2))
+        write(1, m(5).addingProduct(0.5, m1 - m2))
+        return
+      }
+      let m3 = m(3)
+      if tile == 3 {
+        write(0, m(0).addingProduct(0.5, m1).addingProduct(-1 / 6, m2).addingProduct(-2 / 3, m3))
+        write(1, (m1 * b).addingProduct(a / 6, m2).addingProduct(-a / 3, m3))
+        write(2, (m(5) + m1).addingProduct(-1 / 3, m2 + m3))
+        return
+      }
+      let m4 = m(4)
       let sum = m1 + m2, difference = m1 - m2, sumB = m3 + m4, differenceB = m3 - m4
       write(0, m(0).addingProduct(a / 6, sum).addingProduct(-a / 3, sumB))
       write(1, (difference - differenceB) * (1 / 3))
@@ -202,8 +248,26 @@ enum WinogradStride1: WinogradScheme {
   enum Cotangent: LineTransform {
     static let inputs = 4, outputs = 6
     @inline(__always)
-    static func apply(_ e: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
-      let (e0, e1, e2, e3) = (e(0), e(1), e(2), e(3))
+    static func apply(_ tile: Int, _ e: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+      let (e0, e1) = (e(0), e(1))
+      if tile == 2 {
+        let even = e0 * (a / 4)
+        write(0, e0)
+        write(1, even.addingProduct(0.5, e1))
+        write(2, even.addingProduct(-0.5, e1))
+        write(5, e1)
+        return
+      }
+      let e2 = e(2)
+      if tile == 3 {
+        write(0, e0)
+        write(1, e2.addingProduct(0.5, e0).addingProduct(b, e1))
+        write(2, (e0 * (-1 / 6)).addingProduct(a / 6, e1).addingProduct(-1 / 3, e2))
+        write(3, (e0 * (-2 / 3)).addingProduct(-a / 3, e1).addingProduct(-1 / 3, e2))
+        write(5, e2)
+        return
+      }
+      let e3 = e(3)
       let even = (e0 * (a / 6)).addingProduct(a / 3, e2), odd = (e1 * (1 / 3)).addingProduct(2 / 3, e3)
       let evenB = (e0 * (-a / 3)).addingProduct(-b / 3, e2), oddB = (e1 * (-1 / 3)).addingProduct(-1 / 6, e3)
       write(0, e0)
@@ -218,7 +282,7 @@ enum WinogradStride1: WinogradScheme {
   enum Kernel: LineTransform {
     static let inputs = 3, outputs = 6
     @inline(__always)
-    static func apply(_ g: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+    static func apply(_: Int, _ g: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
       let (g0, g1, g2) = (g(0), g(1), g(2))
       let even = (b * g0).addingProduct(a, g2), evenB = (a * g0).addingProduct(b, g2)
       write(0, g0)
@@ -233,7 +297,7 @@ enum WinogradStride1: WinogradScheme {
   enum KernelGradient: LineTransform {
     static let inputs = 6, outputs = 3
     @inline(__always)
-    static func apply(_ u: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+    static func apply(_: Int, _ u: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
       let (u1, u2, u3, u4) = (u(1), u(2), u(3), u(4)), sum = u1 + u2, sumB = u3 + u4
       write(0, u(0).addingProduct(b, sum).addingProduct(a, sumB))
       write(1, (u1 - u2) + (u3 - u4))
@@ -261,17 +325,43 @@ enum WinogradStride1: WinogradScheme {
 ///         ⎢   ½   -1/4 ⎥          ⎢  9/8  -9/4  -½   1  0 ⎥          ⎣ 27/8 -27/8  1/8 -1/8  1 ⎦
 ///         ⎣   0     1  ⎦          ⎣  9/16   0  -5/2  0  1 ⎦
 ///
+/// A tile of three outputs does without the point -3/2, one of two without both ±3/2, and of the last products they take
+/// three and two:
+///
+///         ⎡ -3/4   0    3   0 ⎤          ⎡  1    1    1   0 ⎤
+///         ⎢ -3/2  -2    2   0 ⎥          ⎢ 3/2   ½   -½   0 ⎥         ⎡ -1   -2   0 ⎤         ⎡ 1   1   0 ⎤
+///     T = ⎢  3/4  -2    1   0 ⎥      S = ⎣ 9/4  1/4  1/4  1 ⎦     T = ⎢  1   -2   0 ⎥     S = ⎣ ½  -½   1 ⎦
+///         ⎣  3/8 -1/4 -3/2  1 ⎦                                       ⎣ -1/4  0   1 ⎦
+///
 /// The data gradient has the same products with the kernel turned around: from dy, an even sample by its middle tap, and
 /// the odd samples after them, o_{i+1} = g₀'·dy_i + g₂'·dy_{i+1}, by F(4, 2).
 enum WinogradStride2: WinogradScheme {
   static let advance = 8, margin = 1, turnedMargin = 0
   static func products(of weight: Int) -> Range<Int> { weight < 5 ? weight..<weight + 1 : 5..<9 }
+  @inline(__always)
+  static func uses(_ product: Int, tile: Int) -> Bool {
+    product >= 5 ? product - 5 < tile : product > 1 || tile == 4 || product == 0 && tile == 3
+  }
 
-  /// T of five samples.
+  /// T of `tile` + 1 samples.
   @inline(__always)
   private static func points(
-    _ d: (Int) -> Winograd.Lanes, step: Int, _ write: (Int, Winograd.Lanes) -> Void
+    _ tile: Int, _ d: (Int) -> Winograd.Lanes, step: Int, _ write: (Int, Winograd.Lanes) -> Void
   ) {
+    if tile < 4 {
+      let (d0, d1, d2) = (d(0), d(step), d(2 * step))
+      if tile == 2 {
+        write(2, (-2 * d1) - d0)
+        write(3, d0.addingProduct(-2, d1))
+        write(4, d2.addingProduct(-0.25, d0))
+      } else {
+        write(0, (3 * d2).addingProduct(-0.75, d0))
+        write(2, (2 * (d2 - d1)).addingProduct(-1.5, d0))
+        write(3, d2.addingProduct(-2, d1).addingProduct(0.75, d0))
+        write(4, d(3 * step).addingProduct(-1.5, d2).addingProduct(-0.25, d1).addingProduct(0.375, d0))
+      }
+      return
+    }
     let (d0, d1, d2, d3) = (d(0), d(step), d(2 * step), d(3 * step))
     let even = d3.addingProduct(-0.25, d1), odd = (1.5 * d2).addingProduct(-0.375, d0)
     let evenB = d3.addingProduct(-2.25, d1), oddB = (0.5 * d2).addingProduct(-1.125, d0)
@@ -282,11 +372,19 @@ enum WinogradStride2: WinogradScheme {
     write(4, d(4 * step).addingProduct(0.5625, d0).addingProduct(-2.5, d2))
   }
 
-  /// S of five products.
+  /// S of up to five products.
   @inline(__always)
   private static func sums(
-    _ m: (Int) -> Winograd.Lanes
+    _ tile: Int, _ m: (Int) -> Winograd.Lanes
   ) -> (Winograd.Lanes, Winograd.Lanes, Winograd.Lanes, Winograd.Lanes) {
+    if tile < 4 {
+      let (m2, m3, m4) = (m(2), m(3), m(4)), sum = m2 + m3, difference = m2 - m3
+      if tile == 2 { return (sum, m4.addingProduct(0.5, difference), .zero, .zero) }
+      let m0 = m(0)
+      return (
+        sum + m0, (1.5 * m0).addingProduct(0.5, difference), m4.addingProduct(2.25, m0).addingProduct(0.25, sum), .zero
+      )
+    }
     let (m0, m1, m2, m3) = (m(0), m(1), m(2), m(3))
     let sum = m0 + m1, difference = m0 - m1, sumB = m2 + m3, differenceB = m2 - m3
     return (
@@ -298,29 +396,48 @@ enum WinogradStride2: WinogradScheme {
   enum Input: LineTransform {
     static let inputs = 9, outputs = 9
     @inline(__always)
-    static func apply(_ d: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
-      points(d, step: 2, write)
-      for i in 0..<4 { write(5 &+ i, d(2 &* i &+ 1)) }
+    static func apply(_ tile: Int, _ d: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+      points(tile, d, step: 2, write)
+      for i in 0..<tile { write(5 &+ i, d(2 &* i &+ 1)) }
     }
   }
 
   enum Output: LineTransform {
     static let inputs = 9, outputs = 4
     @inline(__always)
-    static func apply(_ m: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
-      let y = sums(m)
+    static func apply(_ tile: Int, _ m: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+      let y = sums(tile, m)
       write(0, y.0 + m(5))
       write(1, y.1 + m(6))
-      write(2, y.2 + m(7))
-      write(3, y.3 + m(8))
+      if tile > 2 { write(2, y.2 + m(7)) }
+      if tile > 3 { write(3, y.3 + m(8)) }
     }
   }
 
   enum Cotangent: LineTransform {
     static let inputs = 4, outputs = 9
     @inline(__always)
-    static func apply(_ e: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
-      let (e0, e1, e2, e3) = (e(0), e(1), e(2), e(3))
+    static func apply(_ tile: Int, _ e: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+      let (e0, e1) = (e(0), e(1))
+      if tile < 4 {
+        let odd = 0.5 * e1
+        write(5, e0)
+        write(6, e1)
+        if tile == 2 {
+          write(2, e0 + odd)
+          write(3, e0 - odd)
+          write(4, e1)
+        } else {
+          let e2 = e(2), even = e0.addingProduct(0.25, e2)
+          write(0, e0.addingProduct(1.5, e1).addingProduct(2.25, e2))
+          write(2, even + odd)
+          write(3, even - odd)
+          write(4, e2)
+          write(7, e2)
+        }
+        return
+      }
+      let (e2, e3) = (e(2), e(3))
       let even = e0.addingProduct(2.25, e2), odd = (1.5 * e1).addingProduct(3.375, e3)
       let evenB = e0.addingProduct(0.25, e2), oddB = (0.5 * e1).addingProduct(0.125, e3)
       write(0, even + odd)
@@ -338,29 +455,29 @@ enum WinogradStride2: WinogradScheme {
   enum TurnedInput: LineTransform {
     static let inputs = 5, outputs = 9
     @inline(__always)
-    static func apply(_ d: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
-      points(d, step: 1, write)
-      for i in 0..<4 { write(5 &+ i, d(i)) }
+    static func apply(_ tile: Int, _ d: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+      points(tile, d, step: 1, write)
+      for i in 0..<tile { write(5 &+ i, d(i)) }
     }
   }
 
   enum TurnedOutput: LineTransform {
     static let inputs = 9, outputs = 8
     @inline(__always)
-    static func apply(_ m: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
-      let odd = sums(m)
-      for i in 0..<4 { write(2 &* i, m(5 &+ i)) }
+    static func apply(_ tile: Int, _ m: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+      let odd = sums(tile, m)
+      for i in 0..<tile { write(2 &* i, m(5 &+ i)) }
       write(1, odd.0)
       write(3, odd.1)
-      write(5, odd.2)
-      write(7, odd.3)
+      if tile > 2 { write(5, odd.2) }
+      if tile > 3 { write(7, odd.3) }
     }
   }
 
   enum Kernel: LineTransform {
     static let inputs = 3, outputs = 6
     @inline(__always)
-    static func apply(_ g: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+    static func apply(_: Int, _ g: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
       let (g0, g2) = (g(0), g(2)), sixth = g0 * (1 / 6), half = g0 * 0.5, quarter = g2 * 0.25
       write(0, quarter + sixth)
       write(1, quarter - sixth)
@@ -374,7 +491,7 @@ enum WinogradStride2: WinogradScheme {
   enum KernelGradient: LineTransform {
     static let inputs = 6, outputs = 3
     @inline(__always)
-    static func apply(_ u: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+    static func apply(_: Int, _ u: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
       let (u0, u1, u2, u3) = (u(0), u(1), u(2), u(3))
       write(0, ((u3 - u2) * 0.5).addingProduct(1 / 6, u0 - u1))
       write(1, u(5))

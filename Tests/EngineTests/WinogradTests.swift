@@ -4,12 +4,13 @@ import Testing
 private let shapes = [
   (12, 4, 4, 16, 8), (19, 5, 3, 8, 24), (4, 7, 7, 24, 32), (3, 8, 8, 64, 64), (1, 14, 14, 40, 16),
   (2, 13, 9, 16, 40), (5, 28, 28, 16, 16), (1, 33, 30, 8, 16), (7, 6, 4, 128, 136), (33, 15, 16, 16, 8),
+  (500, 7, 7, 8, 8),  // more short tiles than a block takes
 ]
 
 /// Odd and even extents, some of which end within a tile.
 private let strided = [
   (24, 8, 8, 16, 8), (12, 16, 16, 24, 32), (20, 13, 13, 16, 40), (6, 15, 16, 64, 64), (10, 31, 31, 16, 16),
-  (40, 14, 16, 40, 16), (14, 16, 8, 128, 136), (3, 57, 64, 8, 24),
+  (40, 14, 16, 40, 16), (14, 16, 8, 128, 136), (3, 57, 64, 8, 24), (4, 28, 27, 16, 24), (300, 13, 11, 8, 8),
 ]
 
 private let cases: [ReferenceConvolution] = [(shapes, 1), (strided, 2)].flatMap { shapes, stride in
