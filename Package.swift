@@ -72,7 +72,10 @@ let runtime: [LinkerSetting] =
   environment["APUS_STATIC"] == nil ? [] : [.unsafeFlags(["-static-stdlib"] + foundation.map { "-l" + $0 })]
 
 /// Recipes that the binary carries.
-let recipes = ["moco-v2-fashion", "moco-v2-imagenet", "simclr-v1-fashion", "simclr-v1-imagenet"]
+let recipes = [
+  "adco-graytiles", "adco-imagenet", "memory-bank-graytiles", "memory-bank-imagenet", "moco-v2-fashion", "moco-v2-imagenet",
+  "simclr-v1-fashion", "simclr-v1-imagenet",
+]
 
 let package = Package(
   name: "apus",
@@ -115,7 +118,7 @@ let package = Package(
     .testTarget(name: "ShardsTests", dependencies: ["Shards"], resources: [.copy("Fixtures")], swiftSettings: swift),
     .testTarget(name: "EngineTests", dependencies: ["Engine"], swiftSettings: swift),
     .testTarget(
-      name: "TrainingTests", dependencies: ["Training", "CAllocations"], resources: [.copy("Fixtures")], swiftSettings: swift),
+      name: "TrainingTests", dependencies: ["Training", "CAllocations", "CZlib"], resources: [.copy("Fixtures")], swiftSettings: swift),
     .testTarget(name: "CommandTests", dependencies: ["apus"], swiftSettings: swift),
   ],
   swiftLanguageModes: [.v6],

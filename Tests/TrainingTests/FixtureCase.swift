@@ -10,11 +10,15 @@ struct FixtureCase {
   struct Method: Decodable {
     var name: String, temperature: Double, head: [Int]
     var lossScale: Double?, queue: Int?, momentum: Double?
+    var images: Int?, negatives: Int?, loss: String?
+    var bankTemperature: Double?, bankRate: Double?, bankMomentum: Double?, bankDecay: Double?
+    var inBatch: Bool?, symmetric: Bool?, fill: Bool?
   }
   struct Optimizer: Decodable {
     var name: String, rate: Double, momentum: Double, nesterov: Bool, decay: Double, exclude: Bool, rateInside: Bool
     var trust: Double?, norms: String?
   }
+  struct ViewKind: Decodable { var count: Int, size: Int }
   struct Rates: Decodable { var name: String, warmup: Int, steps: Int }
   struct Recipe: Decodable {
     var encoder: Encoder
@@ -22,7 +26,7 @@ struct FixtureCase {
   }
   struct Header: Decodable {
     var format: Int, kind: String, recipe: Recipe, batch: Int, size: Int
-    var steps: Int?, rates: [Double]?
+    var steps: Int?, rates: [Double]?, views: [ViewKind]?
     var bounds: [String: Double]
   }
 
@@ -53,10 +57,13 @@ struct FixtureCase {
     }
   }
 
+  /// Kinds of views of a step.
+  var views: [ViewKind] { header.views ?? [ViewKind(count: 2, size: header.size)] }
+
   /// Images (N, C, H, W) of the file as ours, (N, H, W, C).
-  func images(_ name: String) throws -> [Float] {
-    let shape = try file.shape(name), planar = try file.floats(name)
-    guard shape == [header.batch, header.recipe.encoder.channels, header.size, header.size] else { throw RunError("\(path): \(name) has shape \(shape)") }
+  func images(_ name: String, size: Int? = nil) throws -> [Float] {
+    let shape = try file.shape(name), planar = try file.floats(name), size = size ?? header.size
+    guard shape == [header.batch, header.recipe.encoder.channels, size, size] else { throw RunError("\(path): \(name) has shape \(shape)") }
     let (n, c, area) = (shape[0], shape[1], shape[2] * shape[3])
     var out = planar
     for i in 0..<n { for j in 0..<c { for p in 0..<area { out[(i * area + p) * c + j] = planar[(i * c + j) * area + p] } } }

@@ -8,7 +8,7 @@ import Training
 @Suite struct FixtureTests {
   @Test func thereAreCasesOfEveryKind() throws {
     let kinds = try Set(FixtureCase.all.map { try FixtureCase($0).header.kind })
-    #expect(kinds.isSuperset(of: ["encoder", "simclr", "moco"]))
+    #expect(kinds.isSuperset(of: ["encoder", "simclr", "moco", "memory-bank", "adco"]))
   }
 
   @Test(arguments: FixtureCase.all) func agreesWithPyTorch(_ path: String) throws {
@@ -70,6 +70,21 @@ import Training
       (moco.temperature, moco.head) = (options.temperature, head)
       (moco.queue, moco.momentum) = (try #require(options.queue), try #require(options.momentum))
       return moco
+    case "memory-bank":
+      var bank = MemoryBank()
+      (bank.temperature, bank.head, bank.momentum) = (options.temperature, head, try #require(options.momentum))
+      bank.negatives = try #require(options.negatives)
+      let loss = try #require(options.loss)
+      bank.loss = try #require(DrawnContrast.Loss(rawValue: loss))
+      return bank
+    case "adco":
+      var adco = AdCo()
+      (adco.temperature, adco.head, adco.momentum) = (options.temperature, head, try #require(options.momentum))
+      (adco.negatives, adco.bankTemperature) = (try #require(options.negatives), try #require(options.bankTemperature))
+      (adco.bankRate, adco.bankMomentum) = (try #require(options.bankRate), try #require(options.bankMomentum))
+      (adco.bankDecay, adco.inBatch) = (try #require(options.bankDecay), try #require(options.inBatch))
+      (adco.symmetric, adco.fill) = (try #require(options.symmetric), try #require(options.fill))
+      return adco
     default: throw RunError("\(fixture.path): kind \(fixture.header.kind) is not known here")
     }
   }
@@ -93,32 +108,54 @@ import Training
     let plan = RunPlan(stepsPerEpoch: 1, batch: header.batch, length: .steps(s.steps))
     let method = try recipe(fixture).make(
       MethodSetting(
-        encoder: try fixture.encoder, normalisation: groups, images: header.batch, plan: plan, context: context))
+        encoder: try fixture.encoder, normalisation: groups, images: header.recipe.method?.images ?? header.batch,
+        plan: plan, context: context))
     method.initialise()
     let encoder = method.encoder
     try Weights.fill(encoder.state, from: fixture.file, fixture.path)
     method.adoptEncoder()
-    if fixture.file.contains("queue") { try fill(method, "queue/keys", try fixture.file.floats("queue")) }
+    for (given, name) in [("queue", "queue/keys"), ("bank", "bank/values"), ("negatives", "negatives/values")]
+    where fixture.file.contains(given) {
+      try fill(method, name, try fixture.file.floats(given))
+    }
     let optimizer = try optimizer(fixture)
     let schedule = Schedule(try #require(Schedule.Shape(rawValue: s.name)), warmup: .steps(s.warmup))
     var outcome: FixtureCase.Outcome = [:]
     for step in 0..<steps {
-      var views = try fixture.images("step.\(step + 1).view.0") + fixture.images("step.\(step + 1).view.1")
+      let prefix = "step.\(step + 1)."
+      var number = 0
+      let pixels = try fixture.views.map { kind in
+        try (0..<kind.count).flatMap { _ in
+          defer { number += 1 }
+          return try fixture.images(prefix + "view.\(number)", size: kind.size)
+        }
+      }
       var order: [Int]?
-      if fixture.file.contains("step.\(step + 1).permutation") {
+      if fixture.file.contains(prefix + "permutation") {
         // The file has the sample at every place; ours is the place of every sample.
-        let samples = try fixture.file.integers("step.\(step + 1).permutation").map(Int.init)
+        let samples = try fixture.file.integers(prefix + "permutation").map(Int.init)
         order = samples.indices.sorted { samples[$0] < samples[$1] }
       }
-      encoder.gradients.zero()
-      let loss = views.withUnsafeMutableBufferPointer {
-        let x = Tensor($0.baseAddress!, n: 2 * header.batch, h: header.size, w: header.size, c: header.recipe.encoder.channels)
-        return method.step(
-          MethodInput(
-            step: step, batch: header.batch, shares: [header.batch], rank: 0, samples: Array(0..<header.batch),
-            views: [x], order: order)
-        ).loss
+      func given(_ name: String) throws -> [Int]? {
+        fixture.file.contains(prefix + name) ? try fixture.file.integers(prefix + name).map(Int.init) : nil
       }
+      let samples = try given("samples") ?? Array(0..<header.batch), drawn = try given("negatives")
+      encoder.gradients.zero()
+      let buffers = pixels.map { values in
+        let buffer = UnsafeMutableBufferPointer<Float>.allocate(capacity: values.count)
+        _ = buffer.initialize(from: values)
+        return buffer
+      }
+      defer { buffers.forEach { $0.deallocate() } }
+      let views = zip(fixture.views, buffers).map { kind, buffer in
+        Tensor(buffer.baseAddress!, n: kind.count * header.batch, h: kind.size, w: kind.size, c: header.recipe.encoder.channels)
+      }
+      let told = method.step(
+        MethodInput(
+          step: step, batch: header.batch, shares: [header.batch], rank: 0, samples: samples, views: views, order: order,
+          drawn: drawn))
+      let loss = told.loss
+      if let inBatch = told.inBatch { outcome[prefix + "inBatch"] = ([1], [inBatch]) }
       encoder.reducer.finish()
       outcome["step.\(step + 1).loss"] = ([1], [loss])
       FixtureCase.outcome(encoder.gradients, "step.\(step + 1).gradient.", into: &outcome)
@@ -141,19 +178,23 @@ import Training
     for i in values.indices { buffer[i] = values[i] }
   }
 
-  /// The key encoder, the queue and its pointer.
+  /// The method's own state by the file's names: `key/parameters/NAME` is `key.NAME`, `bank/values` is `bank`, `queue/keys`
+  /// is `queue`, and every other slash a dot.
   private func addState(_ method: any Method, _ encoder: Trained, to outcome: inout FixtureCase.Outcome) {
+    let names = ["queue/keys": "queue", "queue/pointer": "pointer"]
     for array in method.state {
       switch array.values {
-      case .integers(let values): outcome["final.pointer"] = ([1], [Double(values[0])])
+      case .integers(let values):
+        outcome["final." + (names[array.name] ?? array.name.replacing("/", with: "."))] = ([values.count], values.map { Double($0) })
       case .floats(let values):
-        if array.name == "queue/keys" {
-          outcome["final.queue"] = (array.shape, values.map(Double.init))
-        } else {
-          let name = array.name.replacing("key/parameters/", with: "").replacing("key/statistics/", with: "")
-          outcome["final.key." + name] = (
+        let parts = array.name.split(separator: "/", maxSplits: 2)
+        if parts.count == 3, ["parameters", "statistics"].contains(parts[1]) {
+          outcome["final.\(parts[0]).\(parts[2])"] = (
             Weights.exchangedShape(array.shape), Weights.exported(UnsafePointer(values.baseAddress!), array.shape).map(Double.init)
           )
+        } else {
+          let name = names[array.name] ?? array.name.replacing("/values", with: "").replacing("/", with: ".")
+          outcome["final." + name] = (array.shape, values.map(Double.init))
         }
       }
     }

@@ -1,6 +1,10 @@
 /// The recipes that the binary carries, by name. To add one, write its file, its row here and its row in Package.swift.
 package enum BuiltInRecipes {
   package static let all: [String: String] = [
+    "adco-graytiles": text(PackageResources.adco_graytiles_yaml),
+    "adco-imagenet": text(PackageResources.adco_imagenet_yaml),
+    "memory-bank-graytiles": text(PackageResources.memory_bank_graytiles_yaml),
+    "memory-bank-imagenet": text(PackageResources.memory_bank_imagenet_yaml),
     "moco-v2-fashion": text(PackageResources.moco_v2_fashion_yaml),
     "moco-v2-imagenet": text(PackageResources.moco_v2_imagenet_yaml),
     "simclr-v1-fashion": text(PackageResources.simclr_v1_fashion_yaml),
