@@ -73,8 +73,9 @@ let runtime: [LinkerSetting] =
 
 /// Recipes that the binary carries.
 let recipes = [
-  "adco-graytiles", "adco-imagenet", "memory-bank-graytiles", "memory-bank-imagenet", "moco-v2-fashion", "moco-v2-imagenet",
-  "simclr-v1-fashion", "simclr-v1-imagenet",
+  "adco-graytiles", "adco-imagenet", "byol-graytiles", "byol-imagenet", "end-to-end-graytiles", "end-to-end-imagenet",
+  "memory-bank-graytiles", "memory-bank-imagenet", "moco-v2-fashion", "moco-v2-imagenet", "simclr-v1-fashion",
+  "simclr-v1-imagenet", "swav-graytiles", "swav-imagenet",
 ]
 
 let package = Package(

@@ -23,8 +23,10 @@ package enum NormalisationGroups: Sendable, Equatable {
 
 /// The BN group of every image of a local tensor. The memory belongs to the arena.
 package struct BatchGroups {
-  /// Groups of the global batch.
+  /// Groups of the global batch: those of the first batch of views, then of the next.
   package let count: Int
+  /// Batches that views have for themselves: running statistics move towards one after the other.
+  package let batches: Int
   /// By local image.
   package let group: UnsafeMutableBufferPointer<Int32>
   /// Whether other ranks hold images of the batch: the running statistics are over all its groups.
@@ -36,16 +38,21 @@ package struct BatchGroups {
   ///   - kind: how the global batch is divided.
   ///   - batch: images of the global batch.
   ///   - positions: which of them this rank holds.
-  ///   - views: how many tensors of these images are stacked, one view after the other; views share their groups.
+  ///   - views: how many tensors of these images are stacked, one view after the other.
+  ///   - shared: whether all views are in one batch; else each has groups of its own.
   ///   - order: for `shuffle`, the place of every position of the global batch in the shuffled one.
-  package init(_ kind: NormalisationGroups, batch: Int, positions: Range<Int>, views: Int = 1, order: [Int]? = nil, ranks: Int, in arena: Arena) {
+  package init(
+    _ kind: NormalisationGroups, batch: Int, positions: Range<Int>, views: Int = 1, shared: Bool = true,
+    order: [Int]? = nil, ranks: Int, in arena: Arena
+  ) {
     let count = kind.count(batch: batch)
-    self.count = count
+    batches = shared ? 1 : views
+    self.count = count * batches
     group = arena.array(of: Int32.self, count: max(1, positions.count * views))
     for view in 0..<views {
       for (i, position) in positions.enumerated() {
         let place = order?[position] ?? position
-        group[view * positions.count + i] = Int32(place * count / batch)
+        group[view * positions.count + i] = Int32(place * count / batch + (shared ? 0 : view * count))
       }
     }
     var spans = ranks > 1
@@ -67,7 +74,7 @@ package struct BatchGroups {
   }
 
   private init(_ other: BatchGroups, _ group: UnsafeMutableBufferPointer<Int32>) {
-    (count, isShared, spansRanks) = (other.count, other.isShared, other.spansRanks)
+    (count, batches, isShared, spansRanks) = (other.count, other.batches, other.isShared, other.spansRanks)
     self.group = group
   }
 

@@ -5,7 +5,8 @@
 ///     y = max(0, γ·(x − μ_g)/√(σ²_g + ε) + β + residual)
 ///
 /// Running statistics are those of torch: r ← 0.9·r + 0.1·batch, the variance unbiased over the whole group. With
-/// several groups they take the mean over the groups, which is what MoCo's SplitBatchNorm keeps.
+/// several groups they take the mean over the groups, which is what MoCo's SplitBatchNorm keeps; where views are batches
+/// of their own, they move by one view after the other, as when the network is called once for each.
 package struct BatchNorm {
   /// Weight of the new batch in the running statistics.
   package static let runningWeight = 0.1
@@ -90,24 +91,26 @@ package struct BatchNorm {
         Self.moments(x.data + image * x.rowsPerImage * channels, rows: x.rowsPerImage, channels, shift: running, into)
       }
       pass.context.run(1) { _, _ in
-        let groups = pass.groups.count, width = 2 * channels + 1
-        var present = 0.0  // a part of a batch has some of its groups only
-        for g in 0..<groups where sums[g * width] > 0 { present += 1 }
+        let perBatch = pass.groups.count / pass.groups.batches, width = 2 * channels + 1, w = pass.runningWeight
         for c in 0..<channels {
-          var meanOfGroups = 0.0, varianceOfGroups = 0.0
-          for g in 0..<groups where sums[g * width] > 0 {
-            let n = sums[g * width] * Double(x.rowsPerImage)
-            let first = sums[g * width + 1 + c] / n, second = sums[g * width + 1 + channels + c] / n
-            let variance = max(0, second - first * first)
-            tape.count[g] = n
-            tape.mean[g * channels + c] = Float(Double(running[c]) + first)
-            tape.inverse[g * channels + c] = Float(1 / (variance + Self.epsilon).squareRoot())
-            meanOfGroups += Double(running[c]) + first
-            varianceOfGroups += variance * (n > 1 ? n / (n - 1) : 1)
+          let shift = Double(running[c])
+          for batch in 0..<pass.groups.batches {
+            var present = 0.0  // a part of a batch has some of its groups only
+            var meanOfGroups = 0.0, varianceOfGroups = 0.0
+            for g in batch * perBatch..<(batch + 1) * perBatch where sums[g * width] > 0 {
+              let n = sums[g * width] * Double(x.rowsPerImage)
+              let first = sums[g * width + 1 + c] / n, second = sums[g * width + 1 + channels + c] / n
+              let variance = max(0, second - first * first)
+              tape.count[g] = n
+              tape.mean[g * channels + c] = Float(shift + first)
+              tape.inverse[g * channels + c] = Float(1 / (variance + Self.epsilon).squareRoot())
+              present += 1
+              meanOfGroups += shift + first
+              varianceOfGroups += variance * (n > 1 ? n / (n - 1) : 1)
+            }
+            running[c] = Float((1 - w) * Double(running[c]) + w * meanOfGroups / present)
+            runningVariance[c] = Float((1 - w) * Double(runningVariance[c]) + w * varianceOfGroups / present)
           }
-          let w = pass.runningWeight
-          running[c] = Float((1 - w) * Double(running[c]) + w * meanOfGroups / present)
-          runningVariance[c] = Float((1 - w) * Double(runningVariance[c]) + w * varianceOfGroups / present)
         }
       }
     }

@@ -67,8 +67,10 @@ package final class Context {
     if !isDry { part(.communication) { communicator.allReduce(data, .sum, on: channel, what) } }
   }
 
-  package func allReduce(_ data: UnsafeMutableBufferPointer<Double>, on channel: Channel, _ what: StaticString) {
-    if !isDry { part(.communication) { communicator.allReduce(data, .sum, on: channel, what) } }
+  package func allReduce(
+    _ data: UnsafeMutableBufferPointer<Double>, _ reduction: Reduction = .sum, on channel: Channel, _ what: StaticString
+  ) {
+    if !isDry { part(.communication) { communicator.allReduce(data, reduction, on: channel, what) } }
   }
 
   /// See `Communicator.beginSum`.

@@ -7,9 +7,9 @@ package struct ContrastiveStatistics: BitwiseCopyable, Equatable {
   package var rows = 0.0
   /// Σ of the rows' losses.
   package var loss = 0.0
-  /// Rows whose positive is the most similar candidate.
+  /// Rows whose positive is the most similar candidate. NaN where there is nothing to choose from.
   package var correct = 0.0
-  /// Σ cosine similarity of the positives, and of the mean negative.
+  /// Σ cosine similarity of the positives, and of the mean negative. NaN where there are none.
   package var positive = 0.0, negative = 0.0
 
   package init() {}

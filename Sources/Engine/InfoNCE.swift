@@ -5,8 +5,10 @@
 /// No gradient flows to keys or queue.
 package struct InfoNCE {
   package let temperature: Float
+  /// Factor on the loss.
+  package let scale: Float
 
-  package init(temperature: Float) { self.temperature = temperature }
+  package init(temperature: Float, scale: Float = 1) { (self.temperature, self.scale) = (temperature, scale) }
 
   /// - Parameters:
   ///   - q: (n, D) queries of this rank, not normalised; becomes their gradient.
@@ -17,7 +19,7 @@ package struct InfoNCE {
   /// - Returns: the statistics over all ranks.
   package func apply(_ q: Tensor, keys k: Tensor, queue: Tensor, count: Int, _ context: Context, keeping embeddings: UnsafeMutablePointer<[Float]>? = nil) -> ContrastiveStatistics {
     precondition(q.hasShape(of: k) && queue.c == q.c, "queries \(q.shape), keys \(k.shape), queue \(queue.shape)")
-    let d = q.c, candidates = queue.n + 1, scale = 1 / Float(count)
+    let d = q.c, candidates = queue.n + 1, scale = scale / Float(count)
     return context.scratch { arena in
       let unit = arena.tensor(like: q), norms = arena.array(of: Float.self, count: max(1, q.n)).baseAddress!
       L2Normalise.forward(q, into: unit, norms: norms, context)
@@ -49,6 +51,7 @@ package struct InfoNCE {
       var statistics = ContrastiveStatistics()
       context.run(1) { _, _ in for row in 0..<q.n { statistics.add(rows[row]) } }
       statistics.allReduce(context)
+      statistics.loss *= Double(self.scale)
       return statistics
     }
   }

@@ -44,32 +44,50 @@ package struct EmbeddingHealth: Sendable, Equatable {
     }
   }
 
-  /// What to tell the user, in words; empty where all is well.
+  /// What to tell the user, in words, with the option to change; empty where all is well.
   /// - Parameters:
   ///   - loss: of this step.
   ///   - candidates: among how many the positive is to be found; the loss at chance is ln(candidates). Nil for methods
   ///     without negatives.
-  package func warnings(loss: Double?, candidates: Int?) -> [String] {
-    var warnings: [String] = []
+  ///   - entropy: of which prototype is the nearest, for methods with prototypes.
+  ///   - method: names what to change.
+  package func warnings(
+    loss: Double?, candidates: Int?, entropy: Double? = nil, method: any MethodRecipe
+  ) -> [String] {
+    var found: [(symptom: Symptom, words: String)] = []
     if let loss, let candidates, candidates > 1 {
       let chance = log(Double(candidates))
       if abs(loss - chance) < 0.01 * chance {
-        warnings.append(
-          "the loss \(fixed(loss, 3)) sits at ln(\(candidates)) = \(fixed(chance, 3)), what guessing gives: "
-            + "nothing is learned yet; if it stays, lower the rate or lengthen the warm-up")
+        found.append(
+          (.guessing, "the loss \(fixed(loss, 3)) sits at ln(\(candidates)) = \(fixed(chance, 3)), what guessing gives"))
       }
     }
     if deviation < 0.1 {
-      warnings.append(
-        "the embeddings are collapsing: their deviation is \(fixed(deviation, 3)) of an even spread's; "
-          + "lower the rate, or check the batch normalisation of the head")
+      found.append(
+        (.point, "the embeddings are collapsing: their deviation is \(fixed(deviation, 3)) of an even spread's"))
     }
     if dimension > 2, effectiveRank < max(1.5, 0.02 * Double(dimension)) {
-      warnings.append(
-        "the embeddings use \(fixed(effectiveRank, 1)) of \(dimension) dimensions: the rest has collapsed")
+      found.append(
+        (.line, "the embeddings use \(fixed(effectiveRank, 1)) of \(dimension) dimensions: the rest has collapsed"))
     }
-    return warnings
+    if let entropy, let candidates, entropy < 0.2 * log(Double(candidates)) {
+      found.append(
+        (.prototypes, "the embeddings share \(fixed(exp(entropy), 1)) of \(candidates) prototypes"))
+    }
+    return found.map { "\($0.words): \(method.remedy($0.symptom))" }
   }
+}
+
+/// What a run's health figures can show to have gone wrong.
+package enum Symptom: CaseIterable, Sendable {
+  /// The loss sits at the logarithm of the candidates.
+  case guessing
+  /// All embeddings come near to one point: their deviation goes to 0.
+  case point
+  /// All embeddings come near to a line: their effective rank goes to 1.
+  case line
+  /// Few prototypes are near to any embedding.
+  case prototypes
 }
 
 private func columnSums(_ x: UnsafePointer<Float>, _ count: Int, _ d: Int) -> [Double] {

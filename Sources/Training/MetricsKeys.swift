@@ -16,7 +16,7 @@ package enum Metrics {
     Key("stage", "", "the stage of the recipe, counted from 0"),
     Key("loss", "nats", "mean over this step's global batch"),
     Key("candidates", "", "among how many the positive is to be found; guessing gives a loss of ln(candidates)"),
-    Key("entropy", "nats", "of the mean assignment to prototypes; ln(prototypes) where all are used alike"),
+    Key("entropy", "nats", "of which prototype is the nearest; ln(prototypes) where all are used alike"),
     Key("in_batch", "", "mean probability of the batch's other keys, where there are further negatives"),
     Key("rate", "", "learning rate, scaling included"),
     Key("top1", "", "share of anchors whose positive is the most similar candidate"),

@@ -100,7 +100,7 @@ extension CommandTests {
     }
 
     /// The same mathematics in another order of additions: one step differs by rounding.
-    @Test(arguments: ["simclr", "moco"]) func anotherNumberOfRanksGoesOnWithinRounding(_ method: String) throws {
+    @Test(arguments: ["simclr", "moco", "end-to-end", "byol", "swav"]) func anotherNumberOfRanksGoesOnWithinRounding(_ method: String) throws {
       let changes = ["length=12 steps"]
       let whole = try work.pretrain(method, run: run, changes).outcome()
       #expect(whole.status == 0 && work.checkpoints(run) == [10, 12], "\(whole.output)")

@@ -49,6 +49,11 @@ import Training
       Case(method: simclr, optimizer: "lars", convolution: "exact", threads: threads),
       Case(method: simclr, encoder: "{name: resnet50, width: 0.25, stem: imagenet}", size: 40, threads: threads),
       Case(method: moco, threads: threads),
+      Case(method: "method: {name: end-to-end, head: [16]}\nbatchNorm: {shuffle: 4}", threads: threads),
+      Case(method: "method: {name: byol, head: [32, 16], predictor: [32, 16]}\nbatchNorm: global", threads: threads),
+      Case(
+        method: "method: {name: swav, head: [32, 16], prototypes: 9, freeze: 1 steps, queue: 24, queueFrom: 0 steps}\n"
+          + "batchNorm: global", threads: threads),
       Case(method: moco, encoder: "{name: resnet50, width: 0.25, stem: small}", threads: threads),
       Case(method: bank, threads: threads),
       Case(method: wholeBank, threads: threads),

@@ -8,25 +8,26 @@ import Training
 struct FixtureCase {
   struct Encoder: Decodable { var name: String, width: Double, stem: String, channels: Int }
   struct Method: Decodable {
-    var name: String, temperature: Double, head: [Int]
-    var lossScale: Double?, queue: Int?, momentum: Double?
+    var name: String, head: [Int]
+    var temperature: Double?, lossScale: Double?, queue: Int?, momentum: Double?, symmetric: Bool?, predictor: [Int]?
     var images: Int?, negatives: Int?, loss: String?
-    var bankTemperature: Double?, bankRate: Double?, bankMomentum: Double?, bankDecay: Double?
-    var inBatch: Bool?, symmetric: Bool?, fill: Bool?
+    var bankTemperature: Double?, bankRate: Double?, bankMomentum: Double?, bankDecay: Double?, inBatch: Bool?, fill: Bool?
+    var prototypes: Int?, epsilon: Double?, iterations: Int?, freeze: Int?, queueFrom: Int?
   }
   struct Optimizer: Decodable {
     var name: String, rate: Double, momentum: Double, nesterov: Bool, decay: Double, exclude: Bool, rateInside: Bool
     var trust: Double?, norms: String?
   }
-  struct ViewKind: Decodable { var count: Int, size: Int }
-  struct Rates: Decodable { var name: String, warmup: Int, steps: Int }
+  struct Rates: Decodable { var name: String, warmup: Int, steps: Int, start: Double? }
   struct Recipe: Decodable {
     var encoder: Encoder
     var method: Method?, batchNorm: BatchNormRecipe?, optimizer: Optimizer?, schedule: Rates?
   }
   struct Header: Decodable {
     var format: Int, kind: String, recipe: Recipe, batch: Int, size: Int
-    var steps: Int?, rates: [Double]?, views: [ViewKind]?
+    var steps: Int?, rates: [Double]?
+    /// Kinds of view: how many, and their size.
+    var views: [[Int]]?
     var bounds: [String: Double]
   }
 
@@ -57,13 +58,12 @@ struct FixtureCase {
     }
   }
 
-  /// Kinds of views of a step.
-  var views: [ViewKind] { header.views ?? [ViewKind(count: 2, size: header.size)] }
-
   /// Images (N, C, H, W) of the file as ours, (N, H, W, C).
   func images(_ name: String, size: Int? = nil) throws -> [Float] {
     let shape = try file.shape(name), planar = try file.floats(name), size = size ?? header.size
-    guard shape == [header.batch, header.recipe.encoder.channels, size, size] else { throw RunError("\(path): \(name) has shape \(shape)") }
+    guard shape == [header.batch, header.recipe.encoder.channels, size, size] else {
+      throw RunError("\(path): \(name) has shape \(shape)")
+    }
     let (n, c, area) = (shape[0], shape[1], shape[2] * shape[3])
     var out = planar
     for i in 0..<n { for j in 0..<c { for p in 0..<area { out[(i * area + p) * c + j] = planar[(i * c + j) * area + p] } } }

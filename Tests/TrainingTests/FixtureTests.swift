@@ -8,7 +8,7 @@ import Training
 @Suite struct FixtureTests {
   @Test func thereAreCasesOfEveryKind() throws {
     let kinds = try Set(FixtureCase.all.map { try FixtureCase($0).header.kind })
-    #expect(kinds.isSuperset(of: ["encoder", "simclr", "moco", "memory-bank", "adco"]))
+    #expect(kinds == Set(Methods.all.map { $0.name } + ["encoder"]))
   }
 
   @Test(arguments: FixtureCase.all) func agreesWithPyTorch(_ path: String) throws {
@@ -63,27 +63,46 @@ import Training
     switch fixture.header.kind {
     case "simclr":
       var simclr = SimCLR()
-      (simclr.temperature, simclr.head, simclr.lossScale) = (options.temperature, head, options.lossScale ?? 1)
+      (simclr.temperature, simclr.head) = (try #require(options.temperature), head)
+      simclr.lossScale = options.lossScale ?? 1
       return simclr
     case "moco":
       var moco = MoCo()
-      (moco.temperature, moco.head) = (options.temperature, head)
+      (moco.temperature, moco.head) = (try #require(options.temperature), head)
       (moco.queue, moco.momentum) = (try #require(options.queue), try #require(options.momentum))
+      (moco.symmetric, moco.lossScale) = (options.symmetric ?? false, options.lossScale ?? 1)
       return moco
+    case "end-to-end":
+      var endToEnd = EndToEnd()
+      (endToEnd.temperature, endToEnd.head) = (try #require(options.temperature), head)
+      return endToEnd
+    case "byol":
+      var byol = BYOL()
+      (byol.head, byol.predictor) = (head, try #require(options.predictor).map(HeadWidth.channels))
+      byol.momentum = try #require(options.momentum)
+      return byol
+    case "swav":
+      var swav = SwAV()
+      (swav.temperature, swav.head) = (try #require(options.temperature), head)
+      (swav.prototypes, swav.epsilon) = (try #require(options.prototypes), try #require(options.epsilon))
+      (swav.iterations, swav.freeze) = (try #require(options.iterations), .steps(try #require(options.freeze)))
+      (swav.queue, swav.queueFrom) = (options.queue ?? 0, .steps(options.queueFrom ?? 0))
+      return swav
     case "memory-bank":
       var bank = MemoryBank()
-      (bank.temperature, bank.head, bank.momentum) = (options.temperature, head, try #require(options.momentum))
-      bank.negatives = try #require(options.negatives)
+      (bank.temperature, bank.head) = (try #require(options.temperature), head)
+      (bank.momentum, bank.negatives) = (try #require(options.momentum), try #require(options.negatives))
       let loss = try #require(options.loss)
       bank.loss = try #require(DrawnContrast.Loss(rawValue: loss))
       return bank
     case "adco":
       var adco = AdCo()
-      (adco.temperature, adco.head, adco.momentum) = (options.temperature, head, try #require(options.momentum))
-      (adco.negatives, adco.bankTemperature) = (try #require(options.negatives), try #require(options.bankTemperature))
-      (adco.bankRate, adco.bankMomentum) = (try #require(options.bankRate), try #require(options.bankMomentum))
-      (adco.bankDecay, adco.inBatch) = (try #require(options.bankDecay), try #require(options.inBatch))
-      (adco.symmetric, adco.fill) = (try #require(options.symmetric), try #require(options.fill))
+      (adco.temperature, adco.head) = (try #require(options.temperature), head)
+      (adco.momentum, adco.negatives) = (try #require(options.momentum), try #require(options.negatives))
+      (adco.bankTemperature, adco.bankRate) = (try #require(options.bankTemperature), try #require(options.bankRate))
+      (adco.bankMomentum, adco.bankDecay) = (try #require(options.bankMomentum), try #require(options.bankDecay))
+      (adco.inBatch, adco.symmetric) = (try #require(options.inBatch), try #require(options.symmetric))
+      adco.fill = try #require(options.fill)
       return adco
     default: throw RunError("\(fixture.path): kind \(fixture.header.kind) is not known here")
     }
@@ -114,88 +133,112 @@ import Training
     let encoder = method.encoder
     try Weights.fill(encoder.state, from: fixture.file, fixture.path)
     method.adoptEncoder()
-    for (given, name) in [("queue", "queue/keys"), ("bank", "bank/values"), ("negatives", "negatives/values")]
-    where fixture.file.contains(given) {
-      try fill(method, name, try fixture.file.floats(given))
-    }
+    try fill(method, from: fixture)
     let optimizer = try optimizer(fixture)
-    let schedule = Schedule(try #require(Schedule.Shape(rawValue: s.name)), warmup: .steps(s.warmup))
+    let schedule = Schedule(
+      try #require(Schedule.Shape(rawValue: s.name)), warmup: .steps(s.warmup), start: s.start ?? 0)
     var outcome: FixtureCase.Outcome = [:]
     for step in 0..<steps {
-      let prefix = "step.\(step + 1)."
-      var number = 0
-      let pixels = try fixture.views.map { kind in
-        try (0..<kind.count).flatMap { _ in
-          defer { number += 1 }
-          return try fixture.images(prefix + "view.\(number)", size: kind.size)
+      var pixels: [[Float]] = [], number = 0
+      let kinds = header.views ?? [[2, header.size]]
+      for kind in kinds {
+        pixels.append([])
+        for _ in 0..<kind[0] {
+          pixels[pixels.count - 1] += try fixture.images("step.\(step + 1).view.\(number)", size: kind[1])
+          number += 1
         }
       }
+      let views = zip(kinds, pixels).map { kind, pixels in
+        let tensor = Tensor(
+          .allocate(capacity: pixels.count), n: kind[0] * header.batch, h: kind[1], w: kind[1],
+          c: header.recipe.encoder.channels)
+        tensor.data.initialize(from: pixels, count: pixels.count)
+        return tensor
+      }
+      defer { for view in views { view.data.deallocate() } }
       var order: [Int]?
-      if fixture.file.contains(prefix + "permutation") {
+      if fixture.file.contains("step.\(step + 1).permutation") {
         // The file has the sample at every place; ours is the place of every sample.
-        let samples = try fixture.file.integers(prefix + "permutation").map(Int.init)
+        let samples = try fixture.file.integers("step.\(step + 1).permutation").map(Int.init)
         order = samples.indices.sorted { samples[$0] < samples[$1] }
       }
       func given(_ name: String) throws -> [Int]? {
-        fixture.file.contains(prefix + name) ? try fixture.file.integers(prefix + name).map(Int.init) : nil
+        let name = "step.\(step + 1)." + name
+        return fixture.file.contains(name) ? try fixture.file.integers(name).map(Int.init) : nil
       }
-      let samples = try given("samples") ?? Array(0..<header.batch), drawn = try given("negatives")
-      encoder.gradients.zero()
-      let buffers = pixels.map { values in
-        let buffer = UnsafeMutableBufferPointer<Float>.allocate(capacity: values.count)
-        _ = buffer.initialize(from: values)
-        return buffer
-      }
-      defer { buffers.forEach { $0.deallocate() } }
-      let views = zip(fixture.views, buffers).map { kind, buffer in
-        Tensor(buffer.baseAddress!, n: kind.count * header.batch, h: kind.size, w: kind.size, c: header.recipe.encoder.channels)
-      }
+      let samples = try given("samples") ?? Array(0..<header.batch)
+      for trained in method.trained { trained.gradients.zero() }
       let told = method.step(
         MethodInput(
-          step: step, batch: header.batch, shares: [header.batch], rank: 0, samples: samples, views: views, order: order,
-          drawn: drawn))
-      let loss = told.loss
-      if let inBatch = told.inBatch { outcome[prefix + "inBatch"] = ([1], [inBatch]) }
-      encoder.reducer.finish()
-      outcome["step.\(step + 1).loss"] = ([1], [loss])
-      FixtureCase.outcome(encoder.gradients, "step.\(step + 1).gradient.", into: &outcome)
+          step: step, batch: header.batch, shares: [header.batch], rank: 0, samples: samples, views: views,
+          order: order, drawn: try given("negatives")))
+      for trained in method.trained { trained.reducer.finish() }
+      outcome["step.\(step + 1).loss"] = ([1], [told.loss])
+      if let inBatch = told.inBatch { outcome["step.\(step + 1).inBatch"] = ([1], [inBatch]) }
+      for trained in method.trained {
+        FixtureCase.outcome(trained.gradients, "step.\(step + 1).gradient." + prefix(trained, method), into: &outcome)
+      }
       let rate = schedule.rate(step: step, base: o.rate, scale: 1, plan)
       #expect(abs(rate - (try #require(header.rates))[step]) <= 1e-12 * o.rate)
-      optimizer.update(encoder.state.parameters, encoder.gradients, momentum: encoder.momentum, rate: Float(rate), context)
+      for trained in method.trained {
+        optimizer.update(
+          trained.state.parameters, trained.gradients, momentum: trained.momentum, rate: Float(rate), context)
+      }
       method.commit()
     }
-    FixtureCase.outcome(encoder.state.parameters, "final.", into: &outcome)
-    FixtureCase.outcome(encoder.state.statistics, "final.", into: &outcome)
-    FixtureCase.outcome(encoder.momentum, "final.velocity.", into: &outcome)
-    addState(method, encoder, to: &outcome)
+    for trained in method.trained {
+      let prefix = prefix(trained, method)
+      FixtureCase.outcome(trained.state.parameters, "final." + prefix, into: &outcome)
+      FixtureCase.outcome(trained.state.statistics, "final." + prefix, into: &outcome)
+      FixtureCase.outcome(trained.momentum, "final.velocity." + prefix, into: &outcome)
+    }
+    addState(method, to: &outcome)
     return outcome
   }
 
-  private func fill(_ method: any Method, _ name: String, _ values: [Float]) throws {
-    let state = try #require(method.state.first { $0.name == name })
-    guard case .floats(let buffer) = state.values else { throw RunError("\(name) holds no floats") }
-    #expect(buffer.count == values.count)
-    for i in values.indices { buffer[i] = values[i] }
+  /// The first network's tensors have their bare names.
+  private func prefix(_ trained: Trained, _ method: any Method) -> String {
+    trained === method.encoder ? "" : trained.name + "."
   }
 
-  /// The method's own state by the file's names: `key/parameters/NAME` is `key.NAME`, `bank/values` is `bank`, `queue/keys`
-  /// is `queue`, and every other slash a dot.
-  private func addState(_ method: any Method, _ encoder: Trained, to outcome: inout FixtureCase.Outcome) {
-    let names = ["queue/keys": "queue", "queue/pointer": "pointer"]
-    for array in method.state {
-      switch array.values {
-      case .integers(let values):
-        outcome["final." + (names[array.name] ?? array.name.replacing("/", with: "."))] = ([values.count], values.map { Double($0) })
-      case .floats(let values):
-        let parts = array.name.split(separator: "/", maxSplits: 2)
-        if parts.count == 3, ["parameters", "statistics"].contains(parts[1]) {
-          outcome["final.\(parts[0]).\(parts[2])"] = (
-            Weights.exchangedShape(array.shape), Weights.exported(UnsafePointer(values.baseAddress!), array.shape).map(Double.init)
-          )
-        } else {
-          let name = names[array.name] ?? array.name.replacing("/values", with: "").replacing("/", with: ".")
-          outcome["final." + name] = (array.shape, values.map(Double.init))
-        }
+  /// The name that a piece of state has in a fixture.
+  private func name(_ state: SavedState) -> String {
+    let bare = state.name.replacing("/parameters/", with: ".").replacing("/statistics/", with: ".")
+    let known = ["queue/keys": "queue", "queue/pointer": "pointer", "bank/values": "bank", "negatives/values": "negatives"]
+    return known[bare] ?? bare.replacing("/", with: ".")
+  }
+
+  private func isNetwork(_ state: SavedState) -> Bool {
+    state.name.contains("/parameters/") || state.name.contains("/statistics/")
+  }
+
+  /// State that the file gives.
+  private func fill(_ method: any Method, from fixture: FixtureCase) throws {
+    for state in method.state where fixture.file.contains(name(state)) {
+      guard case .floats(let buffer) = state.values else { throw RunError("\(state.name) holds no floats") }
+      let shape = try fixture.file.shape(name(state)), given = try fixture.file.floats(name(state))
+      let expected = isNetwork(state) ? Weights.exchangedShape(state.shape) : state.shape
+      #expect(shape == expected)
+      if isNetwork(state) {
+        Weights.imported(given, state.shape, into: buffer.baseAddress!)
+      } else {
+        for i in given.indices { buffer[i] = given[i] }
+      }
+    }
+  }
+
+  /// Everything that a method keeps besides what it trains.
+  private func addState(_ method: any Method, to outcome: inout FixtureCase.Outcome) {
+    for state in method.state {
+      let name = "final." + name(state)
+      switch state.values {
+      case .integers(let values): outcome[name] = ([1], [Double(values[0])])
+      case .floats(let values) where isNetwork(state):
+        outcome[name] = (
+          Weights.exchangedShape(state.shape),
+          Weights.exported(UnsafePointer(values.baseAddress!), state.shape).map(Double.init)
+        )
+      case .floats(let values): outcome[name] = (state.shape, values.map(Double.init))
       }
     }
   }

@@ -29,6 +29,12 @@ import Training
   static let methods = [
     "simclr": "method: {name: simclr, temperature: 0.5, head: [features, 16], headDeviation: 0.1}\nbatchNorm: global",
     "moco": "method: {name: moco, temperature: 0.2, head: [features, 16], queue: 50, momentum: 0.9}\nbatchNorm: {shuffle: 6}",
+    "end-to-end": "method: {name: end-to-end, temperature: 0.2, head: [16]}\nbatchNorm: {shuffle: 6}",
+    "byol": "method: {name: byol, head: [16, 8], predictor: [16, 8], momentum: 0.9}\nbatchNorm: global",
+    "swav": """
+      method: {name: swav, head: [16, 8], prototypes: 9, freeze: 1 steps, queue: 14, queueFrom: 0 steps}
+      batchNorm: global
+      """,
     "memory-bank": "method: {name: memory-bank, temperature: 0.2, head: [16], negatives: 20, momentum: 0.5}\nbatchNorm: global",
     "adco": "method: {name: adco, temperature: 0.2, bankTemperature: 0.1, head: [features, 16], negatives: 20, momentum: 0.9}\nbatchNorm: {shuffle: 6}",
   ]

@@ -125,6 +125,12 @@ package struct AdCo: MethodRecipe {
   private static let leak =
     "a query and its key share statistics, so the pretext task gets easy; batchNorm: {shuffle: 32} is the paper's"
 
+  package func remedy(_ symptom: Symptom) -> String {
+    symptom == .guessing
+      ? "the negatives have won; lower method.bankRate, or raise method.bankTemperature"
+      : "lower optimizer.rate, or lengthen schedule.warmup"
+  }
+
   package func layers(features: Int) -> [Head.Layer] {
     head.enumerated().map { i, width in
       Head.Layer(width.resolved(features: features), bias: true, relu: i < head.count - 1)
@@ -139,6 +145,7 @@ package struct AdCo: MethodRecipe {
     private let recipe: AdCo
     private let setting: MethodSetting
     private let loss: SpreadInfoNCE
+    private let groups: StepGroups
     private let key: NetworkState
     /// W, v, and ∂L/∂W at τ′.
     private let negatives: SpreadRows, velocity: SpreadRows, gradient: SpreadRows
@@ -146,8 +153,6 @@ package struct AdCo: MethodRecipe {
     private let filled = UnsafeMutableBufferPointer<Int64>.allocate(capacity: 1)
     /// This step's keys of all ranks, (B, D), while W is being filled.
     private var fresh: [Float] = []
-    /// This step's shuffled batch.
-    private var places: [Int] = []
     /// Views of each further kind; a rank without images in a small batch knows it from the steps before.
     private var further: [Int] = []
 
@@ -161,6 +166,7 @@ package struct AdCo: MethodRecipe {
       let layers = recipe.layers(features: setting.encoder.features), d = layers.last!.outputs
       let network = Network(setting.encoder, head: layers)
       trained = [Trained("query", network, setting.context)]
+      groups = StepGroups(setting)
       key = network.makeState()
       loss = SpreadInfoNCE(temperature: Float(recipe.temperature))
       negatives = SpreadRows(count: recipe.negatives, dimension: d, setting.context)
@@ -241,7 +247,7 @@ package struct AdCo: MethodRecipe {
     private func contrast(_ images: Tensor, _ candidates: Tensor, reduces: Bool, _ input: MethodInput, _ sums: inout Sums) {
       let context = setting.context, n = input.count
       let (statistics, inBatch) = context.scratch { arena in
-        let pass = query.pass(context, groups(input, shuffled: false, arena), reduces: reduces)
+        let pass = query.pass(context, groups(input, in: arena), reduces: reduces)
         let tape = query.network.forward(images, pass)
         let q = tape.output
         let result = context.part(.loss) {
@@ -270,23 +276,9 @@ package struct AdCo: MethodRecipe {
     /// k = f_k(x_k), normalised, without gradient.
     private func encodeKeys(_ images: Tensor, into k: Tensor, _ input: MethodInput) {
       setting.context.scratch { arena in
-        let pass = Pass(setting.context, key, .target, groups(input, shuffled: true, arena))
+        let pass = Pass(setting.context, key, .target, groups(input, shuffled: true, in: arena))
         L2Normalise.forward(query.network.forward(images, pass).output, into: k, norms: nil, setting.context)
       }
-    }
-
-    private func groups(_ input: MethodInput, shuffled: Bool, _ arena: Arena) -> BatchGroups {
-      var kind = setting.normalisation, order: [Int]?
-      if case .shuffle(let images) = kind {
-        if shuffled {
-          BatchGroups.shuffle(batch: input.batch, seed: setting.seed, step: input.step, into: &places)
-          order = input.order ?? places
-        } else {
-          kind = .group(images: images)
-        }
-      }
-      return BatchGroups(
-        kind, batch: input.batch, positions: input.positions, order: order, ranks: input.shares.count, in: arena)
     }
 
     private func countFurther(_ input: MethodInput) {

@@ -82,6 +82,12 @@ package struct MemoryBank: MethodRecipe {
     return warnings
   }
 
+  package func remedy(_ symptom: Symptom) -> String {
+    symptom == .guessing
+      ? "lower optimizer.rate, or raise method.momentum; a run of few epochs learns little from a bank"
+      : "lower optimizer.rate, or lengthen schedule.warmup"
+  }
+
   package func layers(features: Int) -> [Head.Layer] {
     head.enumerated().map { i, width in
       Head.Layer(width.resolved(features: features), bias: true, relu: i < head.count - 1)
@@ -95,6 +101,7 @@ package struct MemoryBank: MethodRecipe {
     private(set) var embeddings: [Float] = []
     private let recipe: MemoryBank
     private let setting: MethodSetting
+    private let groups: StepGroups
     /// v
     private let bank: SpreadRows
     /// Z; 0 before the first batch, and with softmax.
@@ -107,6 +114,7 @@ package struct MemoryBank: MethodRecipe {
     init(_ recipe: MemoryBank, _ setting: MethodSetting) {
       self.recipe = recipe
       self.setting = setting
+      groups = StepGroups(setting)
       let layers = recipe.layers(features: setting.encoder.features)
       trained = [Trained("encoder", Network(setting.encoder, head: layers), setting.context)]
       bank = SpreadRows(count: setting.images, dimension: layers.last!.outputs, setting.context)
@@ -134,9 +142,7 @@ package struct MemoryBank: MethodRecipe {
     func step(_ input: MethodInput) -> MethodOutcome {
       let context = setting.context, k = recipe.negatives
       return context.scratch { arena in
-        let groups = BatchGroups(
-          setting.normalisation, batch: input.batch, positions: input.positions, ranks: input.shares.count, in: arena)
-        let pass = encoder.pass(context, groups)
+        let pass = encoder.pass(context, groups(input, in: arena))
         let tape = encoder.network.forward(input.views[0], pass)
         let f = tape.output  // (n, D)
         let statistics = context.part(.loss) { contrast(f, input) }

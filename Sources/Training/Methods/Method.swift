@@ -11,6 +11,12 @@ package protocol MethodRecipe: Codable, Sendable {
   /// - Returns: warnings in words.
   func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String]
   func make(_ setting: MethodSetting) -> any Method
+  /// The likely cause of a symptom, as the options that are to be changed.
+  func remedy(_ symptom: Symptom) -> String
+}
+
+extension MethodRecipe {
+  package func remedy(_ symptom: Symptom) -> String { "lower optimizer.rate, or lengthen schedule.warmup" }
 }
 
 /// What a method is made for.
@@ -71,7 +77,7 @@ package struct MethodOutcome {
   package let statistics: ContrastiveStatistics
   /// Candidates of each anchor: at chance, the loss is their logarithm. Nil where nothing is told apart.
   package let candidates: Int?
-  /// Entropy of the mean assignment to prototypes, at most the logarithm of their number. Nil without prototypes.
+  /// Entropy of which prototype is the nearest, at most the logarithm of their number. Nil without prototypes.
   package var entropy: Double?
   /// Mean probability of the batch's own keys other than the positive, for methods with further negatives.
   package var inBatch: Double?
@@ -128,7 +134,9 @@ extension Method {
 
 /// The table of methods.
 package enum Methods {
-  package static let all: [any MethodRecipe.Type] = [SimCLR.self, MoCo.self, MemoryBank.self, AdCo.self]
+  package static let all: [any MethodRecipe.Type] = [
+    SimCLR.self, MoCo.self, EndToEnd.self, BYOL.self, SwAV.self, MemoryBank.self, AdCo.self,
+  ]
 }
 
 /// The method of a recipe: `{name: simclr, …}`, the other keys as the method defines them.

@@ -18,8 +18,14 @@ package struct MoCo: MethodRecipe {
   package var queue = 65536
   /// m
   package var momentum = 0.999
+  /// Whether both views are queries, each against the other's key. The loss is the mean of the two directions.
+  package var symmetric = false
+  /// Factor on the loss: the authors' CIFAR notebook adds the two directions, which is 2.
+  package var lossScale = 1.0
 
-  private enum CodingKeys: String, CodingKey, CaseIterable { case name, temperature, head, queue, momentum }
+  private enum CodingKeys: String, CodingKey, CaseIterable {
+    case name, temperature, head, queue, momentum, symmetric, lossScale
+  }
 
   package init() {}
 
@@ -29,8 +35,10 @@ package struct MoCo: MethodRecipe {
     head = try values.value(.head, default: head)
     queue = try values.value(.queue, default: queue)
     momentum = try values.value(.momentum, default: momentum)
-    guard temperature > 0, !head.isEmpty else {
-      throw decoder.invalid("temperature must be above 0, and the head needs a layer")
+    symmetric = try values.value(.symmetric, default: symmetric)
+    lossScale = try values.value(.lossScale, default: lossScale)
+    guard temperature > 0, lossScale > 0, !head.isEmpty else {
+      throw decoder.invalid("temperature and lossScale must be above 0, and the head needs a layer")
     }
     guard (1...1 << 26).contains(queue) else { throw decoder.invalid("`queue` is \(queue); it must be 1 to \(1 << 26) keys") }
     guard 0 <= momentum, momentum < 1 else { throw decoder.invalid("`momentum` is \(momentum); it must be in [0, 1)") }
@@ -42,11 +50,17 @@ package struct MoCo: MethodRecipe {
     try container.encode(head, forKey: .head)
     try container.encode(queue, forKey: .queue)
     try container.encode(momentum, forKey: .momentum)
+    try container.encode(symmetric, forKey: .symmetric)
+    try container.encode(lossScale, forKey: .lossScale)
   }
 
   package func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] {
     guard stage.views.count == 1, stage.views[0].count == 2 else {
       throw RecipeError("moco: views have counts \(stage.views.map(\.count)); it takes one kind, count 2: query and key")
+    }
+    if symmetric, stage.accumulate > 1 {
+      throw RecipeError(
+        "accumulate is \(stage.accumulate), but symmetric moco takes both views at once; use more ranks, or symmetric: false")
     }
     var warnings: [String] = []
     if queue >= images {
@@ -68,12 +82,20 @@ package struct MoCo: MethodRecipe {
     return warnings
   }
 
-  private static let leak =
+  package func remedy(_ symptom: Symptom) -> String {
+    switch symptom {
+    case .guessing: "keys that change faster than the queue cannot be learned: raise method.momentum, or lower optimizer.rate"
+    case .point, .line, .prototypes: "lower optimizer.rate, raise method.momentum, or take batchNorm: {shuffle: 32}"
+    }
+  }
+
+  static let leak =
     "a query and its key share statistics, so the pretext task gets easy; batchNorm: {shuffle: 32} is the paper's"
 
-  package func layers(features: Int) -> [Head.Layer] {
-    head.enumerated().map { i, width in
-      Head.Layer(width.resolved(features: features), bias: true, relu: i < head.count - 1)
+  /// Linear layers with bias and ReLU between them, without BN: every momentum-contrast head.
+  static func layers(_ widths: [HeadWidth], features: Int) -> [Head.Layer] {
+    widths.enumerated().map { i, width in
+      Head.Layer(width.resolved(features: features), bias: true, relu: i < widths.count - 1)
     }
   }
 
@@ -89,8 +111,7 @@ package struct MoCo: MethodRecipe {
     private let queue: KeyQueue
     /// This step's keys, (B, D), to be enqueued once the step counts.
     private var fresh: [Float] = []
-    /// This step's shuffled batch.
-    private var places: [Int] = []
+    private let groups: StepGroups
 
     private var query: Trained { trained[0] }
     var dimension: Int { queue.dimension }
@@ -98,11 +119,12 @@ package struct MoCo: MethodRecipe {
     init(_ recipe: MoCo, _ setting: MethodSetting) {
       self.recipe = recipe
       self.setting = setting
-      let layers = recipe.layers(features: setting.encoder.features)
+      let layers = MoCo.layers(recipe.head, features: setting.encoder.features)
       let network = Network(setting.encoder, head: layers)
       trained = [Trained("query", network, setting.context)]
       key = network.makeState()
-      loss = InfoNCE(temperature: Float(recipe.temperature))
+      loss = InfoNCE(temperature: Float(recipe.temperature), scale: Float(recipe.lossScale))
+      groups = StepGroups(setting)
       queue = KeyQueue(count: recipe.queue, dimension: layers.last!.outputs)
     }
 
@@ -117,6 +139,11 @@ package struct MoCo: MethodRecipe {
     var state: [SavedState] { key.saved("key") + queue.saved }
 
     func step(_ input: MethodInput) -> MethodOutcome {
+      recipe.symmetric ? stepBothWays(input) : stepOneWay(input)
+    }
+
+    /// The first view is the query, the second the key.
+    private func stepOneWay(_ input: MethodInput) -> MethodOutcome {
       let context = setting.context, n = input.count, images = input.views[0]
       return context.scratch { arena in
         let k = arena.tensor(n: n, c: dimension)
@@ -126,7 +153,7 @@ package struct MoCo: MethodRecipe {
         for part in 0..<setting.accumulate {
           let range = part * n / setting.accumulate..<(part + 1) * n / setting.accumulate
           context.scratch { arena in
-            let groups = groups(input, shuffled: false, arena).images(range)
+            let groups = groups(input, in: arena).images(range)
             let pass = query.pass(context, groups, part: part, of: setting.accumulate)
             let tape = query.network.forward(images.images(range), pass)
             let q = tape.output
@@ -141,6 +168,27 @@ package struct MoCo: MethodRecipe {
       }
     }
 
+    /// Both views are queries and keys, each in BN batches of its own.
+    private func stepBothWays(_ input: MethodInput) -> MethodOutcome {
+      let context = setting.context, n = input.count
+      return context.scratch { arena in
+        let k = arena.tensor(n: 2 * n, c: dimension), others = arena.tensor(n: 2 * n, c: dimension)
+        encodeKeys(input.views[0], into: k, input)
+        collect(k, input)
+        context.run(2) { view, _ in
+          others.images((1 - view) * n..<(2 - view) * n).data.update(from: k.images(view * n..<(view + 1) * n).data, count: n * dimension)
+        }
+        let pass = query.pass(context, groups(input, views: 2, shared: false, in: arena))
+        let tape = query.network.forward(input.views[0], pass)
+        let q = tape.output
+        let statistics = context.part(.loss) {
+          loss.apply(q, keys: others, queue: queue.tensor, count: 2 * input.batch, context, keeping: &embeddings)
+        }
+        query.network.backward(q, tape, pass)
+        return MethodOutcome(statistics: statistics, candidates: queue.count + 1)
+      }
+    }
+
     func commit() {
       key.parameters.blend(toward: query.state.parameters, momentum: Float(recipe.momentum))  // θ_k ← m θ_k + (1 − m) θ_q
       queue.enqueue(fresh)
@@ -149,30 +197,23 @@ package struct MoCo: MethodRecipe {
     /// k = f_k(x_k), normalised, without gradient.
     private func encodeKeys(_ images: Tensor, into k: Tensor, _ input: MethodInput) {
       setting.context.scratch { arena in
-        let pass = Pass(setting.context, key, .target, groups(input, shuffled: true, arena))
+        let views = recipe.symmetric ? 2 : 1
+        let pass = Pass(
+          setting.context, key, .target, groups(input, views: views, shared: false, shuffled: true, in: arena))
         L2Normalise.forward(query.network.forward(images, pass).output, into: k, norms: nil, setting.context)
       }
     }
 
-    private func groups(_ input: MethodInput, shuffled: Bool, _ arena: Arena) -> BatchGroups {
-      var kind = setting.normalisation, order: [Int]?
-      if case .shuffle(let images) = kind {
-        if shuffled {
-          BatchGroups.shuffle(batch: input.batch, seed: setting.seed, step: input.step, into: &places)
-          order = input.order ?? places
-        } else {
-          kind = .group(images: images)
-        }
-      }
-      return BatchGroups(
-        kind, batch: input.batch, positions: input.positions, order: order, ranks: input.shares.count, in: arena)
-    }
-
-    /// Gathers the keys of all ranks in the order of the global batch.
+    /// Gathers the keys of all ranks in the order of the global batch, view after view.
     private func collect(_ k: Tensor, _ input: MethodInput) {
+      let n = input.count, views = recipe.symmetric ? 2 : 1
       setting.context.scratch { arena in
-        let all = arena.tensor(n: input.batch, c: dimension)
-        setting.context.gather(k, shares: input.shares, into: all, "keys")
+        let all = arena.tensor(n: views * input.batch, c: dimension)
+        for view in 0..<views {
+          setting.context.gather(
+            k.images(view * n..<(view + 1) * n), shares: input.shares,
+            into: all.images(view * input.batch..<(view + 1) * input.batch), "keys")
+        }
         if !setting.context.isDry { fresh.replace(with: all) }
       }
     }

@@ -56,6 +56,13 @@ package struct SimCLR: MethodRecipe {
     return []
   }
 
+  package func remedy(_ symptom: Symptom) -> String {
+    switch symptom {
+    case .guessing: "lower optimizer.rate or lengthen schedule.warmup; with a small batch also raise method.temperature"
+    case .point, .line, .prototypes: "lower optimizer.rate, or raise method.headDeviation"
+    }
+  }
+
   package func layers(features: Int) -> [Head.Layer] {
     head.enumerated().map { i, width in
       let isLast = i == head.count - 1

@@ -6,8 +6,10 @@ package struct Schedule: Codable, Sendable, Equatable {
   package enum Unit: String, Codable, Sendable, CaseIterable { case step, epoch }
 
   package var name: Shape
-  /// Linear from 0 before the shape begins (SimCLR: 10 epochs).
+  /// Linear before the shape begins (SimCLR: 10 epochs).
   package var warmup: Length
+  /// Where the warm-up starts, as a rate (SwAV: 0.3 at batch 4096); scaled like the rate itself.
+  package var start: Double
   /// How often the rate moves: MoCo's reference moves it by epoch, SimCLR's by step.
   package var per: Unit
   /// cosine: where it ends, as a rate (AdCo 0.0006, SwAV 0.0006); scaled like the rate itself.
@@ -17,10 +19,10 @@ package struct Schedule: Codable, Sendable, Equatable {
   package var every: Length?
   package var factor: Double
 
-  enum CodingKeys: String, CodingKey, CaseIterable { case name, warmup, per, final, at, every, factor }
+  enum CodingKeys: String, CodingKey, CaseIterable { case name, warmup, start, per, final, at, every, factor }
 
-  package init(_ name: Shape = .cosine, warmup: Length = .steps(0), per: Unit = .step, final: Double = 0, at: [Length] = [], every: Length? = nil, factor: Double = 0.1) {
-    (self.name, self.warmup, self.per, self.final) = (name, warmup, per, final)
+  package init(_ name: Shape = .cosine, warmup: Length = .steps(0), start: Double = 0, per: Unit = .step, final: Double = 0, at: [Length] = [], every: Length? = nil, factor: Double = 0.1) {
+    (self.name, self.warmup, self.start, self.per, self.final) = (name, warmup, start, per, final)
     (self.at, self.every, self.factor) = (at, every, factor)
   }
 
@@ -28,13 +30,15 @@ package struct Schedule: Codable, Sendable, Equatable {
     let values = try decoder.strict(CodingKeys.self, of: "a schedule"), fallback = Schedule()
     name = try values.value(.name, default: fallback.name)
     warmup = try values.value(.warmup, default: fallback.warmup)
+    start = try values.value(.start, default: fallback.start)
     per = try values.value(.per, default: fallback.per)
     final = try values.value(.final, default: fallback.final)
     at = try values.value(.at, default: fallback.at)
     every = try values.decodeIfPresent(Length.self, forKey: .every)
     factor = try values.value(.factor, default: fallback.factor)
-    guard final >= 0, factor > 0, factor <= 1 else {
-      throw decoder.invalid("final is \(final) and factor \(factor); final must be at least 0, factor in (0, 1]")
+    guard start >= 0, final >= 0, factor > 0, factor <= 1 else {
+      throw decoder.invalid(
+        "start is \(start), final \(final) and factor \(factor); start and final must be at least 0, factor in (0, 1]")
     }
     if name == .step && at.isEmpty { throw decoder.invalid("a step schedule needs `at`, such as [120 epochs, 160 epochs]") }
     if name == .exponential && every == nil { throw decoder.invalid("an exponential schedule needs `every`, such as 62500 steps") }
@@ -49,7 +53,10 @@ package struct Schedule: Codable, Sendable, Equatable {
   package func rate(step: Int, base: Double, scale: Double, _ plan: RunPlan) -> Double {
     func steps(_ length: Length) -> Int { plan.steps(length) }
     let warmup = steps(warmup)
-    if step < warmup { return base * Double(step) / Double(warmup) }
+    if step < warmup {
+      let first = start * scale
+      return first + (base - first) * Double(step) / Double(warmup)
+    }
     // The step that the shape is read at, and where it ends.
     let now = per == .step ? step : step / plan.stepsPerEpoch * plan.stepsPerEpoch
     let passed = Double(max(0, now - warmup)), length = Double(max(1, plan.totalSteps - warmup))

@@ -38,16 +38,17 @@ package struct Trace {
     if let perturbation { for trained in session.method.trained { perturb(trained.state.parameters, perturbation) } }
     session.method.adoptEncoder()
     let parameters = session.method.encoder.state.parameters, initial = Array(parameters.buffer)
+    let trained = session.method.trained
     let loader = try session.loader(from: 0, threads: 1)
     var trace = Trace(losses: [], moved: 0, gradients: [], weights: [])
     for step in 0..<steps {
       let batch = try loader.next()
       trace.losses.append(session.gradients(session.input(batch)).loss)
       loader.release(batch)
-      if step == 0 { trace.gradients = arrays(session.method.encoder.gradients) }
+      if step == 0 { trace.gradients = trained.flatMap { arrays($0.gradients, $0.name) } }
       session.update(step: step)
     }
-    trace.weights = arrays(parameters)
+    trace.weights = trained.flatMap { arrays($0.state.parameters, $0.name) }
     trace.moved = distance(initial, Array(parameters.buffer)) / norm(initial, initial.count)
     return trace
   }
@@ -61,8 +62,8 @@ package struct Trace {
     slab.version &+= 1
   }
 
-  private static func arrays(_ slab: ParameterSlab) -> [(name: String, values: [Float])] {
-    slab.layout.entries.map { ($0.name, Array(UnsafeBufferPointer(start: slab[$0.slice], count: $0.slice.count))) }
+  private static func arrays(_ slab: ParameterSlab, _ network: String) -> [(name: String, values: [Float])] {
+    slab.layout.entries.map { ("\(network).\($0.name)", Array(UnsafeBufferPointer(start: slab[$0.slice], count: $0.slice.count))) }
   }
 
   // MARK: Files

@@ -10,10 +10,13 @@ extension Trainer {
     var values: [String: JSONValue] = [
       "stage": .number(index), "epoch": .number(Double(done) / Double(session.plan.stepsPerEpoch)),
       "loss": .number(outcome.loss), "rate": .number(rate),
-      "top1": .number(outcome.statistics.correct / rows), "positive_similarity": .number(outcome.statistics.positive / rows),
-      "negative_similarity": .number(outcome.statistics.negative / rows), "gradient_norm": .number(gradientNorm),
+      "gradient_norm": .number(gradientNorm),
       "weight_norm": .number(norm(session.method.encoder.state.parameters.data, session.method.encoder.state.parameters.count)),
     ]
+    let sums = outcome.statistics
+    for (key, sum) in [
+      ("top1", sums.correct), ("positive_similarity", sums.positive), ("negative_similarity", sums.negative),
+    ] where sum.isFinite { values[key] = .number(sum / rows) }
     if let candidates = outcome.candidates { values["candidates"] = .number(candidates) }
     if let entropy = outcome.entropy { values["entropy"] = .number(entropy) }
     if let inBatch = outcome.inBatch { values["in_batch"] = .number(inBatch) }
@@ -21,7 +24,7 @@ extension Trainer {
       values["embedding_deviation"] = .number(health.deviation)
       values["effective_rank"] = .number(health.effectiveRank)
       // Early steps are at chance by nature.
-      let warnings = done * 10 < session.plan.totalSteps ? [] : health.warnings(loss: outcome.loss, candidates: outcome.candidates)
+      let warnings = done * 10 < session.plan.totalSteps ? [] : health.warnings(loss: outcome.loss, candidates: outcome.candidates, entropy: outcome.entropy, method: session.stage.method.value)
       if !warnings.isEmpty { values["warnings"] = .list(warnings.map(JSONValue.text)) }
       for warning in warnings { progress.say("Warning at step \(done): \(warning)") }
     }

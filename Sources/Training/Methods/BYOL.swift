@@ -1,0 +1,170 @@
+import Engine
+import Foundation
+import Shards
+
+/// Bootstrap Your Own Latent. Grill et al. 2020, arXiv:2006.07733; reference google-deepmind/deepmind-research, `byol`.
+///
+/// The online network predicts, from each view, what the target network, an average of its own past, projects from the
+/// other one. Nothing is told apart: what keeps it from collapse are predictor, average and batch statistics.
+///
+/// Departs from the reference: the optional classifier that learns beside it is left to `evaluate` and the kNN monitor.
+package struct BYOL: MethodRecipe {
+  package static let name = "byol"
+
+  /// Widths of the projector's layers, linear; all but the last with bias, BN and ReLU, the last plain.
+  package var head: [HeadWidth] = [.channels(4096), .channels(256)]
+  /// Widths of the predictor's layers, made as the projector's; the last must be the projector's.
+  package var predictor: [HeadWidth] = [.channels(4096), .channels(256)]
+  /// τ₀, where the target's momentum starts on its way to 1: 0.97 for 40 epochs, 0.99 for 100 and 300, 0.996 for 1000.
+  package var momentum = 0.99
+  /// Whether both views are in one BN batch. The reference calls its networks once for each.
+  package var viewsShareBatch = false
+
+  private enum CodingKeys: String, CodingKey, CaseIterable { case name, head, predictor, momentum, viewsShareBatch }
+
+  package init() {}
+
+  package init(from decoder: any Decoder) throws {
+    let values = try decoder.strict(CodingKeys.self, of: "byol")
+    head = try values.value(.head, default: head)
+    predictor = try values.value(.predictor, default: predictor)
+    momentum = try values.value(.momentum, default: momentum)
+    viewsShareBatch = try values.value(.viewsShareBatch, default: viewsShareBatch)
+    guard let last = head.last, last == predictor.last else {
+      throw decoder.invalid("head and predictor need a layer each, and their last layers the same width")
+    }
+    guard 0 <= momentum, momentum <= 1 else { throw decoder.invalid("`momentum` is \(momentum); it must be in [0, 1]") }
+  }
+
+  package func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(head, forKey: .head)
+    try container.encode(predictor, forKey: .predictor)
+    try container.encode(momentum, forKey: .momentum)
+    try container.encode(viewsShareBatch, forKey: .viewsShareBatch)
+  }
+
+  package func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] {
+    let counts = stage.views.map(\.count)
+    guard counts == [2] || counts == [1, 1], stage.views.allSatisfy({ $0.size == stage.views[0].size }) else {
+      throw RecipeError(
+        "byol: views have counts \(counts) and sizes \(stage.views.map(\.size)); it takes one kind of view, count 2, or "
+          + "two kinds, count 1 each, of the same size")
+    }
+    if stage.accumulate > 1 {
+      throw RecipeError("accumulate is \(stage.accumulate), but byol takes its batch at once; use more ranks")
+    }
+    if case .shuffle = stage.batchNorm.groups {
+      throw RecipeError("batchNorm is shuffle, but byol has no keys to hide; use global or group")
+    }
+    var warnings: [String] = []
+    if head.count < 2 || predictor.count < 2 {
+      warnings.append(
+        "byol with a projector of \(head.count) and a predictor of \(predictor.count) layers has no batch statistics "
+          + "there and may collapse; the paper has two layers each")
+    }
+    if momentum == 1 { warnings.append("byol's target never moves with momentum 1: it stays at its random start") }
+    if momentum == 0 { warnings.append("byol's target follows the online network at once with momentum 0 and may collapse") }
+    return warnings
+  }
+
+  package func remedy(_ symptom: Symptom) -> String {
+    "predictor and target no longer hold the embeddings apart: give method.head and method.predictor a hidden layer each, "
+      + "whose batch statistics do, raise method.momentum towards 1, or lower optimizer.rate"
+  }
+
+  private static func layers(_ widths: [HeadWidth], features: Int) -> [Head.Layer] {
+    widths.enumerated().map { i, width in
+      let isLast = i == widths.count - 1
+      return Head.Layer(
+        width.resolved(features: features), bias: !isLast, isLast ? .none : .scaleAndShift, relu: !isLast)
+    }
+  }
+
+  package func make(_ setting: MethodSetting) -> any Method { Running(self, setting) }
+
+  final class Running: Method {
+    let trained: [Trained]
+    let dimension: Int
+    private(set) var embeddings: [Float] = []
+    private let recipe: BYOL
+    private let setting: MethodSetting
+    private let loss = CosineRegression()
+    /// ξ. It has a predictor's place, which nothing reads.
+    private let target: NetworkState
+    private let groups: StepGroups
+    /// The step whose gradients were had last.
+    private var step = 0
+
+    private var online: Trained { trained[0] }
+
+    init(_ recipe: BYOL, _ setting: MethodSetting) {
+      self.recipe = recipe
+      self.setting = setting
+      let features = setting.encoder.features
+      let head = BYOL.layers(recipe.head, features: features)
+      let network = Network(setting.encoder, head: head + BYOL.layers(recipe.predictor, features: features))
+      trained = [Trained("online", network, setting.context)]
+      target = network.makeState()
+      dimension = head.last!.outputs
+      groups = StepGroups(setting)
+    }
+
+    func initialise() {
+      online.state.initialise(seed: setting.seed)
+      target.initialise(seed: ~setting.seed)  // weights of its own, as the reference
+    }
+
+    func adoptEncoder() { target.copy(online.state) }
+
+    var state: [SavedState] {
+      let predictor = (recipe.head.count..<online.network.head.count).map { "/head.\($0)." }
+      return target.saved("target").filter { array in !predictor.contains { array.name.contains($0) } }
+    }
+
+    func step(_ input: MethodInput) -> MethodOutcome {
+      let context = setting.context, n = input.count
+      step = input.step
+      return context.scratch { arena in
+        let images = stacked(input, arena)
+        let z = arena.tensor(n: 2 * n, c: dimension)
+        context.scratch { arena in
+          let pass = Pass(context, target, .target, batches(input, arena))
+          let projected = online.network.forward(images, tap: .head(layers: recipe.head.count), pass).output
+          context.run(1) { _, _ in z.data.update(from: projected.data, count: z.count) }
+        }
+        let pass = online.pass(context, batches(input, arena))
+        let tape = online.network.forward(images, pass)
+        let p = tape.output
+        let statistics = context.part(.loss) {
+          loss.apply(p, targets: z, count: input.batch, context, keeping: &embeddings)
+        }
+        online.network.backward(p, tape, pass)  // p holds its gradient now
+        return MethodOutcome(statistics: statistics, candidates: nil)
+      }
+    }
+
+    func commit() {
+      // ξ ← τ·ξ + (1 − τ)·θ,  τ = 1 − (1 − τ₀)·(cos(πk/K) + 1)/2
+      let progress = Double(step) / Double(setting.plan.totalSteps)
+      let momentum = 1 - (1 - recipe.momentum) * (cos(.pi * progress) + 1) / 2
+      target.parameters.blend(toward: online.state.parameters, momentum: Float(momentum))
+    }
+
+    private func batches(_ input: MethodInput, _ arena: Arena) -> BatchGroups {
+      groups(input, views: 2, shared: recipe.viewsShareBatch, in: arena)
+    }
+
+    /// Both views in one tensor: they are of one kind, or of two that are augmented differently.
+    private func stacked(_ input: MethodInput, _ arena: Arena) -> Tensor {
+      guard input.views.count == 2 else { return input.views[0] }
+      let first = input.views[0], second = input.views[1]
+      let all = arena.tensor(n: first.n + second.n, h: first.h, w: first.w, c: first.c)
+      setting.context.run(2) { view, _ in
+        let from = view == 0 ? first : second
+        (all.data + view * first.count).update(from: from.data, count: from.count)
+      }
+      return all
+    }
+  }
+}

@@ -1,0 +1,307 @@
+import Engine
+import Foundation
+import Shards
+
+/// SwAV: Unsupervised Learning of Visual Features by Contrasting Cluster Assignments. Caron et al. 2020,
+/// arXiv:2006.09882; reference facebookresearch/swav, `main_swav.py`.
+///
+/// The crops of the first kind of view are assigned to prototypes, and every crop predicts the assignments of the others.
+/// Crops of one kind share a BN batch, as the reference concatenates crops of one size.
+///
+/// Departs from the reference: its queues are a rank's own, ours hold the global batch's embeddings in order, so that
+/// they are the same on any number of ranks.
+package struct SwAV: MethodRecipe {
+  package static let name = "swav"
+  /// Crops that are assigned to prototypes.
+  private static let assigned = 2
+
+  /// τ of the predictions.
+  package var temperature = 0.1
+  /// Widths of the head's layers, linear with bias; all but the last with BN and ReLU.
+  package var head: [HeadWidth] = [.channels(2048), .channels(128)]
+  /// K
+  package var prototypes = 3000
+  /// ε of the assignments: smaller is sharper.
+  package var epsilon = 0.05
+  /// Of Sinkhorn and Knopp's scaling.
+  package var iterations = 3
+  /// How long the prototypes stay as they are drawn: 313 steps of 4096 images, 5005 of 256.
+  package var freeze = Length.steps(313)
+  /// Embeddings of earlier batches that are assigned with each crop's, for small batches (3840 of 256); 0 for none.
+  package var queue = 0
+  /// When the queue begins to fill; it is used once it is full.
+  package var queueFrom = Length.epochs(15)
+
+  private enum CodingKeys: String, CodingKey, CaseIterable {
+    case name, temperature, head, prototypes, epsilon, iterations, freeze, queue, queueFrom
+  }
+
+  package init() {}
+
+  package init(from decoder: any Decoder) throws {
+    let values = try decoder.strict(CodingKeys.self, of: "swav")
+    temperature = try values.value(.temperature, default: temperature)
+    head = try values.value(.head, default: head)
+    prototypes = try values.value(.prototypes, default: prototypes)
+    epsilon = try values.value(.epsilon, default: epsilon)
+    iterations = try values.value(.iterations, default: iterations)
+    freeze = try values.value(.freeze, default: freeze)
+    queue = try values.value(.queue, default: queue)
+    queueFrom = try values.value(.queueFrom, default: queueFrom)
+    guard temperature > 0, epsilon > 0, !head.isEmpty else {
+      throw decoder.invalid("temperature and epsilon must be above 0, and the head needs a layer")
+    }
+    for (key, value, range) in [
+      ("prototypes", prototypes, 2...1 << 20), ("iterations", iterations, 1...1000), ("queue", queue, 0...1 << 26),
+    ] where !range.contains(value) {
+      throw decoder.invalid("`\(key)` is \(value); it must be \(range.lowerBound) to \(range.upperBound)")
+    }
+  }
+
+  package func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(temperature, forKey: .temperature)
+    try container.encode(head, forKey: .head)
+    try container.encode(prototypes, forKey: .prototypes)
+    try container.encode(epsilon, forKey: .epsilon)
+    try container.encode(iterations, forKey: .iterations)
+    try container.encode(freeze, forKey: .freeze)
+    try container.encode(queue, forKey: .queue)
+    try container.encode(queueFrom, forKey: .queueFrom)
+  }
+
+  package func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] {
+    guard let first = stage.views.first, first.count == Self.assigned else {
+      throw RecipeError(
+        "swav: the first kind of view has count \(stage.views.first?.count ?? 0); it must be 2, the crops that are "
+          + "assigned; further kinds are at will")
+    }
+    if stage.accumulate > 1 {
+      throw RecipeError("accumulate is \(stage.accumulate), but swav assigns its batch at once; use more ranks, or a queue")
+    }
+    if case .shuffle = stage.batchNorm.groups {
+      throw RecipeError("batchNorm is shuffle, but swav has no keys to hide; use global or group")
+    }
+    var warnings: [String] = []
+    if stage.batch + queue < prototypes {
+      warnings.append(
+        "\(stage.batch + queue) embeddings are shared out evenly among \(prototypes) prototypes at a time: take fewer "
+          + "prototypes, a larger batch or a longer queue")
+    }
+    if queue >= images {
+      warnings.append("the queue of \(queue) embeddings holds each of the \(images) images more than once: take a shorter one")
+    }
+    return warnings
+  }
+
+  package func remedy(_ symptom: Symptom) -> String {
+    switch symptom {
+    case .guessing, .prototypes:
+      "lower method.epsilon (0.03), lengthen method.freeze, or take fewer method.prototypes"
+    case .point, .line: "lengthen method.freeze, lower optimizer.rate, or lower method.epsilon (0.03)"
+    }
+  }
+
+  package func make(_ setting: MethodSetting) -> any Method { Running(self, setting) }
+
+  final class Running: Method {
+    let trained: [Trained]
+    let dimension: Int
+    private(set) var embeddings: [Float] = []
+    private let recipe: SwAV
+    private let setting: MethodSetting
+    private let sinkhorn: Sinkhorn
+    private let loss: SwappedPrediction
+    private let groups: StepGroups
+    /// A row holds the embeddings of both assigned crops of an image.
+    private let queue: KeyQueue?
+    /// Rows that the queue has got.
+    private let filled = UnsafeMutableBufferPointer<Int64>.allocate(capacity: 1)
+    /// This step's rows, (B, 2·D), to be enqueued once the step counts.
+    private var fresh: [Float] = []
+    /// The prototypes of a step that leaves them as they are.
+    private var frozen: [Float] = []
+    private var step = 0
+    private static let columnsPerBlock = 64
+
+    private var isFrozen: Bool { step < setting.plan.steps(recipe.freeze) }
+    private var isQueueing: Bool { step >= setting.plan.steps(recipe.queueFrom) }
+    private var prototypes: Linear { encoder.network.prototypes! }
+
+    init(_ recipe: SwAV, _ setting: MethodSetting) {
+      self.recipe = recipe
+      self.setting = setting
+      let layers = recipe.head.enumerated().map { i, width in
+        let isLast = i == recipe.head.count - 1
+        return Head.Layer(
+          width.resolved(features: setting.encoder.features), bias: true, isLast ? .none : .scaleAndShift, relu: !isLast)
+      }
+      let network = Network(setting.encoder, head: layers, prototypes: recipe.prototypes)
+      trained = [Trained("encoder", network, setting.context)]
+      dimension = layers.last!.outputs
+      sinkhorn = Sinkhorn(epsilon: recipe.epsilon, iterations: recipe.iterations)
+      loss = SwappedPrediction(temperature: Float(recipe.temperature))
+      groups = StepGroups(setting)
+      queue = recipe.queue > 0 ? KeyQueue(count: recipe.queue, dimension: SwAV.assigned * dimension) : nil
+      filled.initialize(repeating: 0)
+    }
+
+    deinit { filled.deallocate() }
+
+    func initialise() {
+      encoder.state.initialise(seed: setting.seed)
+      queue?.initialise(seed: setting.seed)
+      filled[0] = 0
+    }
+
+    var state: [SavedState] { queue.map { $0.saved + [SavedState("queue/filled", integers: filled)] } ?? [] }
+
+    func step(_ input: MethodInput) -> MethodOutcome {
+      step = input.step
+      normalisePrototypes()
+      return setting.context.scratch { arena in
+        let z = arena.tensor(n: input.views.reduce(0) { $0 + $1.n }, c: dimension)
+        var outcome = MethodOutcome(statistics: ContrastiveStatistics(), candidates: recipe.prototypes)
+        encode(0, at: 0, of: z, input) { outcome = predict(z, input) }
+        return outcome
+      }
+    }
+
+    /// Encodes the crops of a kind and of those after it, goes on with `body`, and takes the gradients back.
+    /// - Parameters:
+    ///   - row: where the kind's embeddings are in z.
+    ///   - z: all embeddings, not normalised; their gradients once `body` is done.
+    private func encode(_ kind: Int, at row: Int, of z: Tensor, _ input: MethodInput, _ body: () -> Void) {
+      guard kind < input.views.count else { return body() }
+      let context = setting.context, views = input.views[kind], mine = z.images(row..<row + views.n)
+      context.scratch { arena in
+        let count = input.count == 0 ? 1 : views.n / input.count
+        let pass = encoder.pass(context, groups(input, views: count, in: arena), reduces: kind == 0)
+        let tape = encoder.network.forward(views, pass)
+        context.run(1) { _, _ in mine.data.update(from: tape.output.data, count: mine.count) }
+        encode(kind + 1, at: row + views.n, of: z, input, body)
+        encoder.network.backward(mine, tape, pass)
+      }
+    }
+
+    /// Codes, predictions, loss.
+    /// - z: (V·n, D) embeddings, crop after crop; becomes their gradient.
+    private func predict(_ z: Tensor, _ input: MethodInput) -> MethodOutcome {
+      let context = setting.context, n = input.count, targets = SwAV.assigned * n
+      return context.part(.loss) {
+        context.scratch { arena in
+          let pass = Pass(
+            context, encoder.state, .train, BatchGroups(images: 1, in: arena), gradients: encoder.gradients)
+          let unit = arena.tensor(like: z), norms = arena.array(of: Float.self, count: max(1, z.n)).baseAddress!
+          L2Normalise.forward(z, into: unit, norms: norms, context)
+          if !context.isDry { embeddings.replace(with: unit.images(0..<n)) }
+          let scores = arena.tensor(n: z.n, c: recipe.prototypes), codes = arena.tensor(n: targets, c: recipe.prototypes)
+          prototypes.forward(unit, into: scores, pass)
+          for crop in 0..<SwAV.assigned {
+            let rows = crop * n..<(crop + 1) * n
+            assign(scores.images(rows), crop: crop, into: codes.images(rows), pass)
+          }
+          let entropy = usage(scores.images(0..<targets))
+          let statistics = loss.apply(scores, codes: codes, images: n, count: input.batch, context)
+          prototypes.backward(scores, x: unit, dx: z, pass)  // scores hold their gradient now
+          L2Normalise.backward(z, unit: unit, norms: norms, context)
+          if isFrozen { context.run(1) { _, _ in encoder.gradients[prototypes.weight].update(repeating: 0, count: prototypes.weight.count) } }
+          collect(unit, input)
+          return MethodOutcome(statistics: statistics, candidates: recipe.prototypes, entropy: entropy)
+        }
+      }
+    }
+
+    /// The codes of one crop, assigned with those of the queue once it is full.
+    private func assign(_ scores: Tensor, crop: Int, into codes: Tensor, _ pass: Pass) {
+      let context = setting.context, communicator = context.communicator
+      context.scratch { arena in
+        // A dry run plans for the queue.
+        let isUsed = queue != nil && (filled[0] >= recipe.queue || context.isDry)
+        let mine = isUsed ? share(of: recipe.queue, rank: communicator.rank, ranks: communicator.size) : 0..<0
+        let all = arena.tensor(n: mine.count + scores.n, c: scores.c), assigned = arena.tensor(like: all)
+        if let queue, isUsed {
+          let rows = arena.tensor(n: mine.count, c: dimension), from = queue.tensor
+          context.run(1) { _, _ in
+            for (i, row) in mine.enumerated() {
+              (rows.data + i * dimension).update(from: from.data + row * from.c + crop * dimension, count: dimension)
+            }
+          }
+          prototypes.forward(rows, into: all.images(0..<mine.count), pass)
+        }
+        let tail = all.images(mine.count..<all.n)
+        context.run(1) { _, _ in tail.data.update(from: scores.data, count: scores.count) }
+        sinkhorn.assign(all, into: assigned, context)
+        context.run(1) { _, _ in
+          codes.data.update(from: assigned.images(mine.count..<all.n).data, count: codes.count)
+        }
+      }
+    }
+
+    /// Entropy of which prototype is the nearest, over all ranks: 0 where all embeddings have the same one.
+    private func usage(_ scores: Tensor) -> Double {
+      let context = setting.context, k = scores.c
+      return context.scratch { arena in
+        let counts = arena.array(of: Double.self, count: k)
+        context.run(1) { _, _ in
+          counts.update(repeating: 0)
+          for row in 0..<scores.n {
+            var nearest = 0
+            for j in 0..<k where scores.data[row * k + j] > scores.data[row * k + nearest] { nearest = j }
+            counts[nearest] += 1
+          }
+        }
+        context.allReduce(counts, on: .statistics, "use of prototypes")
+        var entropy = 0.0
+        context.run(1) { _, _ in
+          let total = counts.reduce(0, +)
+          for count in counts where count > 0 { entropy -= count / total * log(count / total) }
+        }
+        return entropy
+      }
+    }
+
+    /// The embeddings of both assigned crops, side by side, of all ranks.
+    private func collect(_ unit: Tensor, _ input: MethodInput) {
+      guard queue != nil else { return }
+      let context = setting.context, n = input.count, width = SwAV.assigned * dimension
+      context.scratch { arena in
+        let rows = arena.tensor(n: n, c: width), all = arena.tensor(n: input.batch, c: width)
+        context.run(SwAV.assigned) { crop, _ in
+          for i in 0..<n {
+            (rows.data + i * width + crop * dimension).update(
+              from: unit.data + (crop * n + i) * dimension, count: dimension)
+          }
+        }
+        context.gather(rows, shares: input.shares, into: all, "embeddings")
+        if !context.isDry { fresh.replace(with: all) }
+      }
+    }
+
+    func commit() {
+      if isFrozen {
+        let weight = prototypes.weight
+        frozen.withUnsafeBufferPointer { encoder.state.parameters[weight].update(from: $0.baseAddress!, count: weight.count) }
+        encoder.momentum[weight].update(repeating: 0, count: weight.count)
+      }
+      if let queue, isQueueing {
+        queue.enqueue(fresh)
+        filled[0] = min(Int64(queue.count), filled[0] + Int64(fresh.count / queue.dimension))
+      }
+    }
+
+    /// Makes every prototype a unit vector, and keeps them where the step leaves them as they are.
+    private func normalisePrototypes() {
+      let context = setting.context, k = recipe.prototypes, weight = encoder.state.parameters[prototypes.weight]
+      context.run((k + Self.columnsPerBlock - 1) / Self.columnsPerBlock) { block, _ in
+        for j in block * Self.columnsPerBlock..<min(k, (block + 1) * Self.columnsPerBlock) {
+          var sum = 0.0
+          for i in 0..<dimension { sum += Double(weight[i * k + j]) * Double(weight[i * k + j]) }
+          let norm = max(sum.squareRoot(), 1e-12)
+          for i in 0..<dimension { weight[i * k + j] = Float(Double(weight[i * k + j]) / norm) }
+        }
+      }
+      if isFrozen, !context.isDry { frozen.replace(with: Tensor(weight, n: dimension, c: k)) }
+    }
+  }
+}

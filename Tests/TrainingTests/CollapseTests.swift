@@ -1,0 +1,94 @@
+import Engine
+import Foundation
+import Randomness
+import Shards
+import Testing
+import Training
+
+/// Runs that go wrong in each of the ways that the watch knows, and healthy ones of the same methods: the watch says so of
+/// the former alone, and names the option to change.
+@Suite final class CollapseTests {
+  private let folder = FileManager.default.temporaryDirectory.appendingPathComponent("collapse-\(UUID().uuidString)").path
+  private let data: DataSet
+
+  /// 96 images that differ: waves of their own.
+  init() throws {
+    let writer = try DataSetWriter(folder, classNames: [], shardSize: 1 << 20), side = 12
+    let record = ImageRecord(length: side * side, width: side, height: side, channels: 1, encoding: .raw, colour: 1)
+    for sample in 0..<96 {
+      var draws = Draws(seed: 4, .check, UInt64(sample))
+      let (fx, fy, phase) = (draws.normal(), draws.normal(), draws.normal())
+      let bytes = (0..<side * side).map { i in
+        UInt8(128 + 100 * cos(fx * Double(i % side) + fy * Double(i / side) + 3 * phase))
+      }
+      try bytes.withUnsafeBytes { try writer.append($0, record, key: "\(sample)") }
+    }
+    try writer.finish(mean: [0.5], deviation: [0.3])
+    data = try DataSet(at: folder)
+  }
+
+  deinit { try? FileManager.default.removeItem(atPath: folder) }
+
+  /// What the watch says after some steps.
+  private func warnings(_ method: String, rate: Double, steps: Int = 25) throws -> [String] {
+    let yaml = """
+      encoder: {name: resnet18, width: 0.0625, stem: small}
+      views: [{count: 2, size: 10, operations: [{crop: {scale: [0.5, 1]}}, {flip: 0.5}, {normalise: dataset}]}]
+      optimizer: {name: sgd, rate: \(rate), scaling: none, momentum: 0.9, decay: 1.0e-4}
+      schedule: {name: constant}
+      batch: 48
+      length: \(steps) steps
+      method: \(method)
+      batchNorm: global
+      """
+    let stage = try Recipe(yaml: yaml, from: "test").stages[0]
+    let session = try Session(stage, data: data, heldOut: nil, seed: 1, index: 0, Context())
+    session.method.initialise()
+    let loader = try session.loader(from: 0, threads: 1)
+    var outcome: MethodOutcome!
+    for step in 0..<steps {
+      let batch = try loader.next()
+      outcome = session.gradients(session.input(batch))
+      loader.release(batch)
+      session.update(step: step)
+    }
+    let d = session.method.dimension, z = session.method.embeddings
+    return EmbeddingHealth(z, count: z.count / d, dimension: d).warnings(
+      loss: outcome.loss, candidates: outcome.candidates, entropy: outcome.entropy, method: stage.method.value)
+  }
+
+  struct Case: CustomStringConvertible, Sendable {
+    var name: String, method: String, rate: Double, words: [String]
+    var description: String { name }
+  }
+
+  static let broken = [
+    Case(
+      name: "a temperature that levels all candidates", method: "{name: simclr, temperature: 100, head: [32, 16], headDeviation: 0.2}",
+      rate: 0.01, words: ["sits at ln(95)", "lower optimizer.rate"]),
+    Case(
+      name: "a hidden layer of one unit", method: "{name: simclr, temperature: 0.2, head: [1, 16], headDeviation: 0.5}", rate: 0.02,
+      words: ["of 16 dimensions: the rest has collapsed", "lower optimizer.rate"]),
+    Case(
+      name: "no batch statistics in the head", method: "{name: byol, head: [16], predictor: [16], momentum: 0}", rate: 0.2,
+      words: ["the embeddings are collapsing", "give method.head and method.predictor a hidden layer each"]),
+    Case(
+      name: "prototypes that attract all", method: "{name: swav, head: [16], prototypes: 60, epsilon: 5, freeze: 0 steps}", rate: 2,
+      words: ["of 60 prototypes", "lower method.epsilon"]),
+  ]
+
+  @Test(arguments: broken) func theWatchNamesTheCause(_ test: Case) throws {
+    let warnings = try warnings(test.method, rate: test.rate)
+    for word in test.words { #expect(warnings.contains { $0.contains(word) }, "\(word) not in \(warnings)") }
+  }
+
+  /// Forty steps: predictions and assignments first come near to one another before they spread.
+  @Test(arguments: [
+    "{name: simclr, temperature: 0.2, head: [32, 16], headDeviation: 0.2}", "{name: byol, head: [32, 16], predictor: [32, 16]}",
+    "{name: swav, head: [32, 16], prototypes: 20, freeze: 5 steps}", "{name: end-to-end, temperature: 0.2, head: [32, 16]}",
+    "{name: moco, temperature: 0.2, head: [32, 16], queue: 64, momentum: 0.9}",
+  ]) func healthyRunsAreLeftAlone(_ method: String) throws {
+    let warnings = try warnings(method, rate: 0.02)
+    #expect(warnings.isEmpty, "\(warnings)")
+  }
+}
