@@ -27,13 +27,13 @@ import Training
     "adco": {
       var adco = AdCo()
       (adco.head, adco.negatives, adco.temperature, adco.bankTemperature) = ([.features, .channels(8)], 13, 0.2, 0.1)
-      adco.momentum = 0.9
+      (adco.momentum, adco.bankRate) = (0.9, 0.5)
       return adco
     },
     "adco without the batch": {
       var adco = AdCo()
       (adco.head, adco.negatives, adco.temperature, adco.bankTemperature) = ([.channels(8)], 13, 0.2, 0.1)
-      (adco.inBatch, adco.fill) = (false, false)
+      (adco.inBatch, adco.fill, adco.bankRate) = (false, false, 0.5)
       return adco
     },
   ]
@@ -71,7 +71,7 @@ import Training
         outcome.inBatch.append(told.inBatch ?? 0)
       }
       let encoder = running.encoder
-      SGD().update(encoder.state.parameters, encoder.gradients, momentum: encoder.momentum, rate: 0.05, context)
+      SGD().update(encoder.state.parameters, encoder.gradients, momentum: encoder.momentum, rate: 0.01, context)
       running.commit()
     }
     outcome.weights = Array(running.encoder.state.parameters.buffer)
@@ -88,19 +88,20 @@ import Training
     return norm(difference, difference.count) / max(norm(b, b.count), .leastNormalMagnitude)
   }
 
-  /// Sums in another order: a few roundings (2⁻²⁴) through twenty layers and five steps, over temperatures of 0.1.
+  /// Sums in another order: a few roundings (2⁻²⁴) through twenty layers and five steps, over temperatures of 0.1; a ReLU
+  /// may fall on its other side. A part of a batch, or of a bank, that is left out changes the second digit.
   @Test(arguments: methods.keys.sorted(), [2, 3, 4]) func ranksDoNotMatter(method: String, ranks: Int) throws {
     let one = Self.run(method, SingleProcess())
     let all = try ThreadCommunicator.run(ranks: ranks) { Self.run(method, $0) }
     for outcome in all {
-      for (a, b) in zip(outcome.losses, one.losses) { #expect(abs(a - b) < 1e-4 * b, "\(outcome.losses) for \(one.losses)") }
-      for (a, b) in zip(outcome.inBatch, one.inBatch) { #expect(abs(a - b) < 1e-4) }
-      #expect(distance(outcome.weights, one.weights) < 1e-4)
+      for (a, b) in zip(outcome.losses, one.losses) { #expect(abs(a - b) < 1e-3 * b, "\(outcome.losses) for \(one.losses)") }
+      for (a, b) in zip(outcome.inBatch, one.inBatch) { #expect(abs(a - b) < 1e-3) }
+      #expect(distance(outcome.weights, one.weights) < 1e-3)
     }
     #expect(!one.state.isEmpty)
     for (name, values) in one.state {
       let rows = name == "bank/z" ? all[0].state[name]! : all.flatMap { $0.state[name]! }
-      #expect(distance(rows, values) < 1e-3, "\(name)")
+      #expect(distance(rows, values) < 2e-3, "\(name)")
     }
   }
 

@@ -101,6 +101,10 @@ import Training
     var saved: [SavedState] {
       [SavedState("bank/values", shape: [11, 3], rows: rows, floats: floats), SavedState("bank/count", integers: integers)]
     }
+    /// The state lives for as long as it is being written.
+    func write(_ manifest: Manifest, in folder: RunFolder, _ communicator: any Communicator) throws {
+      try Checkpoint.write(saved, manifest, in: folder, keep: 2, communicator)
+    }
     var isRight: Bool { integers[0] == 5 && floats.indices.allSatisfy { floats[$0] == Float(rows.lowerBound * 3 + $0) } }
   }
 
@@ -109,7 +113,7 @@ import Training
     try withFolder { folder in
       let manifest = manifest(3), path = folder.checkpoints + "/step-00000003"
       _ = try ThreadCommunicator.run(ranks: writers) { communicator in
-        try Checkpoint.write(Spread(communicator, filled: true).saved, manifest, in: folder, keep: 2, communicator)
+        try Spread(communicator, filled: true).write(manifest, in: folder, communicator)
       }
       for readers in [1, 2, 4, 12] {
         let right = try ThreadCommunicator.run(ranks: readers) { communicator in
@@ -149,7 +153,7 @@ import Training
       for step in [1, 2] {
         let manifest = manifest(step)
         _ = try ThreadCommunicator.run(ranks: 3) { communicator in
-          try Checkpoint.write(Spread(communicator, filled: true).saved, manifest, in: folder, keep: 2, communicator)
+          try Spread(communicator, filled: true).write(manifest, in: folder, communicator)
         }
       }
       let slice = URL(fileURLWithPath: folder.checkpoints + "/step-00000002/slices-00001.h5")
@@ -171,8 +175,10 @@ import Training
           let state = Spread(communicator, filled: true)
           // One name twice cannot be written.
           let saved = step == 2 && communicator.rank == 1 ? state.saved + state.saved.prefix(1) : state.saved
-          do { try Checkpoint.write(saved, manifest, in: folder, keep: 2, communicator) } catch { return "\(error)" }
-          return ""
+          return withExtendedLifetime(state) {
+            do { try Checkpoint.write(saved, manifest, in: folder, keep: 2, communicator) } catch { return "\(error)" }
+            return ""
+          }
         }
         if step == 1 { #expect(outcome == ["", "", ""]) }
         if step == 2 {

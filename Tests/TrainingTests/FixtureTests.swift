@@ -166,12 +166,12 @@ import Training
         let name = "step.\(step + 1)." + name
         return fixture.file.contains(name) ? try fixture.file.integers(name).map(Int.init) : nil
       }
-      let samples = try given("samples") ?? Array(0..<header.batch)
+      let samples = try given("samples") ?? Array(0..<header.batch), drawn = try given("negatives")
       for trained in method.trained { trained.gradients.zero() }
       let told = method.step(
         MethodInput(
           step: step, batch: header.batch, shares: [header.batch], rank: 0, samples: samples, views: views,
-          order: order, drawn: try given("negatives")))
+          order: order, drawn: drawn))
       for trained in method.trained { trained.reducer.finish() }
       outcome["step.\(step + 1).loss"] = ([1], [told.loss])
       if let inBatch = told.inBatch { outcome["step.\(step + 1).inBatch"] = ([1], [inBatch]) }
