@@ -73,9 +73,10 @@ let runtime: [LinkerSetting] =
 
 /// Recipes that the binary carries.
 let recipes = [
-  "byol-graytiles", "byol-imagenet", "end-to-end-graytiles", "end-to-end-imagenet", "moco-v1-graytiles",
-  "moco-v1-ig1b", "moco-v1-imagenet", "moco-v2-fashion", "moco-v2-graytiles", "moco-v2-imagenet", "simclr-v1-fashion",
-  "simclr-v1-graytiles", "simclr-v1-imagenet", "swav-graytiles", "swav-imagenet",
+  "adco-graytiles", "adco-imagenet", "byol-graytiles", "byol-imagenet", "end-to-end-graytiles", "end-to-end-imagenet",
+  "memory-bank-graytiles", "memory-bank-imagenet", "moco-v1-graytiles", "moco-v1-ig1b", "moco-v1-imagenet",
+  "moco-v2-fashion", "moco-v2-graytiles", "moco-v2-imagenet", "simclr-v1-fashion", "simclr-v1-graytiles",
+  "simclr-v1-imagenet", "swav-graytiles", "swav-imagenet",
 ]
 
 let package = Package(
@@ -119,7 +120,7 @@ let package = Package(
     .testTarget(name: "ShardsTests", dependencies: ["Shards"], resources: [.copy("Fixtures")], swiftSettings: swift),
     .testTarget(name: "EngineTests", dependencies: ["Engine"], swiftSettings: swift),
     .testTarget(
-      name: "TrainingTests", dependencies: ["Training", "CAllocations"], resources: [.copy("Fixtures")], swiftSettings: swift),
+      name: "TrainingTests", dependencies: ["Training", "CAllocations", "CZlib"], resources: [.copy("Fixtures")], swiftSettings: swift),
     .testTarget(name: "CommandTests", dependencies: ["apus"], swiftSettings: swift),
   ],
   swiftLanguageModes: [.v6],

@@ -76,13 +76,24 @@ extension Communicator {
     if isRoot { do { text = try body() } catch { failed = error; text = "\(error)" } }
     let agreed = String(decoding: broadcast(isRoot ? Array(((failed == nil ? "+" : "-") + text).utf8) : nil), as: UTF8.self)
     if let failed { throw failed }
-    if agreed.first == "-" { throw RootFailed(description: String(agreed.dropFirst())) }
+    if agreed.first == "-" { throw RankFailed(description: String(agreed.dropFirst())) }
     return String(agreed.dropFirst())
+  }
+
+  /// Runs `body` on every rank. Where it fails on any, all throw what the lowest of those said.
+  package func onEvery(_ body: () throws -> Void) throws {
+    var failed: (any Error)?
+    do { try body() } catch { failed = error }
+    let first = allReduce(failed == nil ? size : rank, .min)
+    if first == size { return }
+    let words = String(decoding: broadcast(rank == first ? Array("\(failed!)".utf8) : nil, from: first), as: UTF8.self)
+    if let failed, rank == first { throw failed }
+    throw RankFailed(description: words)
   }
 }
 
-/// What the root could not do, as the other ranks see it.
-package struct RootFailed: Error, CustomStringConvertible { package let description: String }
+/// What another rank could not do.
+package struct RankFailed: Error, CustomStringConvertible { package let description: String }
 
 /// One process: the identity.
 package final class SingleProcess: Communicator {

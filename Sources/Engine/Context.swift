@@ -57,7 +57,13 @@ package final class Context {
     return try body(arena)
   }
 
-  package func allReduce(_ data: UnsafeMutableBufferPointer<Float>, on channel: Channel, _ what: StaticString) {
+  package func allReduce(
+    _ data: UnsafeMutableBufferPointer<Float>, _ reduction: Reduction = .sum, on channel: Channel, _ what: StaticString
+  ) {
+    if !isDry { part(.communication) { communicator.allReduce(data, reduction, on: channel, what) } }
+  }
+
+  package func allReduce(_ data: UnsafeMutableBufferPointer<Int64>, on channel: Channel, _ what: StaticString) {
     if !isDry { part(.communication) { communicator.allReduce(data, .sum, on: channel, what) } }
   }
 

@@ -6,6 +6,21 @@ extension UnsafePointer<Float> {
   @inline(__always) func lanes(_ offset: Int) -> Lanes16 {
     UnsafeRawPointer(self + offset).loadUnaligned(as: Lanes16.self)
   }
+
+  /// Σ of the products, element by element.
+  @inline(__always) func dot(_ other: UnsafePointer<Float>, count: Int) -> Float {
+    var sums = Lanes16(), i = 0
+    while i &+ 16 <= count {
+      sums.addProduct(lanes(i), other.lanes(i))
+      i &+= 16
+    }
+    var sum = sums.sum()
+    while i < count {
+      sum += self[i] * other[i]
+      i &+= 1
+    }
+    return sum
+  }
 }
 
 extension UnsafeMutablePointer<Float> {
@@ -26,6 +41,22 @@ extension UnsafeMutablePointer<Float> {
     }
     while i < count {
       self[i] += other[i]
+      i &+= 1
+    }
+  }
+}
+
+extension UnsafeMutablePointer<Float> {
+  /// Adds a multiple of `other` element by element.
+  @inline(__always) func add(_ other: UnsafePointer<Float>, times factor: Float, count: Int) {
+    let factors = Lanes16(repeating: factor)
+    var i = 0
+    while i &+ 16 <= count {
+      store(lanes(i).addingProduct(factors, other.lanes(i)), i)
+      i &+= 16
+    }
+    while i < count {
+      self[i] += factor * other[i]
       i &+= 1
     }
   }

@@ -138,6 +138,28 @@ package final class HDF5File: @unchecked Sendable {
     }
   }
 
+  /// Reads some rows, in the order of the first dimension, into a buffer of exactly their size.
+  package func read<T: HDF5Scalar>(
+    _ name: String, rows: Range<Int>, into buffer: UnsafeMutableBufferPointer<T>
+  ) throws(HDF5Error) {
+    let info = try contiguous(name), shape = Self.shape(info), attempt = "read dataset \"\(name)\" of"
+    try expect(info, T.hdf5Type, name)
+    let width = shape.dropFirst().reduce(1, *) * MemoryLayout<T>.stride
+    guard let count = shape.first, rows.lowerBound >= 0, rows.upperBound <= count, rows.count * width == buffer.count * MemoryLayout<T>.stride
+    else { throw HDF5Error(path, attempt, "it has the shape \(shape), and rows \(rows) of \(buffer.count) values were asked for") }
+    let descriptor = Foundation.open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw HDF5Error(path, attempt, String(cString: strerror(errno))) }
+    defer { Foundation.close(descriptor) }
+    let bytes = UnsafeMutableRawBufferPointer(buffer)
+    var done = 0
+    while done < bytes.count {
+      let got = pread(descriptor, bytes.baseAddress! + done, min(bytes.count - done, 1 << 30), off_t(Int(info.offset) + rows.lowerBound * width + done))
+      if got < 0, errno == EINTR { continue }
+      guard got > 0 else { throw HDF5Error(path, attempt, got == 0 ? "the file ends too early" : String(cString: strerror(errno))) }
+      done += got
+    }
+  }
+
   /// Reads a list of strings.
   package func readTexts(_ name: String) throws(HDF5Error) -> [String] {
     let info = try contiguous(name)

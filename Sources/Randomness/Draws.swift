@@ -3,6 +3,7 @@ import Foundation
 /// What a stream of draws is for. Streams of different purposes are independent.
 package enum Purpose: UInt64, CaseIterable, Sendable {
   case order = 1, split, crop, flip, colour, grey, blur, solarise, initialisation, shuffle, queue, probe, check
+  case bank, negatives
 }
 
 /// A stream of random draws that is a pure function of its key. There is no state to save: the same key gives the

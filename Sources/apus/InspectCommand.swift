@@ -89,7 +89,8 @@ struct InspectCommand: ParsableCommand {
     for (key, value) in manifest.fingerprint.sorted(by: { $0.key < $1.key }) { print("  \(key): \(value)") }
     print("array, shape, checksum, norm")
     for array in try Checkpoint.arrays(path) {
-      print("  \(array.name)  \(array.shape)  \(String(array.crc32, radix: 16))  \(array.norm)")
+      let pieces = array.slices.map { "  in \($0) slice\($0 == 1 ? "" : "s")" } ?? ""
+      print("  \(array.name)  \(array.shape)  \(String(array.crc32, radix: 16))  \(array.norm)\(pieces)")
     }
   }
 
@@ -99,7 +100,7 @@ struct InspectCommand: ParsableCommand {
     if let last = try MetricsFile.read(folder.metrics).last(where: { $0["loss"] != nil }) { print("last metrics: \(last.json)") }
     for result in try RunFiles.evaluations(of: path) { print("\(result.identifier) on \(result.features): \(percent(result.top1)) %") }
     guard verify else { return }
-    let (newest, damaged) = Checkpoint.newest(folder)
+    let (newest, damaged) = try Checkpoint.newest(folder)
     for reason in damaged { print("damaged: \(reason)") }
     print(newest.map { "the checkpoint after step \($0.step) is whole" } ?? "there is no whole checkpoint")
     if !damaged.isEmpty || newest == nil { throw ExitCode.failure }

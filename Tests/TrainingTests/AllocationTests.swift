@@ -37,6 +37,11 @@ import Training
   private static let simclr = "method: {name: simclr, temperature: 0.5, head: [features, 16]}\nbatchNorm: global"
   private static let moco = "method: {name: moco, temperature: 0.2, head: [features, 16], queue: 50}\nbatchNorm: {shuffle: 4}"
 
+  private static let bank = "method: {name: memory-bank, head: [16], negatives: 20}\nbatchNorm: global"
+  private static let wholeBank = "method: {name: memory-bank, head: [16], negatives: 0, loss: softmax}\nbatchNorm: global"
+  private static let adco = "method: {name: adco, head: [features, 16], negatives: 20}\nbatchNorm: {shuffle: 4}"
+  private static let symmetric = "method: {name: adco, head: [16], negatives: 40, symmetric: true}\nbatchNorm: {shuffle: 4}"
+
   /// Every method, layer, way to compute a convolution and optimizer, on one thread and on two.
   static let cases = [1, 2].flatMap { threads in
     [
@@ -50,13 +55,17 @@ import Training
         method: "method: {name: swav, head: [32, 16], prototypes: 9, freeze: 1 steps, queue: 24, queueFrom: 0 steps}\n"
           + "batchNorm: global", threads: threads),
       Case(method: moco, encoder: "{name: resnet50, width: 0.25, stem: small}", threads: threads),
+      Case(method: bank, threads: threads),
+      Case(method: wholeBank, threads: threads),
+      Case(method: adco, threads: threads),
+      Case(method: symmetric, threads: threads),
     ]
   }
 
   private func session(_ test: Case) throws -> Session {
     let yaml = """
       encoder: \(test.encoder)
-      views: [{count: 2, size: \(test.size), operations: [{crop: {scale: [0.3, 1]}}, {flip: 0.5}, {normalise: dataset}]}]
+      views: [{count: \(test.method.contains("memory-bank") ? 1 : 2), size: \(test.size), operations: [{crop: {scale: [0.3, 1]}}, {flip: 0.5}, {normalise: dataset}]}]
       optimizer: {name: \(test.optimizer), rate: 0.05}
       schedule: {name: cosine}
       batch: 12

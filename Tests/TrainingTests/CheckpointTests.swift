@@ -1,4 +1,7 @@
+import CZlib
+import Engine
 import Foundation
+import Shards
 import Testing
 import Training
 
@@ -32,7 +35,7 @@ import Training
     try withFolder { folder in
       let state = State(5), other = State(0)
       try Checkpoint.write(state.saved, manifest(7), in: folder, keep: 2)
-      #expect(Checkpoint.newest(folder).manifest?.step == 7)
+      #expect(try Checkpoint.newest(folder).manifest?.step == 7)
       try Checkpoint.read(other.saved, from: folder.checkpoints + "/step-00000007")
       #expect(Array(other.floats) == Array(state.floats) && other.integers[0] == 5)
       let wrong = [SavedState("a/b", shape: [3, 2], floats: other.floats)]
@@ -61,7 +64,7 @@ import Training
       case "missing": try FileManager.default.removeItem(at: state)
       default: try Data("{".utf8).write(to: URL(fileURLWithPath: folder.checkpoints + "/step-00000002/manifest.json"))
       }
-      let (found, damaged) = Checkpoint.newest(folder)
+      let (found, damaged) = try Checkpoint.newest(folder)
       #expect(found?.step == 1)
       #expect(damaged.count == 1 && damaged[0].contains("step-00000002"))
     }
@@ -74,7 +77,117 @@ import Training
       try FileManager.default.createDirectory(atPath: folder.checkpoints + "/.step-00000002.partial", withIntermediateDirectories: true)
       #expect(Checkpoint.list(folder) == [1])
       try Checkpoint.write(State(2).saved, manifest(2), in: folder, keep: 2)
-      #expect(Checkpoint.newest(folder).manifest?.step == 2)
+      #expect(try Checkpoint.newest(folder).manifest?.step == 2)
+    }
+  }
+
+  // MARK: State that is spread over ranks
+
+  /// A matrix of 11 rows by 3 whose values are 3·row + column, and a number that all ranks have.
+  private final class Spread {
+    let rows: Range<Int>
+    let floats: UnsafeMutableBufferPointer<Float>
+    let integers = UnsafeMutableBufferPointer<Int64>.allocate(capacity: 1)
+    init(_ communicator: any Communicator, filled: Bool) {
+      rows = share(of: 11, rank: communicator.rank, ranks: communicator.size)
+      floats = .allocate(capacity: rows.count * 3)
+      for i in floats.indices { floats[i] = filled ? Float(rows.lowerBound * 3 + i) : -1 }
+      integers[0] = filled ? 5 : 0
+    }
+    deinit {
+      floats.deallocate()
+      integers.deallocate()
+    }
+    var saved: [SavedState] {
+      [SavedState("bank/values", shape: [11, 3], rows: rows, floats: floats), SavedState("bank/count", integers: integers)]
+    }
+    /// The state lives for as long as it is being written.
+    func write(_ manifest: Manifest, in folder: RunFolder, _ communicator: any Communicator) throws {
+      try Checkpoint.write(saved, manifest, in: folder, keep: 2, communicator)
+    }
+    var isRight: Bool { integers[0] == 5 && floats.indices.allSatisfy { floats[$0] == Float(rows.lowerBound * 3 + $0) } }
+  }
+
+  /// Whatever wrote it, any number of ranks reads its rows; also more ranks than rows.
+  @Test(arguments: [1, 2, 3, 13]) func slicesAreReadOnAnyNumberOfRanks(writers: Int) throws {
+    try withFolder { folder in
+      let manifest = manifest(3), path = folder.checkpoints + "/step-00000003"
+      _ = try ThreadCommunicator.run(ranks: writers) { communicator in
+        try Spread(communicator, filled: true).write(manifest, in: folder, communicator)
+      }
+      for readers in [1, 2, 4, 12] {
+        let right = try ThreadCommunicator.run(ranks: readers) { communicator in
+          guard try Checkpoint.newest(folder, communicator).manifest?.step == 3 else { return false }
+          let state = Spread(communicator, filled: false)
+          try Checkpoint.read(state.saved, from: path)
+          return state.isRight
+        }
+        #expect(right.allSatisfy { $0 }, "\(writers) to \(readers)")
+      }
+      // What is shown does not depend on the ranks, but for the number of slices.
+      let shown = try Checkpoint.arrays(path)
+      #expect(shown.map(\.name) == ["bank/count", "bank/values"] && shown[1].shape == [11, 3])
+      #expect(shown[0].slices == nil && shown[1].slices == writers)
+      #expect(abs(shown[1].norm - (0..<33).reduce(0.0) { $0 + Double($1 * $1) }.squareRoot()) < 1e-9)
+      let values = (0..<33).map(Float.init)
+      #expect(shown[1].crc32 == values.withUnsafeBytes { czlib_crc32(0, $0.baseAddress, $0.count) })
+    }
+  }
+
+  @Test func otherShapesAndMethodsAreRefused() throws {
+    try withFolder { folder in
+      let one = SingleProcess(), state = Spread(one, filled: true), path = folder.checkpoints + "/step-00000001"
+      try Checkpoint.write(state.saved, manifest(1), in: folder, keep: 2)
+      for (name, shape) in [("bank/values", [33, 1]), ("bank/others", [11, 3])] {
+        let wrong = [SavedState(name, shape: shape, rows: 0..<shape[0], floats: state.floats)]
+        let error = #expect(throws: RunError.self) { try Checkpoint.read(wrong, from: path) }
+        #expect(error?.description.contains("choose another --run") == true)
+      }
+      #expect(state.saved[0].totalBytes == 132 && state.saved[0].localShape == [11, 3])
+    }
+  }
+
+  /// A slice that is damaged makes the checkpoint so, on every rank.
+  @Test func aDamagedSliceIsPassedOver() throws {
+    try withFolder { folder in
+      for step in [1, 2] {
+        let manifest = manifest(step)
+        _ = try ThreadCommunicator.run(ranks: 3) { communicator in
+          try Spread(communicator, filled: true).write(manifest, in: folder, communicator)
+        }
+      }
+      let slice = URL(fileURLWithPath: folder.checkpoints + "/step-00000002/slices-00001.h5")
+      try Data(contentsOf: slice).dropLast().write(to: slice)
+      let found = try ThreadCommunicator.run(ranks: 2) { communicator in
+        let (manifest, damaged) = try Checkpoint.newest(folder, communicator)
+        return "\(manifest?.step ?? 0) \(damaged.count) \(damaged.first?.contains("slices-00001.h5") ?? false)"
+      }
+      #expect(found == ["1 1 true", "1 1 true"])
+    }
+  }
+
+  /// What one rank cannot write is an error on all; the checkpoint before it stays.
+  @Test func aRankThatFailsFailsAll() throws {
+    try withFolder { folder in
+      for step in [1, 2] {
+        let manifest = manifest(step)
+        let outcome = try ThreadCommunicator.run(ranks: 3) { communicator in
+          let state = Spread(communicator, filled: true)
+          // One name twice cannot be written.
+          let saved = step == 2 && communicator.rank == 1 ? state.saved + state.saved.prefix(1) : state.saved
+          return withExtendedLifetime(state) {
+            do { try Checkpoint.write(saved, manifest, in: folder, keep: 2, communicator) } catch { return "\(error)" }
+            return ""
+          }
+        }
+        if step == 1 { #expect(outcome == ["", "", ""]) }
+        if step == 2 {
+          #expect(outcome.allSatisfy { $0.contains("cannot write checkpoint") && $0.contains("bank/values") && $0.contains("whole") }, "\(outcome)")
+        }
+      }
+      #expect(Checkpoint.list(folder) == [1])
+      #expect(try FileManager.default.contentsOfDirectory(atPath: folder.checkpoints) == ["step-00000001"])
+      #expect(try Checkpoint.newest(folder).manifest?.step == 1)
     }
   }
 }

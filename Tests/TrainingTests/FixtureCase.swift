@@ -10,6 +10,8 @@ struct FixtureCase {
   struct Method: Decodable {
     var name: String, head: [Int]
     var temperature: Double?, lossScale: Double?, queue: Int?, momentum: Double?, symmetric: Bool?, predictor: [Int]?
+    var images: Int?, negatives: Int?, loss: String?
+    var bankTemperature: Double?, bankRate: Double?, bankMomentum: Double?, bankDecay: Double?, inBatch: Bool?, fill: Bool?
     var prototypes: Int?, epsilon: Double?, iterations: Int?, freeze: Int?, queueFrom: Int?
   }
   struct Optimizer: Decodable {

@@ -88,6 +88,22 @@ import Training
       (swav.iterations, swav.freeze) = (try #require(options.iterations), .steps(try #require(options.freeze)))
       (swav.queue, swav.queueFrom) = (options.queue ?? 0, .steps(options.queueFrom ?? 0))
       return swav
+    case "memory-bank":
+      var bank = MemoryBank()
+      (bank.temperature, bank.head) = (try #require(options.temperature), head)
+      (bank.momentum, bank.negatives) = (try #require(options.momentum), try #require(options.negatives))
+      let loss = try #require(options.loss)
+      bank.loss = try #require(DrawnContrast.Loss(rawValue: loss))
+      return bank
+    case "adco":
+      var adco = AdCo()
+      (adco.temperature, adco.head) = (try #require(options.temperature), head)
+      (adco.momentum, adco.negatives) = (try #require(options.momentum), try #require(options.negatives))
+      (adco.bankTemperature, adco.bankRate) = (try #require(options.bankTemperature), try #require(options.bankRate))
+      (adco.bankMomentum, adco.bankDecay) = (try #require(options.bankMomentum), try #require(options.bankDecay))
+      (adco.inBatch, adco.symmetric) = (try #require(options.inBatch), try #require(options.symmetric))
+      adco.fill = try #require(options.fill)
+      return adco
     default: throw RunError("\(fixture.path): kind \(fixture.header.kind) is not known here")
     }
   }
@@ -111,7 +127,8 @@ import Training
     let plan = RunPlan(stepsPerEpoch: 1, batch: header.batch, length: .steps(s.steps))
     let method = try recipe(fixture).make(
       MethodSetting(
-        encoder: try fixture.encoder, normalisation: groups, images: header.batch, plan: plan, context: context))
+        encoder: try fixture.encoder, normalisation: groups, images: header.recipe.method?.images ?? header.batch,
+        plan: plan, context: context))
     method.initialise()
     let encoder = method.encoder
     try Weights.fill(encoder.state, from: fixture.file, fixture.path)
@@ -145,14 +162,19 @@ import Training
         let samples = try fixture.file.integers("step.\(step + 1).permutation").map(Int.init)
         order = samples.indices.sorted { samples[$0] < samples[$1] }
       }
+      func given(_ name: String) throws -> [Int]? {
+        let name = "step.\(step + 1)." + name
+        return fixture.file.contains(name) ? try fixture.file.integers(name).map(Int.init) : nil
+      }
+      let samples = try given("samples") ?? Array(0..<header.batch), drawn = try given("negatives")
       for trained in method.trained { trained.gradients.zero() }
-      let loss = method.step(
+      let told = method.step(
         MethodInput(
-          step: step, batch: header.batch, shares: [header.batch], rank: 0, samples: Array(0..<header.batch),
-          views: views, order: order)
-      ).loss
+          step: step, batch: header.batch, shares: [header.batch], rank: 0, samples: samples, views: views,
+          order: order, drawn: drawn))
       for trained in method.trained { trained.reducer.finish() }
-      outcome["step.\(step + 1).loss"] = ([1], [loss])
+      outcome["step.\(step + 1).loss"] = ([1], [told.loss])
+      if let inBatch = told.inBatch { outcome["step.\(step + 1).inBatch"] = ([1], [inBatch]) }
       for trained in method.trained {
         FixtureCase.outcome(trained.gradients, "step.\(step + 1).gradient." + prefix(trained, method), into: &outcome)
       }
@@ -182,7 +204,8 @@ import Training
   /// The name that a piece of state has in a fixture.
   private func name(_ state: SavedState) -> String {
     let bare = state.name.replacing("/parameters/", with: ".").replacing("/statistics/", with: ".")
-    return ["queue/keys": "queue", "queue/pointer": "pointer"][bare] ?? bare.replacing("/", with: ".")
+    let known = ["queue/keys": "queue", "queue/pointer": "pointer", "bank/values": "bank", "negatives/values": "negatives"]
+    return known[bare] ?? bare.replacing("/", with: ".")
   }
 
   private func isNetwork(_ state: SavedState) -> Bool {

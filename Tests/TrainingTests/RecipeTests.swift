@@ -39,6 +39,10 @@ import Training
     ("schedule: {name: step}", "needs `at`"),
     ("encoder: {name: resnet19}", "encoder.name"),
     ("encoder: {name: resnet18, width: 0.001}", "`width` is 0.001"),
+    ("method: {name: memory-bank, negatives: 0}", "set loss: softmax"),
+    ("method: {name: memory-bank, loss: triplet}", "method.loss"),
+    ("method: {name: adco, bankMomentum: 1}", "`bankMomentum` is 1.0; it must be in [0, 1)"),
+    ("method: {name: adco, negatives: 0}", "`negatives` is 0; it must be 1 to"),
     ("checkpoint: {keep: 1}", "at least 2 are kept"),
   ])
   func mistakesAreNamed(_ line: String, _ words: String) {
@@ -66,6 +70,33 @@ import Training
     #expect(recipe.stages.map(\.name) == ["first", "second"])
     #expect(recipe.stages.map(\.length) == [.steps(10), .steps(20)])
     #expect(recipe.stages[0].method.value is SimCLR && recipe.stages[1].method.value is MoCo)
+  }
+
+  @Test func banksAreHeldAgainstTheData() throws {
+    var stage = try Recipe(yaml: Self.tiny, from: "test").stages[0]
+    func refusal(_ method: any MethodRecipe) -> String {
+      do { return try method.validate(stage, images: 1000).joined(separator: "; ") } catch { return "\(error)" }
+    }
+    var bank = MemoryBank(), adco = AdCo()
+    #expect(refusal(bank).contains("count 1"))
+    #expect(refusal(adco).contains("one BN group leaks"))
+    #expect(refusal(adco).contains("takes 2048 steps of 32 images, and the run has 10") && refusal(adco).contains("about 65 of each"))
+    stage.batchNorm = BatchNormRecipe(.shuffle(images: 8))
+    adco.negatives = 64
+    #expect(refusal(adco) == "")
+    stage.views.append(stage.views[0])
+    #expect(refusal(adco) == "")
+    adco.symmetric = true
+    #expect(refusal(adco).contains("no keys of their own"))
+    stage.views = [stage.views[0]]
+    stage.views[0].count = 1
+    #expect(refusal(bank).contains("one encoder"))
+    stage.batchNorm = BatchNormRecipe(.global)
+    #expect(refusal(bank).contains("each comes up about 4 times"))
+    bank.negatives = 100
+    #expect(refusal(bank) == "")
+    stage.accumulate = 2
+    #expect(refusal(bank).contains("at once") && refusal(adco).contains("count 2"))
   }
 
   @Test func whatIsNotExactIsRefusedInWords() throws {

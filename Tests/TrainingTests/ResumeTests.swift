@@ -35,12 +35,14 @@ import Training
       method: {name: swav, head: [16, 8], prototypes: 9, freeze: 1 steps, queue: 14, queueFrom: 0 steps}
       batchNorm: global
       """,
+    "memory-bank": "method: {name: memory-bank, temperature: 0.2, head: [16], negatives: 20, momentum: 0.5}\nbatchNorm: global",
+    "adco": "method: {name: adco, temperature: 0.2, bankTemperature: 0.1, head: [features, 16], negatives: 20, momentum: 0.9}\nbatchNorm: {shuffle: 6}",
   ]
 
   private func session(_ method: String) throws -> Session {
     let yaml = """
       encoder: {name: resnet18, width: 0.0625, stem: small}
-      views: [{count: 2, size: 8, operations: [{crop: {scale: [0.3, 1]}}, {flip: 0.5}, {normalise: dataset}]}]
+      views: [{count: \(method == "memory-bank" ? 1 : 2), size: 8, operations: [{crop: {scale: [0.3, 1]}}, {flip: 0.5}, {normalise: dataset}]}]
       optimizer: {name: sgd, rate: 0.5, momentum: 0.9, decay: 1.0e-4}
       schedule: {name: cosine}
       batch: 12
@@ -109,6 +111,12 @@ import Training
     ("moco", "query/statistics/", "query/statistics/encoder.bn1.running_mean"),
     ("moco", "key/statistics/", "key/statistics/encoder.bn1.running_mean"),
     ("moco", "key/parameters/", "query/parameters/encoder.conv1.weight"),
+    ("memory-bank", "bank/values", "encoder/parameters/encoder.conv1.weight"),
+    ("memory-bank", "bank/z", "encoder/parameters/encoder.conv1.weight"),
+    ("adco", "negatives/values", "query/parameters/encoder.conv1.weight"),
+    ("adco", "negatives/velocity", "negatives/values"),
+    ("adco", "negatives/filled", "negatives/values"),
+    ("adco", "key/parameters/", "query/parameters/encoder.conv1.weight"),
   ]) func aPartThatIsLeftOutIsNoticed(_ method: String, _ part: String, _ changed: String) throws {
     var count = 0
     let differing = try differences(method) {

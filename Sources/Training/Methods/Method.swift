@@ -1,4 +1,5 @@
 import Engine
+import Foundation
 import Shards
 
 /// A method's options, as a recipe writes them, and the way to its running form. One file a method; `Methods.all` is the
@@ -54,12 +55,15 @@ package struct MethodInput {
   package let views: [Tensor]
   /// For tests that bring their own: the place of every position in a shuffled batch.
   package let order: [Int]?
+  /// For tests that bring their own: the negatives that are drawn from a bank, K for every position.
+  package let drawn: [Int]?
 
   package init(
-    step: Int, batch: Int, shares: [Int], rank: Int, samples: [Int], views: [Tensor], order: [Int]? = nil
+    step: Int, batch: Int, shares: [Int], rank: Int, samples: [Int], views: [Tensor], order: [Int]? = nil,
+    drawn: [Int]? = nil
   ) {
     (self.step, self.batch, self.shares) = (step, batch, shares)
-    (self.samples, self.views, self.order) = (samples, views, order)
+    (self.samples, self.views, self.order, self.drawn) = (samples, views, order, drawn)
     let first = shares[..<rank].reduce(0, +)
     positions = first..<first + shares[rank]
   }
@@ -77,10 +81,15 @@ package struct MethodOutcome {
   package var entropy: Double?
   /// Mean probability of the batch's own keys other than the positive, for methods with further negatives.
   package var inBatch: Double?
+  /// What guessing gives, where that is not the candidates' logarithm.
+  package var chance: Double?
 
-  package init(statistics: ContrastiveStatistics, candidates: Int?, entropy: Double? = nil, inBatch: Double? = nil) {
+  package init(
+    statistics: ContrastiveStatistics, candidates: Int?, entropy: Double? = nil, inBatch: Double? = nil, chance: Double? = nil
+  ) {
     (self.statistics, self.candidates) = (statistics, candidates)
     (self.entropy, self.inBatch) = (entropy, inBatch)
+    self.chance = chance ?? candidates.map { Foundation.log(Double(max(1, $0))) }
   }
 
   /// The loss over the global batch.
@@ -96,6 +105,8 @@ package protocol Method: AnyObject {
   var trained: [Trained] { get }
   /// All that a checkpoint must hold besides `trained`.
   var state: [SavedState] { get }
+  /// Bytes that it keeps from `step` to `commit`, besides `saved` and the gradients of `trained`.
+  var unsavedBytes: Int { get }
   /// Draws the initial values, keyed by the seed.
   func initialise()
   /// The encoder has been replaced by another one's weights.
@@ -116,6 +127,7 @@ extension Method {
   package func adoptEncoder() {}
   package func commit() {}
   package var state: [SavedState] { [] }
+  package var unsavedBytes: Int { 0 }
   /// Everything that a checkpoint holds.
   package var saved: [SavedState] { trained.flatMap(\.saved) + state }
 }
@@ -123,7 +135,7 @@ extension Method {
 /// The table of methods.
 package enum Methods {
   package static let all: [any MethodRecipe.Type] = [
-    SimCLR.self, MoCo.self, EndToEnd.self, BYOL.self, SwAV.self,
+    SimCLR.self, MoCo.self, EndToEnd.self, BYOL.self, SwAV.self, MemoryBank.self, AdCo.self,
   ]
 }
 

@@ -26,6 +26,14 @@ package struct SavedState {
     (self.name, self.shape, self.rows, self.values) = (name, [integers.count], nil, .integers(integers))
   }
 
+  /// Of what is here.
+  package var localShape: [Int] { rows.map { [$0.count] + shape.dropFirst() } ?? shape }
+
+  /// Bytes on disk, those of all ranks.
+  package var totalBytes: Int { shape.reduce(1, *) * (isIntegers ? MemoryLayout<Int64>.stride : MemoryLayout<Float>.stride) }
+
+  private var isIntegers: Bool { if case .integers = values { true } else { false } }
+
   /// The bytes in memory.
   package var bytes: UnsafeMutableRawBufferPointer {
     switch values {

@@ -15,7 +15,7 @@ package final class FrozenEncoder {
   /// The newest whole checkpoint of a run.
   package init(run: String) throws {
     let folder = RunFolder(run)
-    let (newest, damaged) = Checkpoint.newest(folder)
+    let (newest, damaged) = try Checkpoint.newest(folder)
     guard let manifest = newest else {
       throw RunError("run \(run) has no whole checkpoint\(damaged.isEmpty ? "" : ": " + damaged.joined(separator: "; ")); is it a run's folder?")
     }

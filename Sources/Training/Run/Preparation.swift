@@ -18,8 +18,8 @@ package final class Session {
   private let seed: UInt64
   /// The learning rate after scaling, and the factor.
   package let rate: Double, rateScale: Double
-  /// Candidates of each anchor at a full batch.
-  package let candidates: Int?
+  /// Candidates of each anchor at a full batch, and the loss that guessing gives.
+  package let candidates: Int?, chance: Double?
   /// What the user should know, in words.
   package private(set) var notices: [String] = []
   /// Bytes of this rank: activations and workspace, state, batches ahead.
@@ -70,7 +70,7 @@ package final class Session {
     let shares = (0..<ranks).map { share(of: stage.batch, rank: $0, ranks: ranks).count }
     self.shares = shares
     let (method, extractor) = (method, extractor)
-    candidates = context.dry {
+    (candidates, chance) = context.dry {
       let nowhere = UnsafeMutablePointer<Float>(bitPattern: 64)!
       let views = stage.views.map {
         Tensor(nowhere, n: $0.count * shares[rank], h: $0.size, w: $0.size, c: data.channels)
@@ -79,14 +79,14 @@ package final class Session {
       let outcome = method.step(
         MethodInput(step: 0, batch: stage.batch, shares: shares, rank: rank, samples: samples, views: views))
       extractor.plan(channels: data.channels)
-      return outcome.candidates
+      return (outcome.candidates, outcome.chance)
     }
     for trained in method.trained { context.dry { trained.reducer.finish() } }
     context.arena.seal()
     let pixels = stage.views.reduce(0) { $0 + $1.count * $1.size * $1.size } * data.channels * shares[rank] * 4
     memory = (
       context.arena.peak,
-      method.saved.reduce(0) { $0 + $1.bytes.count } + method.trained.reduce(0) { $0 + $1.gradients.count * 4 },
+      method.saved.reduce(method.unsavedBytes) { $0 + $1.bytes.count } + method.trained.reduce(0) { $0 + $1.gradients.count * 4 },
       pixels * stage.data.ahead
     )
     self.notices = notices
@@ -196,7 +196,8 @@ package final class Session {
     }
   }
 
-  package var checkpointBytes: Int { method.saved.reduce(1 << 20) { $0 + $1.bytes.count } }
+  /// A checkpoint on disk: what every rank has once, and the rows of all ranks.
+  package var checkpointBytes: Int { method.saved.reduce(1 << 20) { $0 + $1.totalBytes } }
 }
 
 func megabytes(_ bytes: Int) -> Int { (bytes + (1 << 20) - 1) >> 20 }

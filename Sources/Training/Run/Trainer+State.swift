@@ -11,20 +11,26 @@ extension Trainer {
     let manifest = Manifest(
       stage: index, step: done, recipe: try request.recipe.yaml, data: data.path, dataFingerprint: String(data.fingerprint, radix: 16),
       images: data.count, encoder: session.method.encoder.name, channels: data.channels, fingerprint: Launch.fingerprint(context))
-    _ = try communicator.onRoot {
-      try Checkpoint.write(session.method.saved, manifest, in: folder, keep: session.stage.checkpoint.keep)
-      return ""
-    }
+    try Checkpoint.write(session.method.saved, manifest, in: folder, keep: session.stage.checkpoint.keep, communicator)
   }
 
   /// An update can leave the range of numbers by itself; the next step would say so, but a checkpoint must not hold it.
   private func refuseWild(_ session: Session, done: Int) throws {
-    for trained in session.method.trained {
-      let parameters = trained.state.parameters
-      for entry in parameters.layout.entries where !norm(parameters[entry.slice], entry.slice.count).isFinite {
-        throw RunError(
-          "after step \(done) the weights of \(entry.name) are not finite; nothing was saved: "
-            + "start again with a lower rate or a longer warm-up")
+    func refusal(_ name: String) -> RunError {
+      RunError(
+        "after step \(done) the weights of \(name) are not finite; nothing was saved: "
+          + "start again with a lower rate or a longer warm-up")
+    }
+    try communicator.onEvery {
+      for trained in session.method.trained {
+        let parameters = trained.state.parameters
+        for entry in parameters.layout.entries where !norm(parameters[entry.slice], entry.slice.count).isFinite {
+          throw refusal(entry.name)
+        }
+      }
+      for array in session.method.state {
+        guard case .floats(let values) = array.values, !values.isEmpty else { continue }
+        if !norm(values.baseAddress!, values.count).isFinite { throw refusal(array.name) }
       }
     }
   }
@@ -37,15 +43,11 @@ extension Trainer {
     }
   }
 
-  /// The newest whole checkpoint, found by the root and agreed on.
+  /// The newest whole checkpoint, which all ranks agree on.
   func findCheckpoint() throws -> Manifest? {
-    let text = try communicator.onRoot {
-      let (manifest, damaged) = Checkpoint.newest(folder)
-      for reason in damaged { print("Passed over: \(reason)") }
-      guard let manifest else { return "" }
-      return String(decoding: try JSONEncoder().encode(manifest), as: UTF8.self)
-    }
-    return text.isEmpty ? nil : try JSONDecoder().decode(Manifest.self, from: Data(text.utf8))
+    let (manifest, damaged) = try Checkpoint.newest(folder, communicator)
+    for reason in damaged { say("Passed over: \(reason)") }
+    return manifest
   }
 
   /// Takes back what was told after a step.
@@ -67,7 +69,9 @@ extension Trainer {
     let others = now.keys.sorted().filter { manifest.fingerprint[$0] != now[$0] }
     for key in others { say("Changed since the checkpoint: \(key) \(manifest.fingerprint[key] ?? "?") → \(now[key]!)") }
     say("Resuming \(folder.path) after step \(manifest.step): \(others.isEmpty && changes.isEmpty ? "bit for bit" : "equal within rounding where nothing else changed").")
-    try Checkpoint.read(session.method.saved, from: folder.checkpoints + "/" + Checkpoint.name(step: manifest.step))
+    try communicator.onEvery {
+      try Checkpoint.read(session.method.saved, from: folder.checkpoints + "/" + Checkpoint.name(step: manifest.step))
+    }
     for trained in session.method.trained { trained.state.parameters.version &+= 1 }
     try rewind(to: manifest.step)
   }

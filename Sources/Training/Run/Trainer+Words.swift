@@ -9,7 +9,7 @@ extension Trainer {
     let yaml = try request.recipe.yaml
     say("Recipe \(request.recipe.name)\(request.recipe.stages.count > 1 ? ", stage \(index): \(stage.name)" : "")\n" + yaml.split(separator: "\n").map { "  " + $0 }.joined(separator: "\n"))
     let chance = session.candidates.map {
-      "negatives per anchor: \($0 - 1); loss at chance: \(String(format: "%.3f", Foundation.log(Double(max(1, $0)))))"
+      "negatives per anchor: \($0 - 1); loss at chance: \(String(format: "%.3f", session.chance ?? 0))"
     } ?? "no negatives"
     let onHost = (communicator as? MPICommunicator)?.ranksOnNode ?? ranks
     let facts: [(String, String)] = [

@@ -1,0 +1,128 @@
+/// InfoNCE over candidates that are spread over ranks: keys of the batch, and the rows of a bank.
+///
+///     L_i = −log( exp(s_i₊/τ) / Σ_j exp(s_ij/τ) ),   s_ij = q_i·c_j
+///
+/// With a query's own row of the bank as positive and no keys it is the non-parametric softmax of Wu et al. 2018,
+/// arXiv:1805.01978, eq. 2; with the batch's keys and learned negatives that of AdCo, Hu et al. 2020, arXiv:2011.08435,
+/// whose negatives have a gradient of their own.
+package struct SpreadInfoNCE {
+  package let temperature: Float
+
+  package init(temperature: Float) { self.temperature = temperature }
+
+  /// A rank's candidates.
+  package struct Candidates {
+    /// (M, D): the keys of this rank's queries, if there are any, then its rows of the bank.
+    package let rows: Tensor
+    package let keys: Int
+    /// Whether the keys of other queries are negatives.
+    package let otherKeys: Bool
+    /// The positive of every query of the global batch, a row here; -1 where another rank has it.
+    package let targets: UnsafeMutableBufferPointer<Int32>
+
+    package init(_ rows: Tensor, keys: Int, otherKeys: Bool, targets: UnsafeMutableBufferPointer<Int32>) {
+      (self.rows, self.keys, self.otherKeys, self.targets) = (rows, keys, otherKeys, targets)
+    }
+  }
+
+  /// Where the bank's rows learn against the queries.
+  package struct Adversary {
+    /// τ′, at which the bank sees the loss.
+    package let temperature: Float
+    /// (rows of the bank here, D): of the loss by the normalised rows; added to.
+    package let gradient: Tensor
+
+    package init(temperature: Float, gradient: Tensor) { (self.temperature, self.gradient) = (temperature, gradient) }
+  }
+
+  /// - Parameters:
+  ///   - q: (n, D) this rank's queries, not normalised; becomes this rank's part of the gradient.
+  ///   - queries: the same of all ranks.
+  ///   - weight: factor on all gradients; the loss is the mean over the global batch's queries.
+  /// - Returns: the statistics over all ranks, and Σ over queries of the probability of other queries' keys.
+  package func apply(
+    _ q: Tensor, _ queries: GatheredQueries, _ candidates: Candidates, weight: Float = 1, adversary: Adversary? = nil,
+    _ context: Context
+  ) -> (statistics: ContrastiveStatistics, inBatch: Double) {
+    let batch = queries.all.n, m = candidates.rows.n, keys = candidates.keys
+    precondition(
+      candidates.targets.count == batch && candidates.rows.c == q.c && keys <= m,
+      "\(batch) queries of \(q.c), \(candidates.targets.count) targets, candidates \(candidates.rows.shape), \(keys) of them keys")
+    let scale = weight / Float(batch), targets = candidates.targets
+    return context.scratch { arena in
+      let scores = arena.tensor(n: batch, c: m), p = arena.tensor(like: scores)
+      let maxima = arena.array(of: Float.self, count: batch), rows = arena.array(of: CandidateSums.self, count: batch)
+      if m > 0 { context.product(queries.all, candidates.rows, into: scores) }
+      /// Whether a candidate takes part in a query's softmax.
+      func counts(_ j: Int, _ target: Int) -> Bool { j >= keys || candidates.otherKeys || j == target }
+
+      context.run(batch) { i, _ in
+        let s = scores.data + i * m, target = Int(targets[i])
+        var largest = -Float.infinity
+        for j in 0..<m where counts(j, target) { largest = max(largest, s[j]) }
+        maxima[i] = largest
+      }
+      context.allReduce(maxima, .max, on: .statistics, "maxima over candidates")
+
+      let sharper = adversary?.temperature
+      context.run(batch) { i, _ in
+        let s = scores.data + i * m, e = p.data + i * m, largest = maxima[i], target = Int(targets[i])
+        var row = CandidateSums()
+        for j in 0..<m {
+          guard counts(j, target) else { e[j] = 0; continue }
+          e[j] = exponential((s[j] - largest) / temperature)
+          row.count += 1
+          row.sum += Double(e[j])
+          row.scores += Double(s[j])
+          if j < keys, j != target { row.inBatch += Double(e[j]) }
+          if let sharper { row.sharper += Double(exponential((s[j] - largest) / sharper)) }
+        }
+        if target >= 0 { (row.positive, row.correct) = (Double(s[target]), s[target] >= largest ? 1 : 0) }
+        rows[i] = row
+      }
+      CandidateSums.allReduce(rows, context)
+
+      // ∂L/∂s = (p − onehot)/τ
+      context.run(batch) { i, _ in
+        let e = p.data + i * m, factor = Float(Double(scale) / Double(temperature) / rows[i].sum), target = Int(targets[i])
+        for j in 0..<m { e[j] *= factor }
+        if target >= 0 { e[target] -= scale / temperature }
+      }
+      if m > 0 {
+        context.product(p, plain: candidates.rows, into: queries.gradient)
+      } else {
+        context.run(1) { _, _ in queries.gradient.buffer.update(repeating: 0) }
+      }
+      queries.backward(into: q, context)
+      if let adversary { climb(adversary, queries, scores, maxima, rows, keys: keys, scale: scale, context) }
+
+      var statistics = ContrastiveStatistics(), inBatch = 0.0
+      context.run(1) { _, _ in
+        for i in 0..<batch {
+          let row = rows[i], loss = logarithm(row.sum) + (Double(maxima[i]) - row.positive) / Double(temperature)
+          statistics.add(row.statistics(loss: loss))
+          inBatch += row.inBatch / row.sum
+        }
+      }
+      return (statistics, inBatch)
+    }
+  }
+
+  /// ∂L/∂ŵ_k = 1/τ′ · 1/B Σ_i p_ik q_i, the p at τ′: every rank has all queries, so nothing travels.
+  private func climb(
+    _ adversary: Adversary, _ queries: GatheredQueries, _ scores: Tensor, _ maxima: UnsafeMutableBufferPointer<Float>,
+    _ rows: UnsafeMutableBufferPointer<CandidateSums>, keys: Int, scale: Float, _ context: Context
+  ) {
+    let m = scores.c, d = queries.all.c, batch = queries.all.n, gradient = adversary.gradient
+    precondition(gradient.n == m - keys && gradient.c == d, "a gradient \(gradient.shape) of \(m - keys) rows of \(d)")
+    context.run(batch) { i, _ in
+      let s = scores.data + i * m, factor = Float(Double(scale) / Double(adversary.temperature) / rows[i].sharper)
+      for j in keys..<m { s[j] = factor * exponential((s[j] - maxima[i]) / adversary.temperature) }
+    }
+    context.blocks(of: gradient.n) { row, count in
+      sgemm(
+        count, d, batch, scores.data + keys + row, lda: m, transposed: true, queries.all.data, ldb: d,
+        into: gradient.data + row * d, ldc: d, beta: 1)
+    }
+  }
+}

@@ -1,0 +1,325 @@
+import Engine
+import Foundation
+import Randomness
+import Shards
+
+/// AdCo: AdCo: Adversarial Contrast for Efficient Learning of Unsupervised Representations from Self-Trained Negative
+/// Adversaries. Hu, Wang, Hu, Qi 2020, arXiv:2011.08435; reference maple-research-lab/AdCo.
+///
+/// The negatives W are learned: the network descends the contrastive loss, they climb it, with a rate, a momentum and a
+/// temperature of their own (eq. 4 to 6). W is kept as it is and normalised where it is used, ŵ = w/‖w‖:
+///
+///     L    = −1/B Σ_i log( exp(q_i·k_i/τ) / (Σ_j exp(q_i·k_j/τ) + Σ_k exp(q_i·ŵ_k/τ)) )
+///     g_k  = −∂L/∂w_k at τ′ = −1/(τ′‖w_k‖) · ( 1/B Σ_i p_ik q_i − 1/B Σ_i p_ik (q_i·ŵ_k) ŵ_k )
+///     v ← m·v + g + λW,   W ← W − η·v
+///
+/// Further kinds of views are further queries against the same keys; their losses are summed, and the loss that is told
+/// is the mean over queries, so that it stands beside ln(candidates). With the symmetric loss both views are queries, at
+/// half the weight. The bank is spread over ranks by row; its gradient needs the queries of all ranks, and nothing else.
+///
+/// Departs from the reference: the momentum update follows the optimizer's at the end of a step instead of preceding the
+/// next step's keys; the steps that fill W count among the run's and follow its schedule, and take all queries part in
+/// them; ShuffleBN as in `MoCo`, one order for both views.
+package struct AdCo: MethodRecipe {
+  package static let name = "adco"
+
+  /// τ, of the network.
+  package var temperature = 0.12
+  /// Widths of the head's layers, linear with bias and without BN.
+  package var head: [HeadWidth] = [.features, .channels(128)]
+  /// m of the key encoder.
+  package var momentum = 0.999
+  /// K, rows of W.
+  package var negatives = 65536
+  /// τ′, η, m and λ of W.
+  package var bankTemperature = 0.02, bankRate = 3.0, bankMomentum = 0.9, bankDecay = 1e-4
+  /// Whether the other images' keys are negatives too.
+  package var inBatch = true
+  /// Whether both views are queries.
+  package var symmetric = false
+  /// Whether the first K/B steps train against a random W and fill it with their keys.
+  package var fill = true
+
+  private enum CodingKeys: String, CodingKey, CaseIterable {
+    case name, temperature, head, momentum, negatives, bankTemperature, bankRate, bankMomentum, bankDecay, inBatch, symmetric
+    case fill
+  }
+
+  package init() {}
+
+  package init(from decoder: any Decoder) throws {
+    let values = try decoder.strict(CodingKeys.self, of: "adco")
+    temperature = try values.value(.temperature, default: temperature)
+    head = try values.value(.head, default: head)
+    momentum = try values.value(.momentum, default: momentum)
+    negatives = try values.value(.negatives, default: negatives)
+    bankTemperature = try values.value(.bankTemperature, default: bankTemperature)
+    bankRate = try values.value(.bankRate, default: bankRate)
+    bankMomentum = try values.value(.bankMomentum, default: bankMomentum)
+    bankDecay = try values.value(.bankDecay, default: bankDecay)
+    inBatch = try values.value(.inBatch, default: inBatch)
+    symmetric = try values.value(.symmetric, default: symmetric)
+    fill = try values.value(.fill, default: fill)
+    guard temperature > 0, bankTemperature > 0, !head.isEmpty else {
+      throw decoder.invalid("temperature and bankTemperature must be above 0, and the head needs a layer")
+    }
+    guard (1...1 << 26).contains(negatives) else {
+      throw decoder.invalid("`negatives` is \(negatives); it must be 1 to \(1 << 26)")
+    }
+    for (key, value) in [("momentum", momentum), ("bankMomentum", bankMomentum)] where !(0..<1).contains(value) {
+      throw decoder.invalid("`\(key)` is \(value); it must be in [0, 1)")
+    }
+    guard bankRate >= 0, bankDecay >= 0 else {
+      throw decoder.invalid("bankRate is \(bankRate) and bankDecay \(bankDecay); both must be at least 0")
+    }
+  }
+
+  package func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(temperature, forKey: .temperature)
+    try container.encode(head, forKey: .head)
+    try container.encode(momentum, forKey: .momentum)
+    try container.encode(negatives, forKey: .negatives)
+    try container.encode(bankTemperature, forKey: .bankTemperature)
+    try container.encode(bankRate, forKey: .bankRate)
+    try container.encode(bankMomentum, forKey: .bankMomentum)
+    try container.encode(bankDecay, forKey: .bankDecay)
+    try container.encode(inBatch, forKey: .inBatch)
+    try container.encode(symmetric, forKey: .symmetric)
+    try container.encode(fill, forKey: .fill)
+  }
+
+  package func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] {
+    guard stage.views[0].count == 2 else {
+      throw RecipeError(
+        "adco: views have counts \(stage.views.map(\.count)); its first kind is the query and the key, count 2")
+    }
+    if symmetric, stage.views.count > 1 {
+      throw RecipeError("adco: it is symmetric, but there are \(stage.views.count) kinds of views; further queries have no keys of their own")
+    }
+    if stage.accumulate > 1 {
+      throw RecipeError("accumulate is \(stage.accumulate), but adco takes a batch at once; use more ranks, or moco")
+    }
+    var warnings: [String] = []
+    if fill {
+      let steps = (negatives + stage.batch - 1) / stage.batch
+      let all = stage.length.steps(stepsPerEpoch: max(1, images / stage.batch), batch: stage.batch, total: 0)
+      if steps >= all {
+        warnings.append(
+          "filling the \(negatives) negatives takes \(steps) steps of \(stage.batch) images, and the run has \(all): they never "
+            + "learn; take fewer, or fill: false")
+      }
+      if negatives >= images {
+        warnings.append(
+          "the \(negatives) negatives start as keys of \(images) images, about \(negatives / images) of each; take fewer")
+      }
+    }
+    switch stage.batchNorm.groups {
+    case .shuffle: break
+    case .group: warnings.append("adco with fixed BN groups leaks: " + Self.leak)
+    case .global: warnings.append("adco with one BN group leaks: " + Self.leak)
+    }
+    return warnings
+  }
+
+  private static let leak =
+    "a query and its key share statistics, so the pretext task gets easy; batchNorm: {shuffle: 32} is the paper's"
+
+  package func remedy(_ symptom: Symptom) -> String {
+    symptom == .guessing
+      ? "the negatives have won; lower method.bankRate, or raise method.bankTemperature"
+      : "lower optimizer.rate, or lengthen schedule.warmup"
+  }
+
+  package func layers(features: Int) -> [Head.Layer] {
+    head.enumerated().map { i, width in
+      Head.Layer(width.resolved(features: features), bias: true, relu: i < head.count - 1)
+    }
+  }
+
+  package func make(_ setting: MethodSetting) -> any Method { Running(self, setting) }
+
+  final class Running: Method {
+    let trained: [Trained]
+    private(set) var embeddings: [Float] = []
+    private let recipe: AdCo
+    private let setting: MethodSetting
+    private let loss: SpreadInfoNCE
+    private let groups: StepGroups
+    private let key: NetworkState
+    /// W, v, and ∂L/∂W at τ′.
+    private let negatives: SpreadRows, velocity: SpreadRows, gradient: SpreadRows
+    /// Rows of W that have been filled with keys.
+    private let filled = UnsafeMutableBufferPointer<Int64>.allocate(capacity: 1)
+    /// This step's keys of all ranks, (B, D), while W is being filled.
+    private var fresh: [Float] = []
+    /// Views of each further kind; a rank without images in a small batch knows it from the steps before.
+    private var further: [Int] = []
+
+    private var query: Trained { trained[0] }
+    var dimension: Int { negatives.dimension }
+    private var isFilling: Bool { recipe.fill && filled[0] < Int64(negatives.count) }
+
+    init(_ recipe: AdCo, _ setting: MethodSetting) {
+      self.recipe = recipe
+      self.setting = setting
+      let layers = recipe.layers(features: setting.encoder.features), d = layers.last!.outputs
+      let network = Network(setting.encoder, head: layers)
+      trained = [Trained("query", network, setting.context)]
+      groups = StepGroups(setting)
+      key = network.makeState()
+      loss = SpreadInfoNCE(temperature: Float(recipe.temperature))
+      negatives = SpreadRows(count: recipe.negatives, dimension: d, setting.context)
+      velocity = SpreadRows(count: recipe.negatives, dimension: d, setting.context)
+      gradient = SpreadRows(count: recipe.negatives, dimension: d, setting.context)
+      filled[0] = 0
+    }
+
+    deinit { filled.deallocate() }
+
+    /// W starts as standard normal draws.
+    func initialise() {
+      query.state.initialise(seed: setting.seed)
+      key.copy(query.state)
+      for row in negatives.rows {
+        var draws = Draws(seed: setting.seed, .bank, UInt64(row))
+        let values = negatives[row]!
+        for i in 0..<dimension { values[i] = Float(draws.normal()) }
+      }
+      velocity.zero()
+      filled[0] = 0
+    }
+
+    func adoptEncoder() { key.copy(query.state) }
+
+    var state: [SavedState] {
+      key.saved("key") + [negatives.saved("negatives/values"), velocity.saved("negatives/velocity")]
+        + (recipe.fill ? [SavedState("negatives/filled", integers: filled)] : [])
+    }
+
+    var unsavedBytes: Int { gradient.tensor.bytes }
+
+    func step(_ input: MethodInput) -> MethodOutcome {
+      let context = setting.context, n = input.count, views = input.views[0]
+      let first = views.images(0..<n), second = views.images(n..<2 * n)
+      if n > 0 { countFurther(input) }
+      if !context.isDry { gradient.zero() }
+      return context.scratch { arena in
+        // This rank's candidates: the keys of its images, then its rows of Ŵ.
+        let candidates = arena.tensor(n: n + negatives.rows.count, c: dimension)
+        let k = candidates.images(0..<n), unit = candidates.images(n..<candidates.n)
+        let norms = arena.array(of: Float.self, count: max(1, unit.n)).baseAddress!
+        L2Normalise.forward(negatives.tensor, into: unit, norms: norms, context)
+        encodeKeys(second, into: k, input)
+        collect(k, input)
+        var sums = Sums(), left = further.reduce(recipe.symmetric ? 1 : 0, +)
+        contrast(first, candidates, reduces: left == 0, input, &sums)
+        if recipe.symmetric {
+          encodeKeys(first, into: k, input)
+          contrast(second, candidates, reduces: true, input, &sums)
+        }
+        for (kind, count) in further.enumerated() {
+          for view in 0..<count {
+            left -= 1
+            contrast(input.views[kind + 1].images(view * n..<(view + 1) * n), candidates, reduces: left == 0, input, &sums)
+          }
+        }
+        // Through the norm; without it, W would only grow.
+        L2Normalise.backward(gradient.tensor, unit: unit, norms: norms, context)
+        let others = recipe.inBatch && !isFilling ? input.batch : 1
+        return MethodOutcome(
+          statistics: sums.statistics, candidates: others + negatives.count,
+          inBatch: recipe.inBatch ? sums.inBatch / max(1, sums.statistics.rows) : nil)
+      }
+    }
+
+    func commit() {
+      key.parameters.blend(toward: query.state.parameters, momentum: Float(recipe.momentum))  // θ_k ← m θ_k + (1 − m) θ_q
+      isFilling ? enqueue() : climb()
+    }
+
+    /// Over the queries of a step.
+    private struct Sums {
+      var statistics = ContrastiveStatistics(), inBatch = 0.0
+    }
+
+    /// One view as queries, forward and backward.
+    private func contrast(_ images: Tensor, _ candidates: Tensor, reduces: Bool, _ input: MethodInput, _ sums: inout Sums) {
+      let context = setting.context, n = input.count
+      let (statistics, inBatch) = context.scratch { arena in
+        let pass = query.pass(context, groups(input, in: arena), reduces: reduces)
+        let tape = query.network.forward(images, pass)
+        let q = tape.output
+        let result = context.part(.loss) {
+          context.scratch { arena in
+            let queries = GatheredQueries(q, shares: input.shares, in: arena, context, keeping: &embeddings)
+            let targets = arena.array(of: Int32.self, count: input.batch)
+            context.run(1) { _, _ in
+              targets.update(repeating: -1)
+              for i in 0..<n { targets[queries.own.lowerBound + i] = Int32(i) }
+            }
+            // A random W is not to climb; a dry run plans for what comes after.
+            let climbs = !isFilling || context.isDry
+            return loss.apply(
+              q, queries, .init(candidates, keys: n, otherKeys: recipe.inBatch && climbs, targets: targets),
+              weight: recipe.symmetric ? 0.5 : 1,
+              adversary: climbs ? .init(temperature: Float(recipe.bankTemperature), gradient: gradient.tensor) : nil, context)
+          }
+        }
+        query.network.backward(q, tape, pass)  // q holds its gradient now
+        return result
+      }
+      sums.statistics.add(statistics)
+      sums.inBatch += inBatch
+    }
+
+    /// k = f_k(x_k), normalised, without gradient.
+    private func encodeKeys(_ images: Tensor, into k: Tensor, _ input: MethodInput) {
+      setting.context.scratch { arena in
+        let pass = Pass(setting.context, key, .target, groups(input, shuffled: true, in: arena))
+        L2Normalise.forward(query.network.forward(images, pass).output, into: k, norms: nil, setting.context)
+      }
+    }
+
+    private func countFurther(_ input: MethodInput) {
+      further.removeAll(keepingCapacity: true)
+      for view in input.views.dropFirst() { further.append(view.n / input.count) }
+    }
+
+    // MARK: The negatives
+
+    /// Keeps the keys of all ranks, for W.
+    private func collect(_ k: Tensor, _ input: MethodInput) {
+      guard isFilling || setting.context.isDry else { return }
+      setting.context.scratch { arena in
+        let all = arena.tensor(n: input.batch, c: dimension)
+        setting.context.gather(k, shares: input.shares, into: all, "keys")
+        if !setting.context.isDry { fresh.replace(with: all) }
+      }
+    }
+
+    /// The keys become the next rows of W. After the last one the key encoder starts over from the query's parameters.
+    private func enqueue() {
+      let from = Int(filled[0]), to = min(from + fresh.count / dimension, negatives.count)
+      for row in from..<to {
+        guard let w = negatives[row] else { continue }
+        for i in 0..<dimension { w[i] = fresh[(row - from) * dimension + i] }
+      }
+      filled[0] = Int64(to)
+      if to == negatives.count { key.parameters.copy(query.state.parameters) }
+    }
+
+    /// v ← m·v + g + λW, W ← W − η·v, where g is the loss's derivative with the sign turned.
+    private func climb() {
+      let w = negatives.tensor, v = velocity.tensor.data, d = gradient.tensor.data
+      let m = Float(recipe.bankMomentum), rate = Float(recipe.bankRate), decay = Float(recipe.bankDecay)
+      let values = w.data
+      setting.context.elementwise(w.count) { range in
+        for i in range {
+          v[i] = m * v[i] - d[i] + decay * values[i]
+          values[i] -= rate * v[i]
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,235 @@
+import Engine
+import Foundation
+import Randomness
+import Shards
+
+/// The memory bank of Unsupervised Feature Learning via Non-Parametric Instance Discrimination. Wu, Xiong, Yu, Lin 2018,
+/// arXiv:1805.01978; reference zhirongw/lemniscate.pytorch.
+///
+/// An embedding vᵢ of every image of the data set is kept from the last time that it was seen. An image's one view f is
+/// told from K rows of the bank that are drawn for it, its own row being the positive:
+///
+///     P(i|f) = exp(vᵢ·f/τ)/Z,   vᵢ ← m·vᵢ + (1 − m)·f, then of length one (eq. 2 and 4; the code's m is 0.5)
+///
+/// Z is estimated from the first batch and then stays. The bank is spread over ranks by image.
+///
+/// Departs from the reference: the bank is updated once the step counts instead of during backward, which is the same;
+/// and where a batch has an image twice, its row moves twice, in the order of the batch.
+package struct MemoryBank: MethodRecipe {
+  package static let name = "memory-bank"
+
+  /// τ
+  package var temperature = 0.07
+  /// Widths of the head's layers, linear with bias and without BN.
+  package var head: [HeadWidth] = [.channels(128)]
+  /// K, drawn uniformly with replacement for every image of a batch; 0 for all rows of the bank.
+  package var negatives = 4096
+  /// m, of the bank.
+  package var momentum = 0.5
+  /// Noise-contrastive estimation, or cross-entropy over the positive and the negatives.
+  package var loss = DrawnContrast.Loss.nce
+
+  private enum CodingKeys: String, CodingKey, CaseIterable { case name, temperature, head, negatives, momentum, loss }
+
+  package init() {}
+
+  package init(from decoder: any Decoder) throws {
+    let values = try decoder.strict(CodingKeys.self, of: "memory-bank")
+    temperature = try values.value(.temperature, default: temperature)
+    head = try values.value(.head, default: head)
+    negatives = try values.value(.negatives, default: negatives)
+    momentum = try values.value(.momentum, default: momentum)
+    loss = try values.value(.loss, default: loss)
+    guard temperature > 0, !head.isEmpty else {
+      throw decoder.invalid("temperature must be above 0, and the head needs a layer")
+    }
+    guard (0...1 << 24).contains(negatives) else {
+      throw decoder.invalid("`negatives` is \(negatives); it must be 0 (the whole bank) to \(1 << 24)")
+    }
+    guard 0 <= momentum, momentum < 1 else { throw decoder.invalid("`momentum` is \(momentum); it must be in [0, 1)") }
+    if negatives == 0, loss == .nce {
+      throw decoder.invalid("`negatives` is 0, the whole bank, which needs no estimate: set loss: softmax, or draw negatives")
+    }
+  }
+
+  package func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(temperature, forKey: .temperature)
+    try container.encode(head, forKey: .head)
+    try container.encode(negatives, forKey: .negatives)
+    try container.encode(momentum, forKey: .momentum)
+    try container.encode(loss, forKey: .loss)
+  }
+
+  package func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] {
+    guard stage.views.count == 1, stage.views[0].count == 1 else {
+      throw RecipeError(
+        "memory-bank: views have counts \(stage.views.map(\.count)); it takes one kind, count 1: the other view is in the bank")
+    }
+    if stage.accumulate > 1 {
+      throw RecipeError("accumulate is \(stage.accumulate), but memory-bank takes a batch at once; use more ranks, or moco")
+    }
+    if case .shuffle = stage.batchNorm.groups {
+      throw RecipeError(
+        "batchNorm is shuffle, but memory-bank has one encoder, and its positives come from other batches; use global or group")
+    }
+    var warnings: [String] = []
+    if negatives >= images {
+      warnings.append(
+        "\(negatives) negatives are drawn from a bank of \(images) rows, so each comes up about \(negatives / images) times; "
+          + "take fewer, or the whole bank with negatives: 0 and loss: softmax")
+    }
+    return warnings
+  }
+
+  package func remedy(_ symptom: Symptom) -> String {
+    symptom == .guessing
+      ? "lower optimizer.rate, or raise method.momentum; a run of few epochs learns little from a bank"
+      : "lower optimizer.rate, or lengthen schedule.warmup"
+  }
+
+  package func layers(features: Int) -> [Head.Layer] {
+    head.enumerated().map { i, width in
+      Head.Layer(width.resolved(features: features), bias: true, relu: i < head.count - 1)
+    }
+  }
+
+  package func make(_ setting: MethodSetting) -> any Method { Running(self, setting) }
+
+  final class Running: Method {
+    let trained: [Trained]
+    private(set) var embeddings: [Float] = []
+    private let recipe: MemoryBank
+    private let setting: MethodSetting
+    private let groups: StepGroups
+    /// v
+    private let bank: SpreadRows
+    /// Z; 0 before the first batch, and with softmax.
+    private let z = UnsafeMutableBufferPointer<Float>.allocate(capacity: 1)
+    /// This step's f of all ranks, (B, D), their images, and Z: to be kept once the step counts.
+    private var fresh: [Float] = [], samples: [Int64] = [], estimate: Float = 0
+
+    var dimension: Int { bank.dimension }
+
+    init(_ recipe: MemoryBank, _ setting: MethodSetting) {
+      self.recipe = recipe
+      self.setting = setting
+      groups = StepGroups(setting)
+      let layers = recipe.layers(features: setting.encoder.features)
+      trained = [Trained("encoder", Network(setting.encoder, head: layers), setting.context)]
+      bank = SpreadRows(count: setting.images, dimension: layers.last!.outputs, setting.context)
+      z[0] = 0
+    }
+
+    deinit { z.deallocate() }
+
+    var state: [SavedState] {
+      [bank.saved("bank/values")] + (recipe.loss == .nce ? [SavedState("bank/z", shape: [1], floats: z)] : [])
+    }
+
+    /// Rows uniform in ± 1/√(D/3), whose length is one on average.
+    func initialise() {
+      encoder.state.initialise(seed: setting.seed)
+      let bound = 1 / (Double(dimension) / 3).squareRoot()
+      for row in bank.rows {
+        var draws = Draws(seed: setting.seed, .bank, UInt64(row))
+        let values = bank[row]!
+        for i in 0..<dimension { values[i] = Float(draws.uniform(in: -bound...bound)) }
+      }
+      z[0] = 0
+    }
+
+    func step(_ input: MethodInput) -> MethodOutcome {
+      let context = setting.context, k = recipe.negatives
+      return context.scratch { arena in
+        let pass = encoder.pass(context, groups(input, in: arena))
+        let tape = encoder.network.forward(input.views[0], pass)
+        let f = tape.output  // (n, D)
+        let statistics = context.part(.loss) { contrast(f, input) }
+        encoder.network.backward(f, tape, pass)  // f holds its gradient now
+        let candidates = k == 0 ? setting.images : k + 1
+        return MethodOutcome(
+          statistics: statistics, candidates: candidates,
+          // NCE at P = 1/N: K + 1 guesses between data and noise.
+          chance: recipe.loss == .nce ? log(Double(k + 1)) + Double(k) * log1p(1 / Double(k)) : nil)
+      }
+    }
+
+    func commit() {
+      z[0] = estimate
+      let m = Float(recipe.momentum)
+      for (i, sample) in samples.enumerated() {
+        guard let v = bank[Int(sample)] else { continue }
+        var squares = 0.0
+        for j in 0..<dimension {
+          v[j] = m * v[j] + (1 - m) * fresh[i * dimension + j]
+          squares += Double(v[j]) * Double(v[j])
+        }
+        let norm = max(squares.squareRoot(), 1e-12)
+        for j in 0..<dimension { v[j] = Float(Double(v[j]) / norm) }
+      }
+    }
+
+    /// The loss of all ranks' embeddings against the bank; f becomes this rank's part of the gradient.
+    private func contrast(_ f: Tensor, _ input: MethodInput) -> ContrastiveStatistics {
+      let context = setting.context
+      return context.scratch { arena in
+        let queries = GatheredQueries(f, shares: input.shares, in: arena, context, keeping: &embeddings)
+        let images = gatherSamples(input, arena)
+        if !context.isDry {
+          fresh.replace(with: queries.all)
+          samples.removeAll(keepingCapacity: true)
+          samples.append(contentsOf: images)
+        }
+        if recipe.negatives == 0 { return overall(f, queries, images, arena) }
+        let drawn = draw(input, images, arena), loss = DrawnContrast(recipe.loss, temperature: Float(recipe.temperature), images: bank.count)
+        let (statistics, z) = loss.apply(
+          f, queries, .init(bank.tensor, rows: bank.rows), drawn: drawn, count: recipe.negatives + 1, z: z[0], context)
+        estimate = z
+        return statistics
+      }
+    }
+
+    /// The image of every position of the global batch.
+    private func gatherSamples(_ input: MethodInput, _ arena: Arena) -> UnsafeMutableBufferPointer<Int64> {
+      let images = arena.array(of: Int64.self, count: input.batch)
+      setting.context.run(1) { _, _ in
+        images.update(repeating: 0)
+        for (i, position) in input.positions.enumerated() { images[position] = Int64(input.samples[i]) }
+      }
+      setting.context.allReduce(images, on: .statistics, "images of the batch")
+      return images
+    }
+
+    /// (B, 1 + K) rows of the bank, keyed by (seed, step, position): every rank knows all of them.
+    private func draw(_ input: MethodInput, _ images: UnsafeMutableBufferPointer<Int64>, _ arena: Arena) -> UnsafePointer<Int64> {
+      let k = recipe.negatives, count = bank.count, seed = setting.seed
+      let drawn = arena.array(of: Int64.self, count: input.batch * (k + 1))
+      setting.context.run(input.batch) { position, _ in
+        let row = drawn.baseAddress! + position * (k + 1)
+        row[0] = images[position]
+        if let given = input.drawn {
+          for c in 0..<k { row[1 + c] = Int64(given[position * k + c]) }
+          return
+        }
+        var draws = Draws(seed: seed, .negatives, UInt64(input.step), UInt64(position))
+        for c in 0..<k { row[1 + c] = Int64(draws.integer(below: count)) }
+      }
+      return UnsafePointer(drawn.baseAddress!)
+    }
+
+    /// Softmax over the whole bank.
+    private func overall(
+      _ f: Tensor, _ queries: GatheredQueries, _ images: UnsafeMutableBufferPointer<Int64>, _ arena: Arena
+    ) -> ContrastiveStatistics {
+      let targets = arena.array(of: Int32.self, count: images.count), rows = bank.rows
+      setting.context.run(1) { _, _ in
+        for (i, image) in images.enumerated() {
+          targets[i] = rows.contains(Int(image)) ? Int32(Int(image) - rows.lowerBound) : -1
+        }
+      }
+      let candidates = SpreadInfoNCE.Candidates(bank.tensor, keys: 0, otherKeys: false, targets: targets)
+      return SpreadInfoNCE(temperature: Float(recipe.temperature)).apply(f, queries, candidates, setting.context).statistics
+    }
+  }
+}

@@ -1,0 +1,38 @@
+import Engine
+import Foundation
+import Shards
+
+/// A matrix whose rows are spread over the ranks by their number: a bank may be larger than any rank's memory.
+final class SpreadRows {
+  /// Rows of the whole matrix, and columns.
+  let count: Int, dimension: Int
+  /// Which rows are here.
+  let rows: Range<Int>
+  private let values: UnsafeMutableBufferPointer<Float>
+  private let bytes: Int
+
+  /// All zeros. Memory is taken when it is written to, so that a run which is too large can be refused in words.
+  init(count: Int, dimension: Int, _ context: Context) {
+    (self.count, self.dimension) = (count, dimension)
+    rows = share(of: count, rank: context.communicator.rank, ranks: context.communicator.size)
+    bytes = max(1, rows.count * dimension) * MemoryLayout<Float>.stride
+    let address = mmap(nil, bytes, PROT_READ | PROT_WRITE, Int32(MAP_PRIVATE) | Int32(MAP_ANONYMOUS) | Int32(MAP_NORESERVE), -1, 0)!
+    precondition(address != MAP_FAILED, "the system gives no address space for \(bytes) bytes: \(String(cString: strerror(errno)))")
+    values = UnsafeMutableBufferPointer(
+      start: address.bindMemory(to: Float.self, capacity: rows.count * dimension), count: rows.count * dimension)
+  }
+
+  deinit { munmap(values.baseAddress, bytes) }
+
+  /// (rows here, D)
+  var tensor: Tensor { Tensor(values.baseAddress!, n: rows.count, c: dimension) }
+
+  /// A row by its number in the whole matrix; nil where another rank has it.
+  subscript(row: Int) -> UnsafeMutablePointer<Float>? {
+    rows.contains(row) ? values.baseAddress! + (row - rows.lowerBound) * dimension : nil
+  }
+
+  func zero() { values.update(repeating: 0) }
+
+  func saved(_ name: String) -> SavedState { SavedState(name, shape: [count, dimension], rows: rows, floats: values) }
+}
