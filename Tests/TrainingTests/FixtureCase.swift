@@ -6,10 +6,15 @@ import Training
 
 /// A training run that PyTorch computed, read from its file. `Fixtures/README.md` is the convention.
 struct FixtureCase {
-  struct Encoder: Decodable { var name: String, width: Double, stem: String, channels: Int }
+  struct Encoder: Decodable {
+    var name: String, width: Double, stem: String, channels: Int
+    var variant: String?, selectiveKernels: Double?
+  }
+  struct Memory: Decodable { var queue: Int, momentum: Double }
   struct Method: Decodable {
     var name: String, head: [Int]
-    var temperature: Double?, lossScale: Double?, queue: Int?, momentum: Double?, symmetric: Bool?, predictor: [Int]?
+    var temperature: Double?, lossScale: Double?, memory: Memory?
+    var queue: Int?, momentum: Double?, symmetric: Bool?, predictor: [Int]?
     var prototypes: Int?, epsilon: Double?, iterations: Int?, freeze: Int?, queueFrom: Int?
   }
   struct Optimizer: Decodable {
@@ -49,10 +54,14 @@ struct FixtureCase {
 
   var encoder: ResNet.Options {
     get throws {
-      guard let depth = ResNet.Depth(rawValue: header.recipe.encoder.name), let stem = ResNet.Stem(rawValue: header.recipe.encoder.stem) else {
-        throw RunError("\(path): encoder \(header.recipe.encoder)")
-      }
-      return ResNet.Options(depth, width: header.recipe.encoder.width, stem: stem, channels: header.recipe.encoder.channels)
+      let encoder = header.recipe.encoder
+      guard
+        let depth = ResNet.Depth(rawValue: encoder.name), let stem = ResNet.Stem(rawValue: encoder.stem),
+        let variant = ResNet.Variant(rawValue: encoder.variant ?? "b")
+      else { throw RunError("\(path): encoder \(encoder)") }
+      return ResNet.Options(
+        depth, width: encoder.width, stem: stem, variant: variant, selectiveKernels: encoder.selectiveKernels ?? 0,
+        channels: encoder.channels)
     }
   }
 
