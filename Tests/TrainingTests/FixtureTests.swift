@@ -20,7 +20,7 @@ import Training
 
   /// Another bound than PyTorch's must fail: the comparison itself is tested.
   @Test func aWrongNumberIsNoticed() throws {
-    let fixture = try FixtureCase(FixtureCase.all.first { $0.contains("encoder") }!)
+    let fixture = try FixtureCase(FixtureCase.all.first { $0.contains("/encoder-") }!)
     var outcome = try encode(fixture)
     let name = "eval.features"
     outcome[name]!.values[0] *= 1.01
@@ -65,6 +65,7 @@ import Training
       var simclr = SimCLR()
       (simclr.temperature, simclr.head) = (try #require(options.temperature), head)
       simclr.lossScale = options.lossScale ?? 1
+      simclr.memory = options.memory.map { SimCLR.Memory(queue: $0.queue, momentum: $0.momentum) }
       return simclr
     case "moco":
       var moco = MoCo()
