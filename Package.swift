@@ -74,7 +74,8 @@ let runtime: [LinkerSetting] =
 /// Recipes that the binary carries.
 let recipes = [
   "byol-graytiles", "byol-imagenet", "end-to-end-graytiles", "end-to-end-imagenet", "moco-v2-fashion",
-  "moco-v2-imagenet", "simclr-v1-fashion", "simclr-v1-imagenet", "swav-graytiles", "swav-imagenet",
+  "moco-v2-imagenet", "simclr-v1-fashion", "simclr-v1-imagenet", "simclr-v2-graytiles",
+  "simclr-v2-imagenet", "swav-graytiles", "swav-imagenet",
 ]
 
 let package = Package(
