@@ -76,7 +76,7 @@ let recipes = [
   "adco-graytiles", "adco-imagenet", "byol-graytiles", "byol-imagenet", "end-to-end-graytiles", "end-to-end-imagenet",
   "memory-bank-graytiles", "memory-bank-imagenet", "moco-v1-graytiles", "moco-v1-ig1b", "moco-v1-imagenet",
   "moco-v2-fashion", "moco-v2-graytiles", "moco-v2-imagenet", "simclr-v1-fashion", "simclr-v1-graytiles",
-  "simclr-v1-imagenet", "swav-graytiles", "swav-imagenet",
+  "simclr-v1-imagenet", "simclr-v2-graytiles", "simclr-v2-imagenet", "swav-graytiles", "swav-imagenet",
 ]
 
 let package = Package(

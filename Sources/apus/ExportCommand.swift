@@ -28,6 +28,8 @@ struct ExportCommand: ParsableCommand {
       let metadata = [
         "format": "pt", "apus.recipe": try encoder.recipe.yaml, "apus.encoder": encoder.stage.encoder.name.rawValue,
         "apus.width": "\(encoder.stage.encoder.width)", "apus.stem": encoder.stage.encoder.stem.rawValue,
+        "apus.variant": encoder.stage.encoder.variant.rawValue,
+        "apus.selectiveKernels": "\(encoder.stage.encoder.selectiveKernels)",
         "apus.channels": "\(encoder.channels)", "apus.step": "\(encoder.step)",
       ]
       try Weights.export(encoder.state, metadata: metadata, to: out)

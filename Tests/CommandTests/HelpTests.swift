@@ -65,7 +65,11 @@ extension CommandTests {
     @Test func recipesAreListedShownAndCompared() throws {
       let list = try work("recipes")
       #expect(list.status == 0)
-      for name in ["moco-v2-fashion", "moco-v2-imagenet", "simclr-v1-fashion", "simclr-v1-imagenet"] {
+      let names = [
+        "moco-v2-fashion", "moco-v2-imagenet", "simclr-v1-fashion", "simclr-v1-imagenet", "simclr-v2-graytiles",
+        "simclr-v2-imagenet",
+      ]
+      for name in names {
         #expect(list.output.contains(try Regex("(?m)^\(name) +\\S")), "\(list.output)")
         let shown = try work("recipes", "show", name, "--resolved")
         #expect(shown.status == 0 && shown.output.contains("\noptimizer: {name: "), "\(shown.output)")

@@ -101,6 +101,32 @@ import Testing
     }
   }
 
+  @Test(arguments: [1, 2]) func meanOfResNetD(stride: Int) {
+    var draws = Draws(test: "mean")
+    for (h, w) in [(5, 4), (1, 3), (2, 2)] {
+      func map(_ values: [Double]) -> Map { Map(n: 2, h: h, w: w, c: 2, values) }
+      let x = map(draws.normals(2 * h * w * 2)), y = ReferenceSelection.mean(x, stride: stride)
+      expectGradient(of: { ReferenceSelection.mean(map($0), stride: stride).values }, at: x.values) {
+        ReferenceSelection.meanBackward(Map(n: 2, h: y.h, w: y.w, c: 2, $0), stride: stride, like: x).values
+      }
+    }
+  }
+
+  @Test func selectiveKernels() {
+    var draws = Draws(test: "selective kernels")
+    let x = Map(n: 2, h: 3, w: 2, c: 6, draws.normals(72)), e = Map(n: 2, c: 6, draws.normals(12))
+    expectGradient(of: { ReferenceSelection.pooled(Map(n: 2, h: 3, w: 2, c: 6, $0)).values }, at: x.values) {
+      ReferenceSelection.pooledBackward(Map(n: 2, c: 3, $0), like: x).values
+    }
+    func backward(_ r: [Double]) -> (dx: Map, dE: Map) {
+      ReferenceSelection.mixBackward(Map(n: 2, h: 3, w: 2, c: 3, r), x, e)
+    }
+    expectGradient(of: { ReferenceSelection.mix(Map(n: 2, h: 3, w: 2, c: 6, $0), e).values }, at: x.values) {
+      backward($0).dx.values
+    }
+    expectGradient(of: { ReferenceSelection.mix(x, Map(n: 2, c: 6, $0)).values }, at: e.values) { backward($0).dE.values }
+  }
+
   @Test func normalise() {
     var draws = Draws(test: "normalise")
     let z = Map(n: 3, c: 4, draws.normals(12))
@@ -118,6 +144,9 @@ import Testing
       expectGradient(of: { [ReferenceLosses.ntXent(map($0), temperature: 0.5)] }, at: z.values) { r in
         ReferenceLosses.ntXentGradient(z, temperature: 0.5).values.map { r[0] * $0 }
       }
+    }
+    expectGradient(of: { [ReferenceLosses.ntXent(map($0), queue: queue, temperature: 0.5)] }, at: z.values) { r in
+      ReferenceLosses.ntXentGradient(z, queue: queue, temperature: 0.5).values.map { r[0] * $0 }
     }
     expectGradient(of: { [ReferenceLosses.infoNCE(map($0), keys: keys, queue: queue, temperature: 0.4)] }, at: z.values) { r in
       ReferenceLosses.infoNCEGradient(z, keys: keys, queue: queue, temperature: 0.4).values.map { r[0] * $0 }

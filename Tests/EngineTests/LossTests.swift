@@ -11,19 +11,27 @@ import Testing
 struct NTXentCase: Sendable, CustomStringConvertible {
   let batch: Int, width: Int, temperature: Double
   let z: Map
+  /// SimCLR v2's memory.
+  let queue: Map?
   let loss: Double, gradient: [Double]
   let lossBound: Double, gradientBound: [Double]
-  var description: String { "\(batch) images, \(width) features, temperature \(temperature)" }
+  var description: String { "\(batch) images, \(width) features, temperature \(temperature), queue \(queue?.n ?? 0)" }
 
-  /// - alike: how much of the first view the second one holds.
-  init(batch: Int, width: Int, temperature: Double, alike: Double = 0) {
+  /// - Parameters:
+  ///   - alike: how much of the first view the second one holds.
+  ///   - length: of the queue; nil for none.
+  init(batch: Int, width: Int, temperature: Double, alike: Double = 0, queue length: Int? = nil) {
     (self.batch, self.width, self.temperature) = (batch, width, temperature)
     var draws = Draws(test: "embeddings \(batch) \(width)")
     var values = draws.normals(2 * batch * width, deviation: 2)
     for i in 0..<batch * width { values[batch * width + i] += alike * values[i] }
     z = Map(n: 2 * batch, c: width, values.map { Double(Float($0)) })
-    loss = ReferenceLosses.ntXent(z, temperature: temperature)
-    gradient = ReferenceLosses.ntXentGradient(z, temperature: temperature).values
+    let queue = length.map { length in
+      ReferenceLayers.normalise(Map(n: length, c: width, draws.normals(length * width))).map { Double(Float($0)) }
+    }
+    self.queue = queue
+    loss = ReferenceLosses.ntXent(z, queue: queue, temperature: temperature)
+    gradient = ReferenceLosses.ntXentGradient(z, queue: queue, temperature: temperature).values
     let u = roundoff, delta = Double(width + 4) * u / temperature
     lossBound = 2 * delta + 8 * u * (1 + loss)
     let rows = 2 * batch, unit = ReferenceLayers.normalise(z)
@@ -33,7 +41,8 @@ struct NTXentCase: Sendable, CustomStringConvertible {
       let sum = e.reduce(0, +)
       for j in 0..<rows { column[j] += e[j] / sum }
     }
-    let (z, error) = (z, (2 * delta + Double(rows + 10) * u) / temperature / Double(rows))
+    let candidates = rows + (length ?? 0)
+    let (z, error) = (z, (2 * delta + Double(candidates + 10) * u) / temperature / Double(rows))
     gradientBound = z.values.indices.map { i in
       let row = i / width, norm = z.row(row).reduce(0) { $0 + $1 * $1 }.squareRoot()
       return 2 * (1 + column[row] + 2) * error / norm
@@ -49,7 +58,13 @@ struct NTXentCase: Sendable, CustomStringConvertible {
     let images = (Array(local) + local.map { $0 + batch }).map { order?[$0] ?? $0 }
     let z = context.arena.tensor(n: images.count, c: width)
     for (i, value) in images.flatMap(self.z.row).enumerated() { z.buffer[i] = Float(value) }
-    let statistics = NTXent(temperature: Float(temperature), scale: scale).apply(z, shares: shares, context)
+    let keys = queue.map { queue in
+      let keys = context.arena.tensor(n: queue.n, c: width)
+      for (i, value) in queue.values.enumerated() { keys.buffer[i] = Float(value) }
+      return keys
+    }
+    let statistics = NTXent(temperature: Float(temperature), scale: scale).apply(
+      z, shares: shares, queue: keys, context)
     var gradient = [Float](repeating: 0, count: self.z.values.count)
     for (i, image) in images.enumerated() { for j in 0..<width { gradient[image * width + j] = z.buffer[i * width + j] } }
     return (statistics, gradient)
@@ -80,6 +95,22 @@ private func sum(_ gradients: [[Float]]) -> [Float] { gradients.dropFirst().redu
     test.expect(runs[0].statistics, sum(runs.map(\.gradient)), "\(ranks) ranks, \(test)")
   }
 
+  /// With SimCLR v2's memory: every anchor sees the queue as well.
+  @Test(arguments: [(2, 3, 1), (3, 16, 7), (33, 17, 200), (70, 40, 65)], [0.1, 0.5])
+  func withAQueueEqualsPaper(shape: (batch: Int, width: Int, queue: Int), temperature: Double) {
+    let test = NTXentCase(batch: shape.batch, width: shape.width, temperature: temperature, queue: shape.queue)
+    for threads in [1, 2] {
+      let (statistics, gradient) = test.run(threads: threads)
+      test.expect(statistics, gradient, "\(test), \(threads) threads")
+    }
+  }
+
+  @Test(arguments: [1, 2, 3, 4]) func ranksWithAQueueEqualPaper(ranks: Int) {
+    let test = NTXentCase(batch: 7, width: 17, temperature: 0.2, queue: 30), runs = Ranks.run(ranks) { test.run($0) }
+    for run in runs { #expect(run.statistics == runs[0].statistics) }
+    test.expect(runs[0].statistics, sum(runs.map(\.gradient)), "\(ranks) ranks, \(test)")
+  }
+
   @Test func emptyRanks() {
     let test = NTXentCase(batch: 2, width: 5, temperature: 0.5), runs = Ranks.run(4) { test.run($0) }
     test.expect(runs[0].statistics, sum(runs.map(\.gradient)), "2 images on 4 ranks")
@@ -92,13 +123,20 @@ private func sum(_ gradients: [[Float]]) -> [Float] { gradients.dropFirst().redu
     #expect(worstRatio(sum(runs.map(\.gradient)).map(Double.init), test.gradient, test.gradientBound).ratio > 10)
   }
 
-  @Test(arguments: [2, 5, 70]) func identicalEmbeddings(batch: Int) {
+  /// ln(2N − 1 + K): every candidate is as likely.
+  @Test(arguments: [2, 5, 70], [nil, 1, 60]) func identicalEmbeddings(batch: Int, length: Int?) {
     let context = Context(arena: Arena(reserving: 1 << 24))
     defer { withExtendedLifetime(context) {} }
     let z = context.arena.normal(n: 2 * batch, c: 8, "identical")
     for i in z.buffer.indices { z.buffer[i] = z.buffer[i % 8] }
-    let statistics = NTXent(temperature: 0.1).apply(z, shares: [batch], context)
-    #expect(abs(statistics.loss / statistics.rows - log(Double(2 * batch - 1))) < 1e-5)
+    let queue = length.map { length in
+      let queue = context.arena.tensor(n: length, c: 8)
+      for i in queue.buffer.indices { queue.buffer[i] = z.buffer[i % 8] }
+      L2Normalise.forward(queue, into: queue, norms: nil, context)
+      return queue
+    }
+    let statistics = NTXent(temperature: 0.1).apply(z, shares: [batch], queue: queue, context)
+    #expect(abs(statistics.loss / statistics.rows - log(Double(2 * batch - 1 + (length ?? 0)))) < 1e-5)
     #expect(abs(statistics.positive / statistics.rows - 1) < 1e-5 && abs(statistics.negative / statistics.rows - 1) < 1e-5)
     // All directions are alike: nothing pulls anywhere, but for the rounding of probabilities over τ and the norm.
     #expect(z.buffer.allSatisfy { abs($0) < 1e-5 })

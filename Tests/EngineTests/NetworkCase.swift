@@ -28,7 +28,10 @@ final class NetworkCase: Sendable, CustomStringConvertible {
   let seed: UInt64
   let expected: NetworkResult, bounds: [String: Double]
   static let noise = 16 * roundoff, margin = 1e-5, temperature = 0.5
-  var description: String { "\(options.depth), \(options.stem) stem, \(division), \(mode)" }
+  var description: String {
+    "\(options.depth)-\(options.variant), \(options.stem) stem, selective kernels \(options.selectiveKernels), "
+      + "\(division), \(mode)"
+  }
 
   init(_ options: ResNet.Options, head: [Head.Layer] = [.init(11, bias: false, .scaleAndShift, relu: true), .init(7, bias: true)], size: Int, _ division: Division, _ mode: Mode = .train) {
     (self.options, self.head, self.size, self.division, self.mode) = (options, head, size, division, mode)

@@ -2,6 +2,12 @@ import Engine
 import Testing
 
 private let narrow = ResNet.Options(.resnet18, width: 1 / 32, stem: .small, channels: 1)
+/// SimCLR v2's blocks: channel counts of 3 to 24 a stream, squeezed to 32.
+private let selective = ResNet.Options(
+  .resnet50, width: 3 / 64, stem: .small, variant: .d, selectiveKernels: 0.0625, channels: 1)
+/// With running statistics: with those of small batches, fifty layers amplify rounding until bounds hide what they bound.
+/// Those are held against PyTorch's, by the fixtures.
+private let chosen = NetworkCase(selective, size: 9, .init(kind: .global, batch: 7, views: 2), .frozen)
 private let pair = Division(kind: .global, batch: 3, views: 2)
 
 /// One network for every test that divides it over threads or ranks.
@@ -13,6 +19,7 @@ private let divided = [
   NetworkCase(narrow, size: 14, .init(kind: .group(images: 3), batch: 6, views: 2)),
   NetworkCase(narrow, size: 14, .init(kind: .shuffle(images: 3), batch: 7, views: 2, order: [3, 0, 6, 1, 5, 2, 4])),
   NetworkCase(narrow, size: 14, .init(kind: .group(images: 3), batch: 7, views: 2), .frozen),
+  chosen,
 ]
 
 @Suite struct NetworkTests {
@@ -34,6 +41,26 @@ private let divided = [
   /// The bottleneck with ImageNet's stem: 7×7, max-pool, projections with and without stride; odd sizes everywhere.
   @Test(arguments: [Mode.train, .frozen, .target, .inference]) func bottlenecks(mode: Mode) {
     let test = NetworkCase(ResNet.Options(.resnet50, width: 1 / 32), size: 43, pair, mode)
+    test.expect(test.run(), "\(test)")
+  }
+
+  /// ResNet-D's stem, and its shortcuts on sides of 6, 3 and 2.
+  @Test(arguments: [Mode.train, .frozen, .target, .inference]) func resNetD(mode: Mode) {
+    let test = NetworkCase(ResNet.Options(.resnet18, width: 1 / 16, variant: .d), size: 23, pair, mode)
+    test.expect(test.run(), "\(test)")
+  }
+
+  /// Selective kernels in ResNet-D, whose shortcuts take means on sides of 11, 6 and 3.
+  @Test(arguments: [Mode.train, .frozen, .target, .inference]) func selectiveKernels(mode: Mode) {
+    let test = NetworkCase(selective, size: 11, .init(kind: .global, batch: 5, views: 2), mode)
+    test.expect(test.run(), "\(test)")
+  }
+
+  /// Selective kernels behind torchvision's own shortcuts.
+  @Test func selectiveKernelsAlone() {
+    var options = selective
+    options.variant = .b
+    let test = NetworkCase(options, size: 11, .init(kind: .global, batch: 5, views: 2), .frozen)
     test.expect(test.run(), "\(test)")
   }
 

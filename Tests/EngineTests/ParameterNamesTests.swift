@@ -122,6 +122,45 @@ private let torchvision: [ResNet.Depth: String] = [
     #expect(layout.range(prefix: "encoder.").lowerBound == 0)
   }
 
+  /// What torchvision has not: printed from `named_parameters()` of `Scripts/peers/encoders.py`, in our order.
+  @Test func namesOfResNetDAndSelectiveKernels() {
+    let network = Network(.init(.resnet50, variant: .d, selectiveKernels: 0.0625))
+    let found = network.parameters.entries.prefix { !$0.name.hasPrefix("encoder.layer1.1") }.map {
+      "\($0.name.dropFirst("encoder.".count)):\(torchShape($0.shape).map(String.init).joined(separator: "x"))"
+    }
+    let expected = """
+      stem.conv1.weight:32x3x3x3 stem.bn1.weight:32 stem.bn1.bias:32 stem.conv2.weight:32x32x3x3 stem.bn2.weight:32
+      stem.bn2.bias:32 stem.conv3.weight:64x32x3x3 stem.bn3.weight:64 stem.bn3.bias:64 layer1.0.conv1.weight:64x64x1x1
+      layer1.0.bn1.weight:64 layer1.0.bn1.bias:64 layer1.0.conv2.weight:128x64x3x3 layer1.0.bn2.weight:128
+      layer1.0.bn2.bias:128 layer1.0.sk.conv1.weight:32x64x1x1 layer1.0.sk.bn1.weight:32 layer1.0.sk.bn1.bias:32
+      layer1.0.sk.conv2.weight:128x32x1x1 layer1.0.conv3.weight:256x64x1x1 layer1.0.bn3.weight:256 layer1.0.bn3.bias:256
+      layer1.0.downsample.conv.weight:256x64x1x1 layer1.0.downsample.bn.weight:256 layer1.0.downsample.bn.bias:256
+      """
+    #expect(found == expected.split(whereSeparator: \.isWhitespace).map(String.init))
+    #expect(network.parameters.entry("encoder.layer4.0.sk.conv1.weight")!.shape == [1, 1, 512, 32])
+    let large = Network(.init(.resnet50, width: 3, selectiveKernels: 0.0625)).parameters
+    #expect(large.entry("encoder.layer4.0.sk.conv1.weight")!.shape == [1, 1, 1536, 96])
+    // The small stem has no variant.
+    let small = Network(.init(.resnet18, stem: .small, variant: .d)).parameters
+    #expect(small.entries[0].name == "encoder.conv1.weight")
+    #expect(small.entry("encoder.layer2.0.downsample.conv.weight") != nil)
+  }
+
+  /// Millions of parameters, running statistics among them, as SimCLR v2's authors give them (google-research/simclr
+  /// `README.md`): with selective kernels of ratio 0.0625 and ResNet-D, and without; 0 where they trained none.
+  @Test(arguments: [
+    (ResNet.Depth.resnet50, 1.0, 24, 35), (.resnet50, 2, 94, 140), (.resnet101, 1, 43, 65), (.resnet101, 2, 170, 257),
+    (.resnet152, 1, 58, 89), (.resnet152, 2, 233, 354), (.resnet152, 3, 0, 795),
+  ])
+  func sizesArePublished(depth: ResNet.Depth, width: Double, plain: Int, selective: Int) {
+    func millions(_ options: ResNet.Options) -> Int {
+      let network = Network(options)
+      return Int((Double(network.parameters.parameterCount + network.statistics.parameterCount) / 1e6).rounded())
+    }
+    #expect(millions(.init(depth, width: width, variant: .d, selectiveKernels: 0.0625)) == selective)
+    if plain > 0 { #expect(millions(.init(depth, width: width)) == plain) }
+  }
+
   /// Width, channels, stem and depth of the features.
   @Test func optionsSayWhatIsBuilt() {
     let small = Network(.init(.resnet18, width: 0.25, stem: .small, channels: 1)).parameters

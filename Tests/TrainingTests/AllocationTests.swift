@@ -35,6 +35,10 @@ import Training
   }
 
   private static let simclr = "method: {name: simclr, temperature: 0.5, head: [features, 16]}\nbatchNorm: global"
+  private static let simclrV2 = """
+    method: {name: simclr, temperature: 0.5, head: [features, features, 16], memory: {queue: 50}}
+    batchNorm: {group: 4}
+    """
   private static let moco = "method: {name: moco, temperature: 0.2, head: [features, 16], queue: 50}\nbatchNorm: {shuffle: 4}"
 
   private static let bank = "method: {name: memory-bank, head: [16], negatives: 20}\nbatchNorm: global"
@@ -48,6 +52,9 @@ import Training
       Case(method: simclr, threads: threads),
       Case(method: simclr, optimizer: "lars", convolution: "exact", threads: threads),
       Case(method: simclr, encoder: "{name: resnet50, width: 0.25, stem: imagenet}", size: 40, threads: threads),
+      Case(
+        method: simclrV2, encoder: "{name: resnet50, width: 0.25, stem: imagenet, variant: d, selectiveKernels: 0.0625}",
+        size: 40, threads: threads),
       Case(method: moco, threads: threads),
       Case(method: "method: {name: end-to-end, head: [16]}\nbatchNorm: {shuffle: 4}", threads: threads),
       Case(method: "method: {name: byol, head: [32, 16], predictor: [32, 16]}\nbatchNorm: global", threads: threads),

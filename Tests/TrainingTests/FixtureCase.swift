@@ -6,14 +6,12 @@ import Training
 
 /// A training run that PyTorch computed, read from its file. `Fixtures/README.md` is the convention.
 struct FixtureCase {
-  struct Encoder: Decodable { var name: String, width: Double, stem: String, channels: Int }
-  struct Method: Decodable {
-    var name: String, head: [Int]
-    var temperature: Double?, lossScale: Double?, queue: Int?, momentum: Double?, symmetric: Bool?, predictor: [Int]?
-    var images: Int?, negatives: Int?, loss: String?
-    var bankTemperature: Double?, bankRate: Double?, bankMomentum: Double?, bankDecay: Double?, inBatch: Bool?, fill: Bool?
-    var prototypes: Int?, epsilon: Double?, iterations: Int?, freeze: Int?, queueFrom: Int?
+  struct Encoder: Decodable {
+    var name: String, width: Double, stem: String, channels: Int
+    var variant: String?, selectiveKernels: Double?
   }
+  /// What the method's own options do not say.
+  struct Method: Decodable { var images: Int? }
   struct Optimizer: Decodable {
     var name: String, rate: Double, momentum: Double, nesterov: Bool, decay: Double, exclude: Bool, rateInside: Bool
     var trust: Double?, norms: String?
@@ -43,6 +41,17 @@ struct FixtureCase {
     guard header.format == 1 else { throw RunError("\(path) has format \(header.format)") }
   }
 
+  /// The method, as a recipe of the same words says it.
+  var method: any MethodRecipe {
+    get throws {
+      let text = file.metadata["case"] ?? ""
+      let object = try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any]
+      var options = (object?["recipe"] as? [String: Any])?["method"] as? [String: Any] ?? [:]
+      options["images"] = nil
+      return try JSONDecoder().decode(AnyMethodRecipe.self, from: JSONSerialization.data(withJSONObject: options)).value
+    }
+  }
+
   static let all: [String] = {
     let folder = Bundle.module.resourceURL!.appendingPathComponent("Fixtures").path
     return ((try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []).filter { $0.hasSuffix(".safetensors") }.sorted()
@@ -51,10 +60,14 @@ struct FixtureCase {
 
   var encoder: ResNet.Options {
     get throws {
-      guard let depth = ResNet.Depth(rawValue: header.recipe.encoder.name), let stem = ResNet.Stem(rawValue: header.recipe.encoder.stem) else {
-        throw RunError("\(path): encoder \(header.recipe.encoder)")
-      }
-      return ResNet.Options(depth, width: header.recipe.encoder.width, stem: stem, channels: header.recipe.encoder.channels)
+      let encoder = header.recipe.encoder
+      guard
+        let depth = ResNet.Depth(rawValue: encoder.name), let stem = ResNet.Stem(rawValue: encoder.stem),
+        let variant = ResNet.Variant(rawValue: encoder.variant ?? "b")
+      else { throw RunError("\(path): encoder \(encoder)") }
+      return ResNet.Options(
+        depth, width: encoder.width, stem: stem, variant: variant, selectiveKernels: encoder.selectiveKernels ?? 0,
+        channels: encoder.channels)
     }
   }
 

@@ -20,7 +20,7 @@ import Training
 
   /// Another bound than PyTorch's must fail: the comparison itself is tested.
   @Test func aWrongNumberIsNoticed() throws {
-    let fixture = try FixtureCase(FixtureCase.all.first { $0.contains("encoder") }!)
+    let fixture = try FixtureCase(FixtureCase.all.first { $0.contains("/encoder-") }!)
     var outcome = try encode(fixture)
     let name = "eval.features"
     outcome[name]!.values[0] *= 1.01
@@ -58,56 +58,6 @@ import Training
 
   // MARK: Methods
 
-  private func recipe(_ fixture: FixtureCase) throws -> any MethodRecipe {
-    let options = try #require(fixture.header.recipe.method), head = options.head.map(HeadWidth.channels)
-    switch fixture.header.kind {
-    case "simclr":
-      var simclr = SimCLR()
-      (simclr.temperature, simclr.head) = (try #require(options.temperature), head)
-      simclr.lossScale = options.lossScale ?? 1
-      return simclr
-    case "moco":
-      var moco = MoCo()
-      (moco.temperature, moco.head) = (try #require(options.temperature), head)
-      (moco.queue, moco.momentum) = (try #require(options.queue), try #require(options.momentum))
-      (moco.symmetric, moco.lossScale) = (options.symmetric ?? false, options.lossScale ?? 1)
-      return moco
-    case "end-to-end":
-      var endToEnd = EndToEnd()
-      (endToEnd.temperature, endToEnd.head) = (try #require(options.temperature), head)
-      return endToEnd
-    case "byol":
-      var byol = BYOL()
-      (byol.head, byol.predictor) = (head, try #require(options.predictor).map(HeadWidth.channels))
-      byol.momentum = try #require(options.momentum)
-      return byol
-    case "swav":
-      var swav = SwAV()
-      (swav.temperature, swav.head) = (try #require(options.temperature), head)
-      (swav.prototypes, swav.epsilon) = (try #require(options.prototypes), try #require(options.epsilon))
-      (swav.iterations, swav.freeze) = (try #require(options.iterations), .steps(try #require(options.freeze)))
-      (swav.queue, swav.queueFrom) = (options.queue ?? 0, .steps(options.queueFrom ?? 0))
-      return swav
-    case "memory-bank":
-      var bank = MemoryBank()
-      (bank.temperature, bank.head) = (try #require(options.temperature), head)
-      (bank.momentum, bank.negatives) = (try #require(options.momentum), try #require(options.negatives))
-      let loss = try #require(options.loss)
-      bank.loss = try #require(DrawnContrast.Loss(rawValue: loss))
-      return bank
-    case "adco":
-      var adco = AdCo()
-      (adco.temperature, adco.head) = (try #require(options.temperature), head)
-      (adco.momentum, adco.negatives) = (try #require(options.momentum), try #require(options.negatives))
-      (adco.bankTemperature, adco.bankRate) = (try #require(options.bankTemperature), try #require(options.bankRate))
-      (adco.bankMomentum, adco.bankDecay) = (try #require(options.bankMomentum), try #require(options.bankDecay))
-      (adco.inBatch, adco.symmetric) = (try #require(options.inBatch), try #require(options.symmetric))
-      adco.fill = try #require(options.fill)
-      return adco
-    default: throw RunError("\(fixture.path): kind \(fixture.header.kind) is not known here")
-    }
-  }
-
   private func optimizer(_ fixture: FixtureCase) throws -> any Optimizer {
     let o = try #require(fixture.header.recipe.optimizer), exclude: [Exclusion] = o.exclude ? [.normalisation, .bias] : []
     switch (o.name, o.rateInside) {
@@ -125,7 +75,7 @@ import Training
     let groups = try #require(header.recipe.batchNorm).groups
     let o = try #require(header.recipe.optimizer), s = try #require(header.recipe.schedule)
     let plan = RunPlan(stepsPerEpoch: 1, batch: header.batch, length: .steps(s.steps))
-    let method = try recipe(fixture).make(
+    let method = try fixture.method.make(
       MethodSetting(
         encoder: try fixture.encoder, normalisation: groups, images: header.recipe.method?.images ?? header.batch,
         plan: plan, context: context))

@@ -43,6 +43,12 @@ import Training
     ("method: {name: memory-bank, loss: triplet}", "method.loss"),
     ("method: {name: adco, bankMomentum: 1}", "`bankMomentum` is 1.0; it must be in [0, 1)"),
     ("method: {name: adco, negatives: 0}", "`negatives` is 0; it must be 1 to"),
+    ("encoder: {name: resnet18, variant: e}", "encoder.variant"),
+    ("encoder: {name: resnet18, selectiveKernels: 0.0625}", "but resnet18 has no bottlenecks"),
+    ("encoder: {name: resnet50, selectiveKernels: 2}", "`selectiveKernels` is 2.0; it must be 0 (none) to 1"),
+    ("method: {name: simclr, memory: {queue: 0}}", "`queue` is 0; it must be 1 to"),
+    ("method: {name: simclr, memory: {momentum: 1}}", "`momentum` is 1.0; it must be in [0, 1)"),
+    ("method: {name: simclr, memory: {lenght: 1}}", "simclr's memory"),
     ("checkpoint: {keep: 1}", "at least 2 are kept"),
   ])
   func mistakesAreNamed(_ line: String, _ words: String) {
@@ -62,6 +68,18 @@ import Training
     #expect(try recipe.yaml.contains("flip: 0.25"))
     #expect(throws: RecipeError.self) { try Recipe(yaml: Self.tiny, from: "test", overrides: ["views.3.size=1"]) }
     #expect(throws: RecipeError.self) { try Recipe(yaml: Self.tiny, from: "test", overrides: ["nonsense"]) }
+  }
+
+  /// An option that need not be there is in the resolved text where it is.
+  @Test func memoryIsResolved() throws {
+    let recipe = try Recipe("simclr-v2-imagenet", overrides: ["method.memory={momentum: 0.99}"]), text = try recipe.yaml
+    #expect(text.contains("memory: {queue: 65536, momentum: 0.99}"), "\(text)")
+    #expect(try Recipe(yaml: text, from: "resolved").yaml == text)
+    let simclr = try #require(recipe.stages[0].method.value as? SimCLR)
+    #expect(try simclr.validate(recipe.stages[0], images: 1_000_000) == [])
+    #expect(try simclr.validate(recipe.stages[0], images: 1000).contains { $0.contains("about 32 times") })
+    #expect(recipe.stages[0].encoder == EncoderRecipe(
+      .resnet50, variant: .d, selectiveKernels: 0.0625, zeroInitLastBN: true, initialisation: .varianceScaling))
   }
 
   @Test func stagesOverrideWhatStandsAtTheTop() throws {

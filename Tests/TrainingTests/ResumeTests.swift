@@ -28,6 +28,10 @@ import Training
 
   static let methods = [
     "simclr": "method: {name: simclr, temperature: 0.5, head: [features, 16], headDeviation: 0.1}\nbatchNorm: global",
+    "simclr v2": """
+      method: {name: simclr, temperature: 0.5, head: [16], headDeviation: 0.1, memory: {queue: 50, momentum: 0.9}}
+      batchNorm: {group: 6}
+      """,
     "moco": "method: {name: moco, temperature: 0.2, head: [features, 16], queue: 50, momentum: 0.9}\nbatchNorm: {shuffle: 6}",
     "end-to-end": "method: {name: end-to-end, temperature: 0.2, head: [16]}\nbatchNorm: {shuffle: 6}",
     "byol": "method: {name: byol, head: [16, 8], predictor: [16, 8], momentum: 0.9}\nbatchNorm: global",
@@ -105,6 +109,10 @@ import Training
     ("simclr", "/momentum/", "encoder/parameters/encoder.conv1.weight"),
     ("simclr", "/statistics/", "encoder/statistics/encoder.bn1.running_mean"),
     ("simclr", "encoder/parameters/", "encoder/parameters/encoder.conv1.weight"),
+    ("simclr v2", "queue/pointer", "encoder/parameters/encoder.conv1.weight"),
+    ("simclr v2", "queue/keys", "encoder/parameters/encoder.conv1.weight"),
+    ("simclr v2", "key/statistics/", "key/statistics/encoder.bn1.running_mean"),
+    ("simclr v2", "key/parameters/", "encoder/parameters/encoder.conv1.weight"),
     ("moco", "/momentum/", "query/parameters/encoder.conv1.weight"),
     ("moco", "queue/pointer", "query/parameters/encoder.conv1.weight"),
     ("moco", "queue/keys", "query/parameters/encoder.conv1.weight"),

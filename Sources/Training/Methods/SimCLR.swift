@@ -3,22 +3,56 @@ import Shards
 
 /// SimCLR: A Simple Framework for Contrastive Learning of Visual Representations.
 /// Chen, Kornblith, Norouzi, Hinton 2020, arXiv:2002.05709; reference google-research/simclr.
+/// v2: Big Self-Supervised Models are Strong Semi-Supervised Learners. Chen, Kornblith, Swersky, Norouzi, Hinton 2020,
+/// arXiv:2006.10029: another encoder (`variant: d`, `selectiveKernels`), a head of three layers, and a memory.
 ///
 /// Both views of an image go through encoder and head together, in one BN batch; NT-Xent sees the embeddings of all
 /// ranks. The head follows `tf2/model.py`: linear layers without bias, each with BN; the last BN has no shift.
+///
+/// The memory is not in the published code. The paper (section 2) takes MoCo's: a network of moving averages, whose
+/// outputs are buffered as further negatives. Here, as the paper leaves it open: both views' keys are buffered, made in
+/// the queries' BN groups with statistics of their own, after the step that made them.
 package struct SimCLR: MethodRecipe {
   package static let name = "simclr"
 
   /// τ. The paper: 0.1 at ImageNet scale, 0.5 on CIFAR-10.
   package var temperature = 0.1
-  /// Widths of the head's layers; v1 has two.
+  /// Widths of the head's layers; v1 has two, v2 three.
   package var head: [HeadWidth] = [.features, .channels(128)]
   /// Standard deviation of the head's initial weights.
   package var headDeviation = 0.01
   /// Factor on the loss: the reference code computes twice the paper's.
   package var lossScale = 1.0
+  /// v2's further negatives; nil for those of the batch alone.
+  package var memory: Memory?
 
-  private enum CodingKeys: String, CodingKey, CaseIterable { case name, temperature, head, headDeviation, lossScale }
+  /// A queue of keys of a momentum encoder.
+  package struct Memory: Codable, Sendable {
+    /// Keys in the queue; each step adds two an image.
+    package var queue = 65536
+    /// m
+    package var momentum = 0.999
+
+    private enum CodingKeys: String, CodingKey, CaseIterable { case queue, momentum }
+
+    package init(queue: Int, momentum: Double) { (self.queue, self.momentum) = (queue, momentum) }
+
+    package init(from decoder: any Decoder) throws {
+      let values = try decoder.strict(CodingKeys.self, of: "simclr's memory")
+      queue = try values.value(.queue, default: queue)
+      momentum = try values.value(.momentum, default: momentum)
+      guard (1...1 << 26).contains(queue) else {
+        throw decoder.invalid("`queue` is \(queue); it must be 1 to \(1 << 26) keys")
+      }
+      guard 0 <= momentum, momentum < 1 else {
+        throw decoder.invalid("`momentum` is \(momentum); it must be in [0, 1)")
+      }
+    }
+  }
+
+  private enum CodingKeys: String, CodingKey, CaseIterable {
+    case name, temperature, head, headDeviation, lossScale, memory
+  }
 
   package init() {}
 
@@ -28,6 +62,7 @@ package struct SimCLR: MethodRecipe {
     head = try values.value(.head, default: head)
     headDeviation = try values.value(.headDeviation, default: headDeviation)
     lossScale = try values.value(.lossScale, default: lossScale)
+    memory = try values.decodeIfPresent(Memory.self, forKey: .memory)
     guard temperature > 0, headDeviation > 0, lossScale > 0, !head.isEmpty else {
       throw decoder.invalid("temperature, headDeviation and lossScale must be above 0, and the head needs a layer")
     }
@@ -39,6 +74,7 @@ package struct SimCLR: MethodRecipe {
     try container.encode(head, forKey: .head)
     try container.encode(headDeviation, forKey: .headDeviation)
     try container.encode(lossScale, forKey: .lossScale)
+    try container.encodeIfPresent(memory, forKey: .memory)
   }
 
   package func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] {
@@ -52,6 +88,12 @@ package struct SimCLR: MethodRecipe {
     }
     if case .shuffle = stage.batchNorm.groups {
       throw RecipeError("batchNorm is shuffle, but simclr has one encoder for both views; use global or group")
+    }
+    if let memory, memory.queue >= 2 * images {
+      return [
+        "the memory of \(memory.queue) keys holds both views of each of the \(images) images about "
+          + "\(memory.queue / images / 2) times, so old keys of an image are its own negatives; take a shorter queue"
+      ]
     }
     return []
   }
@@ -80,16 +122,32 @@ package struct SimCLR: MethodRecipe {
     private(set) var embeddings: [Float] = []
     private let loss: NTXent
     private let setting: MethodSetting
+    private let memory: (key: NetworkState, queue: KeyQueue, momentum: Float)?
+    /// This step's keys for the memory, (2B, D), to be enqueued once the step counts.
+    private var fresh: [Float] = []
 
     init(_ recipe: SimCLR, _ setting: MethodSetting) {
       self.setting = setting
       let layers = recipe.layers(features: setting.encoder.features)
-      trained = [Trained("encoder", Network(setting.encoder, head: layers), setting.context)]
-      dimension = layers.last!.outputs
+      let network = Network(setting.encoder, head: layers)
+      trained = [Trained("encoder", network, setting.context)]
+      let dimension = layers.last!.outputs
+      self.dimension = dimension
+      memory = recipe.memory.map {
+        (network.makeState(), KeyQueue(count: $0.queue, dimension: dimension), Float($0.momentum))
+      }
       loss = NTXent(temperature: Float(recipe.temperature), scale: Float(recipe.lossScale))
     }
 
-    func initialise() { encoder.state.initialise(seed: setting.seed) }
+    func initialise() {
+      encoder.state.initialise(seed: setting.seed)
+      memory?.key.copy(encoder.state)
+      memory?.queue.initialise(seed: setting.seed)
+    }
+
+    func adoptEncoder() { memory?.key.copy(encoder.state) }
+
+    var state: [SavedState] { memory.map { $0.key.saved("key") + $0.queue.saved } ?? [] }
 
     func step(_ input: MethodInput) -> MethodOutcome {
       let context = setting.context
@@ -97,12 +155,40 @@ package struct SimCLR: MethodRecipe {
         let groups = BatchGroups(
           setting.normalisation, batch: input.batch, positions: input.positions, views: 2, ranks: input.shares.count,
           in: arena)
+        if let memory { encodeKeys(input, memory.key, groups) }
         let pass = encoder.pass(context, groups)
         let tape = encoder.network.forward(input.views[0], pass)
         let z = tape.output  // (2n, D)
-        let statistics = context.part(.loss) { loss.apply(z, shares: input.shares, context, keeping: &embeddings) }
+        let statistics = context.part(.loss) {
+          loss.apply(z, shares: input.shares, queue: memory?.queue.tensor, context, keeping: &embeddings)
+        }
         encoder.network.backward(z, tape, pass)  // z holds its gradient now
-        return MethodOutcome(statistics: statistics, candidates: 2 * input.batch - 1)
+        return MethodOutcome(
+          statistics: statistics, candidates: 2 * input.batch - 1 + (memory?.queue.count ?? 0))
+      }
+    }
+
+    func commit() {
+      guard let memory else { return }
+      // θ_k ← m θ_k + (1 − m) θ
+      memory.key.parameters.blend(toward: encoder.state.parameters, momentum: memory.momentum)
+      memory.queue.enqueue(fresh)
+    }
+
+    /// The momentum encoder's normalised embeddings of all ranks in the order of the global batch: all first views,
+    /// then all second views. Without gradient.
+    private func encodeKeys(_ input: MethodInput, _ key: NetworkState, _ groups: BatchGroups) {
+      let context = setting.context, n = input.count, batch = input.batch
+      context.scratch { arena in
+        let k = encoder.network.forward(input.views[0], Pass(context, key, .target, groups)).output
+        L2Normalise.forward(k, into: k, norms: nil, context)
+        let all = arena.tensor(n: 2 * batch, c: dimension)
+        for view in 0..<2 {
+          context.gather(
+            k.images(view * n..<(view + 1) * n), shares: input.shares,
+            into: all.images(view * batch..<(view + 1) * batch), "keys")
+        }
+        if !context.isDry { fresh.replace(with: all) }
       }
     }
   }

@@ -7,29 +7,52 @@ package struct EncoderRecipe: Codable, Sendable, Equatable {
   /// Factor on all channel counts, also below 1.
   package var width: Double
   package var stem: ResNet.Stem
+  /// `b`, or `d` for ResNet-D's stem and shortcuts.
+  package var variant: ResNet.Variant
+  /// Share of a bottleneck's channels that the choice between two 3×3 streams squeezes to (SimCLR v2: 0.0625); 0 for
+  /// one stream. The reference's one flag switches this on together with `variant: d`.
+  package var selectiveKernels: Double
   package var zeroInitLastBN: Bool
   package var initialisation: ResNet.InitialisationScheme
 
-  enum CodingKeys: String, CodingKey, CaseIterable { case name, width, stem, zeroInitLastBN, initialisation }
+  enum CodingKeys: String, CodingKey, CaseIterable {
+    case name, width, stem, variant, selectiveKernels, zeroInitLastBN, initialisation
+  }
 
   package init(from decoder: any Decoder) throws {
     let values = try decoder.strict(CodingKeys.self, of: "an encoder")
     name = try values.decode(ResNet.Depth.self, forKey: .name)
     width = try values.value(.width, default: 1)
     stem = try values.value(.stem, default: .imagenet)
+    variant = try values.value(.variant, default: .b)
+    selectiveKernels = try values.value(.selectiveKernels, default: 0)
     zeroInitLastBN = try values.value(.zeroInitLastBN, default: false)
     initialisation = try values.value(.initialisation, default: .kaiming)
     guard width.isFinite, width * 64 >= 1, width <= 16 else {
       throw decoder.invalid("`width` is \(width); it must give at least one channel (1/64) and be at most 16")
     }
+    guard (0...1).contains(selectiveKernels) else {
+      throw decoder.invalid("`selectiveKernels` is \(selectiveKernels); it must be 0 (none) to 1; SimCLR v2: 0.0625")
+    }
+    guard selectiveKernels == 0 || name.hasBottlenecks else {
+      throw decoder.invalid(
+        "`selectiveKernels` is \(selectiveKernels), but \(name.rawValue) has no bottlenecks, whose 3×3 they take the "
+          + "place of; leave them out, or take resnet50, resnet101 or resnet152")
+    }
   }
 
-  package init(_ name: ResNet.Depth, width: Double = 1, stem: ResNet.Stem = .imagenet, zeroInitLastBN: Bool = false, initialisation: ResNet.InitialisationScheme = .kaiming) {
+  package init(
+    _ name: ResNet.Depth, width: Double = 1, stem: ResNet.Stem = .imagenet, variant: ResNet.Variant = .b,
+    selectiveKernels: Double = 0, zeroInitLastBN: Bool = false, initialisation: ResNet.InitialisationScheme = .kaiming
+  ) {
     (self.name, self.width, self.stem) = (name, width, stem)
+    (self.variant, self.selectiveKernels) = (variant, selectiveKernels)
     (self.zeroInitLastBN, self.initialisation) = (zeroInitLastBN, initialisation)
   }
 
   package func options(channels: Int) -> ResNet.Options {
-    ResNet.Options(name, width: width, stem: stem, channels: channels, zeroInitLastBN: zeroInitLastBN, initialisation: initialisation)
+    ResNet.Options(
+      name, width: width, stem: stem, variant: variant, selectiveKernels: selectiveKernels, channels: channels,
+      zeroInitLastBN: zeroInitLastBN, initialisation: initialisation)
   }
 }

@@ -49,7 +49,12 @@ package enum Length: Sendable, Equatable, CustomStringConvertible {
 
 extension Length: Codable {
   package init(from decoder: any Decoder) throws {
-    let text = try decoder.singleValueContainer().decode(String.self)
+    let container = try decoder.singleValueContainer()
+    if let steps = try? container.decode(Int.self), steps >= 0 {
+      self = .steps(steps)
+      return
+    }
+    let text = try container.decode(String.self)
     guard let length = Length(text) else {
       throw decoder.invalid("`\(text)` is no length; write it as `100 epochs`, `500 steps`, `50000 images` or `5%`")
     }

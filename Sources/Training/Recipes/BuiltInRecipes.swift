@@ -18,6 +18,8 @@ package enum BuiltInRecipes {
     "simclr-v1-fashion": text(PackageResources.simclr_v1_fashion_yaml),
     "simclr-v1-graytiles": text(PackageResources.simclr_v1_graytiles_yaml),
     "simclr-v1-imagenet": text(PackageResources.simclr_v1_imagenet_yaml),
+    "simclr-v2-graytiles": text(PackageResources.simclr_v2_graytiles_yaml),
+    "simclr-v2-imagenet": text(PackageResources.simclr_v2_imagenet_yaml),
     "swav-graytiles": text(PackageResources.swav_graytiles_yaml),
     "swav-imagenet": text(PackageResources.swav_imagenet_yaml),
   ]

@@ -9,7 +9,8 @@ private func similarity(_ u: [Double], _ v: [Double]) -> Double { dot(u, v) / (d
 enum ReferenceLosses {
   /// SimCLR, arXiv:2002.05709, Algorithm 1. There, z₂ₖ₋₁ and z₂ₖ are the two views of image k.
   /// - z: (2B, D), all first views, then all second views.
-  static func ntXent(_ z: Map, temperature: Double) -> Double {
+  /// - queue: of SimCLR v2's memory, (K, D): further terms of the denominator.
+  static func ntXent(_ z: Map, queue: Map? = nil, temperature: Double) -> Double {
     let batch = z.n / 2
     // The paper's order, counted from 1.
     let paper = (1...2 * batch).map { i in z.row((i - 1) / 2 + (i % 2 == 0 ? batch : 0)) }
@@ -17,6 +18,7 @@ enum ReferenceLosses {
     func l(_ i: Int, _ j: Int) -> Double {
       var denominator = 0.0
       for k in 1...2 * batch where k != i { denominator += exp(s(i, k) / temperature) }
+      for k in 0..<(queue?.n ?? 0) { denominator += exp(similarity(paper[i - 1], queue!.row(k)) / temperature) }
       return -log(exp(s(i, j) / temperature) / denominator)
     }
     var sum = 0.0
@@ -25,13 +27,17 @@ enum ReferenceLosses {
   }
 
   /// dL/dz by the chain rule over the whole matrix of similarities.
-  static func ntXentGradient(_ z: Map, temperature: Double) -> Map {
+  static func ntXentGradient(_ z: Map, queue: Map? = nil, temperature: Double) -> Map {
     let rows = z.n, unit = ReferenceLayers.normalise(z)
     var d = Map(like: z)
     for i in 0..<rows {
       let positive = (i + rows / 2) % rows
       let e = (0..<rows).map { $0 == i ? 0 : exp(dot(unit.row(i), unit.row($0)) / temperature) }
-      let sum = e.reduce(0, +)
+      let keys = (0..<(queue?.n ?? 0)).map { queue!.row($0) }
+      let f = keys.map { exp(dot(unit.row(i), $0) / temperature) }, sum = e.reduce(0, +) + f.reduce(0, +)
+      for (key, f) in zip(keys, f) {
+        for k in 0..<z.c { d.values[i * z.c + k] += f / sum / Double(rows) / temperature * key[k] }
+      }
       for j in 0..<rows where j != i {
         let dLogit = (e[j] / sum - (j == positive ? 1 : 0)) / Double(rows) / temperature
         for k in 0..<z.c {

@@ -48,17 +48,40 @@ final class ReferenceNetwork {
     let isBottleneck = parameters[name + ".conv3.weight"] != nil
     var y = tape.relu(unit(x, 1, stride: isBottleneck ? 1 : stride))
     if isBottleneck { y = tape.relu(unit(y, 2, stride: stride)) }
+    if parameters[name + ".sk.conv1.weight"] != nil { y = select(y, name + ".sk") }
     y = unit(y, isBottleneck ? 3 : 2, stride: 1)
-    let hasProjection = parameters[name + ".downsample.0.weight"] != nil
-    let shortcut = hasProjection ? convNorm(x, name + ".downsample.0", name + ".downsample.1", stride: stride) : x
-    return tape.relu(y, residual: shortcut)
+    return tape.relu(y, residual: shortcut(x, name + ".downsample", stride: stride))
+  }
+
+  /// torchvision's projection, ResNet-D's, or none.
+  private func shortcut(_ x: Node, _ name: String, stride: Int) -> Node {
+    if parameters[name + ".0.weight"] != nil { return convNorm(x, name + ".0", name + ".1", stride: stride) }
+    guard parameters[name + ".conv.weight"] != nil else { return x }
+    return convNorm(tape.mean(x, stride: stride), name + ".conv", name + ".bn", stride: 1)
+  }
+
+  /// Selective kernels, of two streams.
+  private func select(_ x: Node, _ name: String) -> Node {
+    let u = tape.relu(convNorm(tape.pooledStreams(x), name + ".conv1", name + ".bn1", stride: 1))
+    return tape.mix(x, tape.convolution(u, parameters[name + ".conv2.weight"]!, kernel: 1, stride: 1))
+  }
+
+  /// What stands before the blocks.
+  private func stem(_ images: Node, _ prefix: String) -> Node {
+    func unit(_ x: Node, _ i: Int, stride: Int) -> Node {
+      tape.relu(convNorm(x, "\(prefix)stem.conv\(i)", "\(prefix)stem.bn\(i)", stride: stride))
+    }
+    guard parameters[prefix + "stem.conv1.weight"] == nil else {
+      return tape.maxPool(unit(unit(unit(images, 1, stride: 2), 2, stride: 1), 3, stride: 1))
+    }
+    let isLarge = shapes[prefix + "conv1.weight"]![0] == 7
+    let y = tape.relu(convNorm(images, prefix + "conv1", prefix + "bn1", stride: isLarge ? 2 : 1))
+    return isLarge ? tape.maxPool(y) : y
   }
 
   /// Features (N, D) of images.
   func encode(_ images: Map, prefix: String = "encoder.") -> Node {
-    let isLarge = shapes[prefix + "conv1.weight"]![0] == 7
-    var y = tape.relu(convNorm(Node(images), prefix + "conv1", prefix + "bn1", stride: isLarge ? 2 : 1))
-    if isLarge { y = tape.maxPool(y) }
+    var y = stem(Node(images), prefix)
     for stage in 1...4 {
       var i = 0
       while parameters["\(prefix)layer\(stage).\(i).conv1.weight"] != nil {

@@ -98,6 +98,27 @@ final class ReferenceTape {
     node(ReferenceLayers.averagePool(x.value)) { x.add(ReferenceLayers.averagePoolBackward($0, like: x.value).values) }
   }
 
+  /// ResNet-D's mean over 2×2.
+  func mean(_ x: Node, stride: Int) -> Node {
+    node(ReferenceSelection.mean(x.value, stride: stride)) {
+      x.add(ReferenceSelection.meanBackward($0, stride: stride, like: x.value).values)
+    }
+  }
+
+  /// The mean of both streams' sum over height and width.
+  func pooledStreams(_ x: Node) -> Node {
+    node(ReferenceSelection.pooled(x.value)) { x.add(ReferenceSelection.pooledBackward($0, like: x.value).values) }
+  }
+
+  /// Both streams, weighed by the softmax of e.
+  func mix(_ x: Node, _ e: Node) -> Node {
+    node(ReferenceSelection.mix(x.value, e.value)) { dy in
+      let result = ReferenceSelection.mixBackward(dy, x.value, e.value)
+      x.add(result.dx.values)
+      e.add(result.dE.values)
+    }
+  }
+
   func linear(_ x: Node, _ weight: Node, _ bias: Node?) -> Node {
     node(ReferenceLayers.linear(x.value, weight.value.values, bias?.value.values)) { dy in
       let result = ReferenceLayers.linearBackward(dy, x.value, weight.value.values)
