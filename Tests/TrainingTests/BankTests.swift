@@ -38,9 +38,9 @@ import Training
     },
   ]
 
-  /// Five steps of 7 images out of 11, one of them twice in a batch.
+  /// Three steps of 7 images out of 11, one of them twice in a batch.
   private static func run(_ method: String, _ communicator: any Communicator) -> Outcome {
-    let batch = 7, images = 11, steps = 5, size = 8
+    let batch = 7, images = 11, steps = 3, size = 8
     let context = Context(communicator: communicator), recipe = methods[method]!(), views = recipe is MemoryBank ? 1 : 2
     let running = recipe.make(
       MethodSetting(
@@ -88,8 +88,8 @@ import Training
     return norm(difference, difference.count) / max(norm(b, b.count), .leastNormalMagnitude)
   }
 
-  /// Sums in another order: a few roundings (2⁻²⁴) through twenty layers and five steps, over temperatures of 0.1; a ReLU
-  /// may fall on its other side. A part of a batch, or of a bank, that is left out changes the second digit.
+  /// Sums in another order: a few roundings (2⁻²⁴) through twenty layers and three steps, over temperatures of 0.1; after
+  /// a few more, a ReLU of so small a network falls on its other side. A part of a batch, or of a bank, that is left out changes the second digit.
   @Test(arguments: methods.keys.sorted(), [2, 3, 4]) func ranksDoNotMatter(method: String, ranks: Int) throws {
     let one = Self.run(method, SingleProcess())
     let all = try ThreadCommunicator.run(ranks: ranks) { Self.run(method, $0) }
