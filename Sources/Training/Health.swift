@@ -49,17 +49,18 @@ package struct EmbeddingHealth: Sendable, Equatable {
   ///   - loss: of this step.
   ///   - candidates: among how many the positive is to be found; the loss at chance is ln(candidates). Nil for methods
   ///     without negatives.
+  ///   - chance: the loss at chance, where it is another.
   ///   - entropy: of which prototype is the nearest, for methods with prototypes.
   ///   - method: names what to change.
   package func warnings(
-    loss: Double?, candidates: Int?, entropy: Double? = nil, method: any MethodRecipe
+    loss: Double?, candidates: Int?, chance: Double? = nil, entropy: Double? = nil, method: any MethodRecipe
   ) -> [String] {
     var found: [(symptom: Symptom, words: String)] = []
     if let loss, let candidates, candidates > 1 {
-      let chance = log(Double(candidates))
+      let logarithm = log(Double(candidates)), chance = chance ?? logarithm
       if abs(loss - chance) < 0.01 * chance {
-        found.append(
-          (.guessing, "the loss \(fixed(loss, 3)) sits at ln(\(candidates)) = \(fixed(chance, 3)), what guessing gives"))
+        let of = chance == logarithm ? "ln(\(candidates)) = " : ""
+        found.append((.guessing, "the loss \(fixed(loss, 3)) sits at \(of)\(fixed(chance, 3)), what guessing gives"))
       }
     }
     if deviation < 0.1 {

@@ -114,27 +114,13 @@ package struct AdCo: MethodRecipe {
           "the \(negatives) negatives start as keys of \(images) images, about \(negatives / images) of each; take fewer")
       }
     }
-    switch stage.batchNorm.groups {
-    case .shuffle: break
-    case .group: warnings.append("adco with fixed BN groups leaks: " + Self.leak)
-    case .global: warnings.append("adco with one BN group leaks: " + Self.leak)
-    }
-    return warnings
+    return warnings + StepGroups.leaks(Self.name, stage.batchNorm.groups)
   }
-
-  private static let leak =
-    "a query and its key share statistics, so the pretext task gets easy; batchNorm: {shuffle: 32} is the paper's"
 
   package func remedy(_ symptom: Symptom) -> String {
     symptom == .guessing
       ? "the negatives have won; lower method.bankRate, or raise method.bankTemperature"
       : "lower optimizer.rate, or lengthen schedule.warmup"
-  }
-
-  package func layers(features: Int) -> [Head.Layer] {
-    head.enumerated().map { i, width in
-      Head.Layer(width.resolved(features: features), bias: true, relu: i < head.count - 1)
-    }
   }
 
   package func make(_ setting: MethodSetting) -> any Method { Running(self, setting) }
@@ -163,7 +149,7 @@ package struct AdCo: MethodRecipe {
     init(_ recipe: AdCo, _ setting: MethodSetting) {
       self.recipe = recipe
       self.setting = setting
-      let layers = recipe.layers(features: setting.encoder.features), d = layers.last!.outputs
+      let layers = recipe.head.plain(features: setting.encoder.features), d = layers.last!.outputs
       let network = Network(setting.encoder, head: layers)
       trained = [Trained("query", network, setting.context)]
       groups = StepGroups(setting)

@@ -73,14 +73,6 @@ package struct BYOL: MethodRecipe {
       + "whose batch statistics do, raise method.momentum towards 1, or lower optimizer.rate"
   }
 
-  private static func layers(_ widths: [HeadWidth], features: Int) -> [Head.Layer] {
-    widths.enumerated().map { i, width in
-      let isLast = i == widths.count - 1
-      return Head.Layer(
-        width.resolved(features: features), bias: !isLast, isLast ? .none : .scaleAndShift, relu: !isLast)
-    }
-  }
-
   package func make(_ setting: MethodSetting) -> any Method { Running(self, setting) }
 
   final class Running: Method {
@@ -102,8 +94,9 @@ package struct BYOL: MethodRecipe {
       self.recipe = recipe
       self.setting = setting
       let features = setting.encoder.features
-      let head = BYOL.layers(recipe.head, features: features)
-      let network = Network(setting.encoder, head: head + BYOL.layers(recipe.predictor, features: features))
+      let head = recipe.head.normalised(features: features, lastBias: false)
+      let predictor = recipe.predictor.normalised(features: features, lastBias: false)
+      let network = Network(setting.encoder, head: head + predictor)
       trained = [Trained("online", network, setting.context)]
       target = network.makeState()
       dimension = head.last!.outputs

@@ -42,8 +42,7 @@ package struct EndToEnd: MethodRecipe {
         "accumulate is \(stage.accumulate), but end-to-end's negatives are the other images of the batch, so its parts "
           + "would be another loss; use more ranks, or moco")
     }
-    if case .shuffle = stage.batchNorm.groups { return [] }
-    return ["end-to-end without ShuffleBN leaks: " + MoCo.leak]
+    return StepGroups.leaks(Self.name, stage.batchNorm.groups)
   }
 
   package func make(_ setting: MethodSetting) -> any Method { Running(self, setting) }
@@ -61,7 +60,7 @@ package struct EndToEnd: MethodRecipe {
 
     init(_ recipe: EndToEnd, _ setting: MethodSetting) {
       self.setting = setting
-      let layers = MoCo.layers(recipe.head, features: setting.encoder.features)
+      let layers = recipe.head.plain(features: setting.encoder.features)
       let network = Network(setting.encoder, head: layers)
       trained = [Trained("query", network, setting.context), Trained("key", network, setting.context)]
       dimension = layers.last!.outputs

@@ -1,3 +1,5 @@
+import Engine
+
 /// The width of a head's layer: a number of channels, or `features` for the encoder's own.
 package enum HeadWidth: Codable, Sendable, Equatable {
   case features
@@ -29,6 +31,24 @@ package enum HeadWidth: Codable, Sendable, Equatable {
     switch self {
     case .features: try container.encode("features")
     case .channels(let count): try container.encode(count)
+    }
+  }
+}
+
+extension [HeadWidth] {
+  /// Linear layers with bias and ReLU between them, without BN: the heads of momentum contrast and the memory bank.
+  func plain(features: Int) -> [Head.Layer] {
+    enumerated().map { i, width in
+      Head.Layer(width.resolved(features: features), bias: true, relu: i < count - 1)
+    }
+  }
+
+  /// Linear layers with bias, BN and ReLU, the last one without BN and ReLU: the heads of BYOL and SwAV.
+  func normalised(features: Int, lastBias: Bool) -> [Head.Layer] {
+    enumerated().map { i, width in
+      let isLast = i == count - 1
+      return Head.Layer(
+        width.resolved(features: features), bias: lastBias || !isLast, isLast ? .none : .scaleAndShift, relu: !isLast)
     }
   }
 }

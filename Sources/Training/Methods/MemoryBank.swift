@@ -88,12 +88,6 @@ package struct MemoryBank: MethodRecipe {
       : "lower optimizer.rate, or lengthen schedule.warmup"
   }
 
-  package func layers(features: Int) -> [Head.Layer] {
-    head.enumerated().map { i, width in
-      Head.Layer(width.resolved(features: features), bias: true, relu: i < head.count - 1)
-    }
-  }
-
   package func make(_ setting: MethodSetting) -> any Method { Running(self, setting) }
 
   final class Running: Method {
@@ -115,7 +109,7 @@ package struct MemoryBank: MethodRecipe {
       self.recipe = recipe
       self.setting = setting
       groups = StepGroups(setting)
-      let layers = recipe.layers(features: setting.encoder.features)
+      let layers = recipe.head.plain(features: setting.encoder.features)
       trained = [Trained("encoder", Network(setting.encoder, head: layers), setting.context)]
       bank = SpreadRows(count: setting.images, dimension: layers.last!.outputs, setting.context)
       z[0] = 0

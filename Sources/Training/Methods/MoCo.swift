@@ -68,34 +68,18 @@ package struct MoCo: MethodRecipe {
         "the queue of \(queue) keys holds each of the \(images) images about \(queue / images) times, so old keys of an "
           + "image are its own negatives; take a shorter queue")
     }
-    switch stage.batchNorm.groups {
-    case .shuffle: break
-    case .group: warnings.append("moco with fixed BN groups leaks: " + Self.leak)
-    case .global:
-      if stage.accumulate > 1 {
-        throw RecipeError(
-          "accumulate is \(stage.accumulate), but with batchNorm global the statistics are the whole batch's and its parts "
-            + "would have others; use batchNorm: {shuffle: IMAGES}")
-      }
-      warnings.append("moco with one BN group leaks: " + Self.leak)
+    if stage.batchNorm.groups == .global, stage.accumulate > 1 {
+      throw RecipeError(
+        "accumulate is \(stage.accumulate), but with batchNorm global the statistics are the whole batch's and its parts "
+          + "would have others; use batchNorm: {shuffle: IMAGES}")
     }
-    return warnings
+    return warnings + StepGroups.leaks(Self.name, stage.batchNorm.groups)
   }
 
   package func remedy(_ symptom: Symptom) -> String {
     switch symptom {
     case .guessing: "keys that change faster than the queue cannot be learned: raise method.momentum, or lower optimizer.rate"
     case .point, .line, .prototypes: "lower optimizer.rate, raise method.momentum, or take batchNorm: {shuffle: 32}"
-    }
-  }
-
-  static let leak =
-    "a query and its key share statistics, so the pretext task gets easy; batchNorm: {shuffle: 32} is the paper's"
-
-  /// Linear layers with bias and ReLU between them, without BN: every momentum-contrast head.
-  static func layers(_ widths: [HeadWidth], features: Int) -> [Head.Layer] {
-    widths.enumerated().map { i, width in
-      Head.Layer(width.resolved(features: features), bias: true, relu: i < widths.count - 1)
     }
   }
 
@@ -119,7 +103,7 @@ package struct MoCo: MethodRecipe {
     init(_ recipe: MoCo, _ setting: MethodSetting) {
       self.recipe = recipe
       self.setting = setting
-      let layers = MoCo.layers(recipe.head, features: setting.encoder.features)
+      let layers = recipe.head.plain(features: setting.encoder.features)
       let network = Network(setting.encoder, head: layers)
       trained = [Trained("query", network, setting.context)]
       key = network.makeState()

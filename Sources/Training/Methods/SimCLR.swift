@@ -23,6 +23,8 @@ package struct SimCLR: MethodRecipe {
   package var headDeviation = 0.01
   /// Factor on the loss: the reference code computes twice the paper's.
   package var lossScale = 1.0
+  /// Whether both views are in one BN batch, as the reference's are.
+  package var viewsShareBatch = true
   /// v2's further negatives; nil for those of the batch alone.
   package var memory: Memory?
 
@@ -51,7 +53,7 @@ package struct SimCLR: MethodRecipe {
   }
 
   private enum CodingKeys: String, CodingKey, CaseIterable {
-    case name, temperature, head, headDeviation, lossScale, memory
+    case name, temperature, head, headDeviation, lossScale, viewsShareBatch, memory
   }
 
   package init() {}
@@ -62,6 +64,7 @@ package struct SimCLR: MethodRecipe {
     head = try values.value(.head, default: head)
     headDeviation = try values.value(.headDeviation, default: headDeviation)
     lossScale = try values.value(.lossScale, default: lossScale)
+    viewsShareBatch = try values.value(.viewsShareBatch, default: viewsShareBatch)
     memory = try values.decodeIfPresent(Memory.self, forKey: .memory)
     guard temperature > 0, headDeviation > 0, lossScale > 0, !head.isEmpty else {
       throw decoder.invalid("temperature, headDeviation and lossScale must be above 0, and the head needs a layer")
@@ -74,6 +77,7 @@ package struct SimCLR: MethodRecipe {
     try container.encode(head, forKey: .head)
     try container.encode(headDeviation, forKey: .headDeviation)
     try container.encode(lossScale, forKey: .lossScale)
+    try container.encode(viewsShareBatch, forKey: .viewsShareBatch)
     try container.encodeIfPresent(memory, forKey: .memory)
   }
 
@@ -121,13 +125,17 @@ package struct SimCLR: MethodRecipe {
     let dimension: Int
     private(set) var embeddings: [Float] = []
     private let loss: NTXent
+    private let recipe: SimCLR
     private let setting: MethodSetting
+    private let groups: StepGroups
     private let memory: (key: NetworkState, queue: KeyQueue, momentum: Float)?
     /// This step's keys for the memory, (2B, D), to be enqueued once the step counts.
     private var fresh: [Float] = []
 
     init(_ recipe: SimCLR, _ setting: MethodSetting) {
+      self.recipe = recipe
       self.setting = setting
+      groups = StepGroups(setting)
       let layers = recipe.layers(features: setting.encoder.features)
       let network = Network(setting.encoder, head: layers)
       trained = [Trained("encoder", network, setting.context)]
@@ -152,9 +160,7 @@ package struct SimCLR: MethodRecipe {
     func step(_ input: MethodInput) -> MethodOutcome {
       let context = setting.context
       return context.scratch { arena in
-        let groups = BatchGroups(
-          setting.normalisation, batch: input.batch, positions: input.positions, views: 2, ranks: input.shares.count,
-          in: arena)
+        let groups = groups(input, views: 2, shared: recipe.viewsShareBatch, in: arena)
         if let memory { encodeKeys(input, memory.key, groups) }
         let pass = encoder.pass(context, groups)
         let tape = encoder.network.forward(input.views[0], pass)

@@ -6,6 +6,20 @@ final class StepGroups {
   /// This step's shuffled batch.
   private var places: [Int] = []
 
+  /// Warns of BN groups that give the positives away.
+  static func leaks(_ method: String, _ groups: NormalisationGroups) -> [String] {
+    let which: String
+    switch groups {
+    case .shuffle: return []
+    case .group: which = "fixed BN groups"
+    case .global: which = "one BN group"
+    }
+    return [
+      "\(method) with \(which) leaks: a query and its key share statistics, so the pretext task gets easy; "
+        + "batchNorm: {shuffle: 32} is the paper's"
+    ]
+  }
+
   init(_ setting: MethodSetting) { self.setting = setting }
 
   /// - Parameters:

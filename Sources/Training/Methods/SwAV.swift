@@ -131,11 +131,7 @@ package struct SwAV: MethodRecipe {
     init(_ recipe: SwAV, _ setting: MethodSetting) {
       self.recipe = recipe
       self.setting = setting
-      let layers = recipe.head.enumerated().map { i, width in
-        let isLast = i == recipe.head.count - 1
-        return Head.Layer(
-          width.resolved(features: setting.encoder.features), bias: true, isLast ? .none : .scaleAndShift, relu: !isLast)
-      }
+      let layers = recipe.head.normalised(features: setting.encoder.features, lastBias: true)
       let network = Network(setting.encoder, head: layers, prototypes: recipe.prototypes)
       trained = [Trained("encoder", network, setting.context)]
       dimension = layers.last!.outputs

@@ -24,7 +24,9 @@ extension Trainer {
       values["embedding_deviation"] = .number(health.deviation)
       values["effective_rank"] = .number(health.effectiveRank)
       // Early steps are at chance by nature.
-      let warnings = done * 10 < session.plan.totalSteps ? [] : health.warnings(loss: outcome.loss, candidates: outcome.candidates, entropy: outcome.entropy, method: session.stage.method.value)
+      let warnings = done * 10 < session.plan.totalSteps ? [] : health.warnings(
+        loss: outcome.loss, candidates: outcome.candidates, chance: outcome.chance, entropy: outcome.entropy,
+        method: session.stage.method.value)
       if !warnings.isEmpty { values["warnings"] = .list(warnings.map(JSONValue.text)) }
       for warning in warnings { progress.say("Warning at step \(done): \(warning)") }
     }
