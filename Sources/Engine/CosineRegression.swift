@@ -11,11 +11,9 @@ package struct CosineRegression {
   ///   - p: (2n, D) predictions of this rank, all first views, then all second ones; becomes their gradient.
   ///   - z: (2n, D) targets in the same order, not normalised.
   ///   - count: images of the global batch, that the loss is the mean over.
-  ///   - embeddings: gets the normalised predictions where given, for health figures.
   /// - Returns: the statistics over all ranks, a row an image: the loss is the sum of both directions, at most 8.
   package func apply(
-    _ p: Tensor, targets z: Tensor, count: Int, _ context: Context,
-    keeping embeddings: UnsafeMutablePointer<[Float]>? = nil
+    _ p: Tensor, targets z: Tensor, count: Int, _ context: Context
   ) -> ContrastiveStatistics {
     precondition(p.hasShape(of: z) && p.n % 2 == 0, "predictions \(p.shape), targets \(z.shape)")
     let d = p.c, n = p.n / 2
@@ -25,7 +23,6 @@ package struct CosineRegression {
       let cosines = arena.array(of: Double.self, count: max(1, p.n))
       L2Normalise.forward(p, into: unit, norms: norms, context)
       L2Normalise.forward(z, into: target, norms: nil, context)
-      if let embeddings, !context.isDry { embeddings.pointee.replace(with: unit) }
       let slope = -2 / Float(count)
       context.run(p.n) { row, _ in
         let other = target.data + (row + n) % p.n * d

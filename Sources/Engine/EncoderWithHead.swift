@@ -18,6 +18,8 @@ package struct Network {
     package var features: Tensor { encoder.features }
     /// (N, D), not normalised.
     package var output: Tensor { head.output }
+    /// After so many layers of the head, not normalised.
+    package func embedding(layers: Int) -> Tensor { head.output(layers: layers) }
   }
 
   package let encoder: ResNet

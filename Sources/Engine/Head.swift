@@ -30,6 +30,8 @@ package struct Head {
     fileprivate let units: UnsafeMutableBufferPointer<Unit>
     /// What comes out, (N, D).
     package let output: Tensor
+    /// What comes out of so many layers.
+    package func output(layers: Int) -> Tensor { units[layers - 1].y }
     /// Layers that were gone through.
     package var layers: Int { units.count }
   }

@@ -58,6 +58,9 @@ package struct BYOL: MethodRecipe {
       throw RecipeError("batchNorm is shuffle, but byol has no keys to hide; use global or group")
     }
     var warnings: [String] = []
+    if case .group(let images) = stage.batchNorm.groups, images < 16 {
+      warnings.append("byol with BN groups of \(images) images has hardly any batch statistics and may collapse; take 32 or more")
+    }
     if head.count < 2 || predictor.count < 2 {
       warnings.append(
         "byol with a projector of \(head.count) and a predictor of \(predictor.count) layers has no batch statistics "
@@ -130,7 +133,8 @@ package struct BYOL: MethodRecipe {
         let tape = online.network.forward(images, pass)
         let p = tape.output
         let statistics = context.part(.loss) {
-          loss.apply(p, targets: z, count: input.batch, context, keeping: &embeddings)
+          watch(tape.embedding(layers: recipe.head.count))
+          return loss.apply(p, targets: z, count: input.batch, context)
         }
         online.network.backward(p, tape, pass)  // p holds its gradient now
         return MethodOutcome(statistics: statistics, candidates: nil)
@@ -142,6 +146,16 @@ package struct BYOL: MethodRecipe {
       let progress = Double(step) / Double(setting.plan.totalSteps)
       let momentum = 1 - (1 - recipe.momentum) * (cos(.pi * progress) + 1) / 2
       target.parameters.blend(toward: online.state.parameters, momentum: Float(momentum))
+    }
+
+    /// Health is told by the online projections: predictions lie near one another for long, whatever has been learned,
+    /// and the target lags behind.
+    private func watch(_ projections: Tensor) {
+      setting.context.scratch { arena in
+        let unit = arena.tensor(like: projections)
+        L2Normalise.forward(projections, into: unit, norms: nil, setting.context)
+        if !setting.context.isDry { embeddings.replace(with: unit) }
+      }
     }
 
     private func batches(_ input: MethodInput, _ arena: Arena) -> BatchGroups {

@@ -84,12 +84,14 @@ package struct MethodOutcome {
   /// What guessing gives, where that is not the candidates' logarithm.
   package var chance: Double?
 
+  /// - Parameter scale: factor on the loss.
   package init(
-    statistics: ContrastiveStatistics, candidates: Int?, entropy: Double? = nil, inBatch: Double? = nil, chance: Double? = nil
+    statistics: ContrastiveStatistics, candidates: Int?, scale: Double = 1, entropy: Double? = nil,
+    inBatch: Double? = nil, chance: Double? = nil
   ) {
     (self.statistics, self.candidates) = (statistics, candidates)
     (self.entropy, self.inBatch) = (entropy, inBatch)
-    self.chance = chance ?? candidates.map { Foundation.log(Double(max(1, $0))) }
+    self.chance = chance ?? candidates.map { scale * Foundation.log(Double(max(1, $0))) }
   }
 
   /// The loss over the global batch.

@@ -148,7 +148,7 @@ package struct MoCo: MethodRecipe {
             query.network.backward(q, tape, pass)  // q holds its gradient now
           }
         }
-        return MethodOutcome(statistics: statistics, candidates: queue.count + 1)
+        return MethodOutcome(statistics: statistics, candidates: queue.count + 1, scale: recipe.lossScale)
       }
     }
 
@@ -169,7 +169,7 @@ package struct MoCo: MethodRecipe {
           loss.apply(q, keys: others, queue: queue.tensor, count: 2 * input.batch, context, keeping: &embeddings)
         }
         query.network.backward(q, tape, pass)
-        return MethodOutcome(statistics: statistics, candidates: queue.count + 1)
+        return MethodOutcome(statistics: statistics, candidates: queue.count + 1, scale: recipe.lossScale)
       }
     }
 

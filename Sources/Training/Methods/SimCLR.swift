@@ -93,8 +93,14 @@ package struct SimCLR: MethodRecipe {
     if case .shuffle = stage.batchNorm.groups {
       throw RecipeError("batchNorm is shuffle, but simclr has one encoder for both views; use global or group")
     }
+    var warnings: [String] = []
+    if case .group = stage.batchNorm.groups {
+      warnings.append(
+        "simclr with fixed BN groups leaks: the two views of an image share statistics with few others, so the pretext "
+          + "task gets easy; batchNorm: global is the paper's")
+    }
     if let memory, memory.queue >= 2 * images {
-      return [
+      return warnings + [
         "the memory of \(memory.queue) keys holds both views of each of the \(images) images about "
           + "\(memory.queue / images / 2) times, so old keys of an image are its own negatives; take a shorter queue"
       ]
@@ -170,7 +176,8 @@ package struct SimCLR: MethodRecipe {
         }
         encoder.network.backward(z, tape, pass)  // z holds its gradient now
         return MethodOutcome(
-          statistics: statistics, candidates: 2 * input.batch - 1 + (memory?.queue.count ?? 0))
+          statistics: statistics, candidates: 2 * input.batch - 1 + (memory?.queue.count ?? 0),
+          scale: recipe.lossScale)
       }
     }
 

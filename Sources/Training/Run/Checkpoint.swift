@@ -94,7 +94,8 @@ package enum Checkpoint {
       throw RunError("cannot write checkpoint \(target)\(free): \(error); earlier checkpoints are whole: make room and start again")
     }
     guard communicator.isRoot else { return }
-    for old in list(folder).dropLast(keep) { try? files.removeItem(atPath: folder.checkpoints + "/" + name(step: old)) }
+    // Those after this one are damaged: the run went on from before them.
+    for old in list(folder).filter({ $0 <= manifest.step }).dropLast(keep) { try? files.removeItem(atPath: folder.checkpoints + "/" + name(step: old)) }
   }
 
   /// Each rank's rows, in a file of its own.

@@ -1,3 +1,4 @@
+import CZlib
 import Engine
 import Foundation
 import Shards
@@ -37,9 +38,10 @@ extension Trainer {
 
   /// All ranks must hold the same bits; if not, the machine or the MPI library is at fault, and nothing is saved.
   func compareReplicas(_ session: Session, done: Int) throws {
-    let mine = session.method.trained.reduce(0) { $0 ^ Int($1.state.checksum) }
+    let replicated = session.method.saved.filter { $0.rows == nil }
+    let mine = Int(replicated.reduce(0) { czlib_crc32($0, $1.bytes.baseAddress, $1.bytes.count) })
     guard communicator.allReduce(mine, .min) == communicator.allReduce(mine, .max) else {
-      throw RunError("after step \(done) the ranks hold different weights; nothing was saved: check the machines' memory, and start again from the last checkpoint")
+      throw RunError("after step \(done) the ranks hold different weights or other state; nothing was saved: check the machines' memory, and start again from the last checkpoint")
     }
   }
 
