@@ -47,6 +47,9 @@ def overrides(apus, recipe):
     # A memory bank has one view an image; the pretext is the same.
     count = re.search(r"\bcount: (\d+)", field(own, "views")).group(1)
     sets["views"] = re.sub(r"\bcount: \d+", f"count: {count}", field(base, "views"))
+    # It refuses shuffled groups; theirs are as large.
+    if "shuffle" not in field(own, "batchNorm"):
+        sets["batchNorm"] = field(base, "batchNorm").replace("shuffle", "group")
     method = field(own, "method")
     for name, value in COMMON.items():
         if re.search(rf"\b{name}: ", method):

@@ -78,6 +78,9 @@ import Training
     let simclr = try #require(recipe.stages[0].method.value as? SimCLR)
     #expect(try simclr.validate(recipe.stages[0], images: 1_000_000) == [])
     #expect(try simclr.validate(recipe.stages[0], images: 1000).contains { $0.contains("about 32 times") })
+    var grouped = recipe.stages[0]
+    grouped.batchNorm = BatchNormRecipe(.group(images: 8))
+    #expect(try SimCLR().validate(grouped, images: 1_000_000).contains { $0.contains("fixed BN groups leaks") })
     #expect(recipe.stages[0].encoder == EncoderRecipe(
       .resnet50, variant: .d, selectiveKernels: 0.0625, zeroInitLastBN: true, initialisation: .varianceScaling))
   }

@@ -277,11 +277,7 @@ package struct AdCo: MethodRecipe {
     /// Keeps the keys of all ranks, for W.
     private func collect(_ k: Tensor, _ input: MethodInput) {
       guard isFilling || setting.context.isDry else { return }
-      setting.context.scratch { arena in
-        let all = arena.tensor(n: input.batch, c: dimension)
-        setting.context.gather(k, shares: input.shares, into: all, "keys")
-        if !setting.context.isDry { fresh.replace(with: all) }
-      }
+      setting.context.collect(k, shares: input.shares, into: &fresh, "keys")
     }
 
     /// The keys become the next rows of W. After the last one the key encoder starts over from the query's parameters.

@@ -160,7 +160,8 @@ package struct MoCo: MethodRecipe {
         encodeKeys(input.views[0], into: k, input)
         collect(k, input)
         context.run(2) { view, _ in
-          others.images((1 - view) * n..<(2 - view) * n).data.update(from: k.images(view * n..<(view + 1) * n).data, count: n * dimension)
+          let other = others.images((1 - view) * n..<(2 - view) * n)
+          other.data.update(from: k.images(view * n..<(view + 1) * n).data, count: other.count)
         }
         let pass = query.pass(context, groups(input, views: 2, shared: false, in: arena))
         let tape = query.network.forward(input.views[0], pass)
@@ -190,16 +191,7 @@ package struct MoCo: MethodRecipe {
 
     /// Gathers the keys of all ranks in the order of the global batch, view after view.
     private func collect(_ k: Tensor, _ input: MethodInput) {
-      let n = input.count, views = recipe.symmetric ? 2 : 1
-      setting.context.scratch { arena in
-        let all = arena.tensor(n: views * input.batch, c: dimension)
-        for view in 0..<views {
-          setting.context.gather(
-            k.images(view * n..<(view + 1) * n), shares: input.shares,
-            into: all.images(view * input.batch..<(view + 1) * input.batch), "keys")
-        }
-        if !setting.context.isDry { fresh.replace(with: all) }
-      }
+      setting.context.collect(k, shares: input.shares, views: recipe.symmetric ? 2 : 1, into: &fresh, "keys")
     }
   }
 }

@@ -100,12 +100,11 @@ package struct SimCLR: MethodRecipe {
           + "task gets easy; batchNorm: global is the paper's")
     }
     if let memory, memory.queue >= 2 * images {
-      return warnings + [
+      warnings.append(
         "the memory of \(memory.queue) keys holds both views of each of the \(images) images about "
-          + "\(memory.queue / images / 2) times, so old keys of an image are its own negatives; take a shorter queue"
-      ]
+          + "\(memory.queue / images / 2) times, so old keys of an image are its own negatives; take a shorter queue")
     }
-    return []
+    return warnings
   }
 
   package func remedy(_ symptom: Symptom) -> String {
@@ -191,17 +190,11 @@ package struct SimCLR: MethodRecipe {
     /// The momentum encoder's normalised embeddings of all ranks in the order of the global batch: all first views,
     /// then all second views. Without gradient.
     private func encodeKeys(_ input: MethodInput, _ key: NetworkState, _ groups: BatchGroups) {
-      let context = setting.context, n = input.count, batch = input.batch
+      let context = setting.context
       context.scratch { arena in
         let k = encoder.network.forward(input.views[0], Pass(context, key, .target, groups)).output
         L2Normalise.forward(k, into: k, norms: nil, context)
-        let all = arena.tensor(n: 2 * batch, c: dimension)
-        for view in 0..<2 {
-          context.gather(
-            k.images(view * n..<(view + 1) * n), shares: input.shares,
-            into: all.images(view * batch..<(view + 1) * batch), "keys")
-        }
-        if !context.isDry { fresh.replace(with: all) }
+        context.collect(k, shares: input.shares, views: 2, into: &fresh, "keys")
       }
     }
   }

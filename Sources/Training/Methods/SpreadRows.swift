@@ -17,7 +17,11 @@ final class SpreadRows {
     rows = share(of: count, rank: context.communicator.rank, ranks: context.communicator.size)
     bytes = max(1, rows.count * dimension) * MemoryLayout<Float>.stride
     let address = mmap(nil, bytes, PROT_READ | PROT_WRITE, Int32(MAP_PRIVATE) | Int32(MAP_ANONYMOUS) | Int32(MAP_NORESERVE), -1, 0)!
-    precondition(address != MAP_FAILED, "the system gives no address space for \(bytes) bytes: \(String(cString: strerror(errno)))")
+    if address == MAP_FAILED {
+      context.communicator.abort(
+        "error: the system gives no address space for the \(megabytes(bytes)) MiB of a bank: "
+          + "\(String(cString: strerror(errno))); take fewer negatives or more ranks", code: 1)
+    }
     values = UnsafeMutableBufferPointer(
       start: address.bindMemory(to: Float.self, capacity: rows.count * dimension), count: rows.count * dimension)
   }
