@@ -78,6 +78,8 @@ class Table:
         self.speed(number, f"{step}, against PyTorch fp32", rounds, "PyTorch", required, **shown)
 
     def bf16(self):
+        if not measure.has_bf16():
+            return self.note(3, "our fp32 against PyTorch's bf16 autocast", "this processor has no bf16 instructions")
         for step, required in ((SMALL, 1.0), (LARGE, None)):
             rounds = against(self.program, step, self.pairs, STEPS[step], self.core, "--bf16", peer="PyTorch bf16")
             self.speed(3, f"{step}, our fp32 against PyTorch's bf16 autocast", rounds, "PyTorch bf16", required)

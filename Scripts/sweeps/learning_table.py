@@ -54,7 +54,7 @@ def supervised(apus, seed, budget):
         out = os.path.join(apus.work, f"supervised-{budget}-seed{seed}.safetensors")
         command = [sys.executable, os.path.join(FOLDER, "supervised.py"), apus.data, out, "--seed", str(seed),
                    "--views", str(budget), "--threads", str(apus.ranks)]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        done = subprocess.run(sweep.pinned(command), stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if done.returncode != 0:
             raise Failed(f"{' '.join(command)}\n{done.stderr.strip()[-1500:]}")
         told = json.loads(done.stdout.strip().splitlines()[-1])
@@ -97,7 +97,7 @@ def table(jobs, missing, results):
 def main():
     parser = argparse.ArgumentParser(prog="Scripts/learning-table", description=__doc__)
     rows = (*METHODS, "random", SUPERVISED)
-    sweep.arguments(parser, "Scripts/results/learning-table.jsonl", [1, 2, 3], 200_000, "runs/learning-table")
+    sweep.arguments(parser, "Scripts/results/learning-table.jsonl", [1, 2, 3], 100_000, "runs/learning-table")
     parser.add_argument("--only", help=f"some rows, separated by commas: {', '.join(rows)}")
     options = parser.parse_args()
     only = options.only.split(",") if options.only else rows
@@ -125,7 +125,7 @@ def main():
         for keys, name, _ in jobs:
             print(("done   " if results.find(**keys) else "to do  ") + name)
         return
-    failures = sweep.sweep(jobs, results)
+    failures = sweep.sweep(jobs, results, options.ranks)
     print(table(jobs, missing, results))
     if failures:
         sys.exit(f"{failures} runs failed; the same command tries them again")

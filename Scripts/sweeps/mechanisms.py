@@ -8,23 +8,25 @@ import sys
 import sweep
 from sweep import Failed, fingerprint, percent, say
 
-# The same pretext, loss and training for all: MoCo v2's recipe for graytiles says them.
+# The same pretext, loss and training for all: MoCo v2's recipe for graytiles says them, temperature and head too.
 BASE = "moco-v2-graytiles"
 SAME = ("encoder", "optimizer", "schedule", "batch")
 BATCH = "batch"
+QUEUE = "queue (MoCo)"
 # mechanism: its recipe, and the option that gives it K negatives.
 MECHANISMS = {
     "end-to-end": ("end-to-end-graytiles", BATCH),
     "memory bank": ("memory-bank-graytiles", "method.negatives"),
-    "queue (MoCo)": (BASE, "method.queue"),
+    QUEUE: (BASE, "method.queue"),
     "learned (AdCo)": ("adco-graytiles", "method.negatives"),
 }
 NEGATIVES, MOMENTA = [64, 256, 1024, 4096], [0.0, 0.9, 0.99, 0.999]
 # A larger batch leaves too few steps of the budget, and is what end-to-end cannot afford.
 LARGEST_BATCH = 1024
-QUEUE = 1024
-# Set in each method that has the option: one temperature, one head, cross-entropy over the positive and K negatives.
-COMMON = {"temperature": "0.2", "head": "[features, 64]", "loss": "softmax", "symmetric": "false", "inBatch": "false"}
+# Of the queue where momenta are compared; and the momentum where numbers of negatives are.
+LENGTH, MOMENTUM = 1024, 0.99
+# Set in each method that has the option: cross-entropy over the positive and K negatives.
+COMMON = {"loss": "softmax", "symmetric": "false", "inBatch": "false"}
 
 
 def field(resolved, name):
@@ -50,7 +52,9 @@ def overrides(apus, recipe):
     # It refuses shuffled groups; theirs are as large.
     if "shuffle" not in field(own, "batchNorm"):
         sets["batchNorm"] = field(base, "batchNorm").replace("shuffle", "group")
-    method = field(own, "method")
+    method, model = field(own, "method"), field(base, "method")
+    sets["method.temperature"] = re.search(r"\btemperature: ([^,}]+)", model).group(1)
+    sets["method.head"] = re.search(r"\bhead: (\[[^]]*\])", model).group(1)
     for name, value in COMMON.items():
         if re.search(rf"\b{name}: ", method):
             sets[f"method.{name}"] = value
@@ -74,38 +78,39 @@ def job(apus, keys, recipe, sets, seed, budget):
 
 def jobs(apus, options):
     """All runs, and the mechanisms that this program lacks."""
-    there, all_jobs, missing = apus.recipes(), [], []
+    there, all_jobs = apus.recipes(), []
+    missing = [mechanism for mechanism, (recipe, _) in MECHANISMS.items() if recipe not in there]
     for seed in options.seeds:
         for mechanism, (recipe, option) in MECHANISMS.items():
-            if recipe not in there:
-                missing += [mechanism] if mechanism not in missing else []
+            if mechanism in missing:
                 continue
             sets = overrides(apus, recipe)
             for k in options.negatives:
-                if option == BATCH and k > LARGEST_BATCH:
-                    continue
-                keys = {"mechanism": mechanism, "k": k}
-                all_jobs.append(job(apus, keys, recipe, {**sets, option: k}, seed, options.budget))
-        for m in options.momenta:
-            sets = {"method.queue": QUEUE, "method.momentum": m}
-            all_jobs.append(job(apus, {"momentum": m, "k": QUEUE}, BASE, sets, seed, options.budget))
+                if mechanism != QUEUE and not (option == BATCH and k > LARGEST_BATCH):
+                    all_jobs.append(job(apus, {"mechanism": mechanism, "k": k}, recipe, {**sets, option: k}, seed, options.budget))
+        # The momentum table has a run with one of the curves in common.
+        queues = [(k, MOMENTUM) for k in options.negatives] + [(LENGTH, m) for m in options.momenta]
+        for k, m in dict.fromkeys(queues):
+            keys = {"mechanism": QUEUE, "k": k, "momentum": m}
+            sets = {"method.queue": k, "method.momentum": m}
+            all_jobs.append(job(apus, keys, BASE, sets, seed, options.budget))
     return all_jobs, missing
 
 
-def points(all_jobs, results):
+def points(all_jobs, results, options):
     """What apus figure draws."""
     for keys, _, _ in all_jobs:
         line = results.find(**keys)
         if not line:
             continue
+        k, m = keys["k"], keys.get("momentum", MOMENTUM)
         for key, name in (("linear", "Linear probe"), ("knn", "kNN, k = 20")):
-            same = {"unit": "%", "y": percent(line[key]), "scale": "log", "seed": keys["seed"]}
-            if "mechanism" in keys:
-                yield {"figure": f"{name} against the number of negatives", "curve": keys["mechanism"], "x": keys["k"],
-                       "axis": "negatives K", **same}
-            else:
-                yield {"figure": f"{name} against the momentum m of the key encoder, K = {QUEUE}",
-                       "curve": "queue (MoCo)", "x": round(1 / (1 - keys["momentum"]), 6), "axis": "1 / (1 − m)", **same}
+            same = {"unit": "%", "y": percent(line[key]), "scale": "log", "seed": keys["seed"], "curve": keys["mechanism"]}
+            if m == MOMENTUM and k in options.negatives:
+                yield {"figure": f"{name} against the number of negatives", "x": k, "axis": "negatives K", **same}
+            if keys["mechanism"] == QUEUE and k == LENGTH and m in options.momenta:
+                yield {"figure": f"{name} against the momentum m of the key encoder, K = {LENGTH}",
+                       "x": round(1 / (1 - m), 6), "axis": "1 / (1 − m)", **same}
 
 
 def tables(all_jobs, missing, results, options):
@@ -119,11 +124,12 @@ def tables(all_jobs, missing, results, options):
             "|---|" + "---|" * len(options.negatives)]
     for mechanism in MECHANISMS:
         if mechanism not in missing:
-            cells = [cell(mechanism=mechanism, k=k) for k in options.negatives]
+            kept = {"momentum": MOMENTUM} if mechanism == QUEUE else {}
+            cells = [cell(mechanism=mechanism, k=k, **kept) for k in options.negatives]
             text.append(f"| {mechanism} | " + " | ".join(cells) + " |")
-    text += ["", f"| momentum, K = {QUEUE} | " + " | ".join(f"{m:g}" for m in options.momenta) + " |",
+    text += ["", f"| momentum, K = {LENGTH} | " + " | ".join(f"{m:g}" for m in options.momenta) + " |",
              "|---|" + "---|" * len(options.momenta),
-             "| queue (MoCo) | " + " | ".join(cell(momentum=m, k=QUEUE) for m in options.momenta) + " |"]
+             f"| {QUEUE} | " + " | ".join(cell(momentum=m, k=LENGTH) for m in options.momenta) + " |"]
     return "\n".join(text)
 
 
@@ -139,7 +145,7 @@ def number_list(kind, fits):
 
 def main():
     parser = argparse.ArgumentParser(prog="Scripts/mechanisms", description=__doc__)
-    sweep.arguments(parser, "Scripts/results/mechanisms.jsonl", [1], 100_000, "runs/mechanisms", "images in each run")
+    sweep.arguments(parser, "Scripts/results/mechanisms.jsonl", [1], 50_000, "runs/mechanisms", "images in each run")
     parser.add_argument("--negatives", type=number_list(int, lambda k: 2 <= k <= 65536), default=NEGATIVES,
                         help=f"numbers of negatives (default: {','.join(map(str, NEGATIVES))})")
     parser.add_argument("--momenta", type=number_list(float, lambda m: 0 <= m < 1), default=MOMENTA,
@@ -156,8 +162,8 @@ def main():
         for keys, name, _ in all_jobs:
             print(("done   " if results.find(**keys) else "to do  ") + name)
         return
-    failures = sweep.sweep(all_jobs, results)
-    drawn = list(points(all_jobs, results))
+    failures = sweep.sweep(all_jobs, results, options.ranks)
+    drawn = list(points(all_jobs, results, options))
     if drawn:
         page = options.page or os.path.join(options.work, "figure.html")
         os.makedirs(options.work, exist_ok=True)

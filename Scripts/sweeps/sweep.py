@@ -1,5 +1,6 @@
-"""Many runs of apus, one after the other, each result a line of a committed file: what the sweeps share."""
+"""Many runs of apus, several at once, each result a line of a committed file: what the sweeps share."""
 import argparse
+import concurrent.futures
 import hashlib
 import json
 import os
@@ -9,11 +10,14 @@ import shutil
 import statistics
 import subprocess
 import sys
+import threading
 import time
 
 ROOT = os.path.relpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 # Methods whose key, one view, passes without a gradient unless the loss is symmetric.
 WITH_KEYS = ("moco", "adco")
+# Processors of the runs that this thread starts, as taskset takes them; unset where they may have all.
+OWN = threading.local()
 PROTOCOLS = {"linear-v1": "linear", "knn-v1, k = 20": "knn", "knn-v1, k = 200": "knn200"}
 
 
@@ -29,7 +33,7 @@ class Results:
     """A file of JSON lines that only grows; a torn last line, left by a sweep that was killed, is passed over."""
 
     def __init__(self, path):
-        self.path, self.lines = path, []
+        self.path, self.lines, self.lock = path, [], threading.Lock()
         if not os.path.exists(path):
             return
         with open(path, encoding="utf-8") as file:
@@ -53,11 +57,11 @@ class Results:
 
     def add(self, line):
         os.makedirs(os.path.dirname(self.path) or ".", exist_ok=True)
-        with open(self.path, "a", encoding="utf-8") as file:
+        with self.lock, open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line, sort_keys=True) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        self.lines.append(line)
+            self.lines.append(line)
 
 
 class Apus:
@@ -85,6 +89,7 @@ class Apus:
         command = [self.program, *arguments]
         if self.ranks > 1:
             command = [self.launcher, "-n", str(self.ranks), *command]
+        command = pinned(command)
         os.makedirs(os.path.dirname(log), exist_ok=True)
         with open(log, "w", encoding="utf-8") as file:
             status = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT).returncode
@@ -149,7 +154,7 @@ def machine():
             names = re.findall(r"^model name\s*: (.*)$", file.read(), re.MULTILINE)
     except OSError:
         names = []
-    return f"{names[0].strip() if names else platform.machine()}, {len(os.sched_getaffinity(0))} cores"
+    return names[0].strip() if names else platform.machine()
 
 
 def percent(pair):
@@ -187,7 +192,8 @@ def arguments(parser, out, seed_list, budget, work, unit="views whose gradient i
     parser.add_argument("--out", default=out, help=f"file of results (default: {out})")
     parser.add_argument("--seeds", type=seeds, default=seed_list, help=f"default: {','.join(map(str, seed_list))}")
     parser.add_argument("--budget", type=positive, default=budget, help=f"{unit} (default: {budget})")
-    parser.add_argument("--ranks", type=positive, default=2, help="default: 2")
+    parser.add_argument("--ranks", type=positive, default=1,
+                        help="of each run; as many runs at once as there are processors for them (default: 1)")
     parser.add_argument("--work", default=work, help=f"where runs are kept (default: {work})")
     parser.add_argument("--plan", action="store_true", help="only say what is done and what is to do")
 
@@ -199,28 +205,45 @@ def check_data(data):
             sys.exit(f"{folder} is not there: Scripts/graytiles makes data/graytiles, or name packed data with --data")
 
 
+def pinned(command):
+    """The command on this thread's own processors."""
+    return ["taskset", "-c", OWN.processors, *command] if hasattr(OWN, "processors") else command
+
+
 def forget(run):
     """A finished run's checkpoints are not needed any more."""
     shutil.rmtree(os.path.join(run, "checkpoints"), ignore_errors=True)
 
 
-def sweep(jobs, results):
-    """Runs what has no result yet. A job is (its keys, its name, a call that gives the rest of its line and the run's
-    folder). Returns how many failed."""
+def sweep(jobs, results, ranks):
+    """Runs what has no result yet, as many at once as there are processors for their ranks: the numbers are the same on
+    any number of ranks, and runs by themselves do not wait for one another. A job is (its keys, its name, a call that
+    gives the rest of its line and the run's folder). Returns how many failed."""
     todo = [job for job in jobs if results.find(**job[0]) is None]
     say(f"{len(jobs) - len(todo)} of {len(jobs)} runs are done")
-    failures, begin = 0, time.monotonic()
-    for number, (keys, name, call) in enumerate(todo):
-        rest = ""
-        if number:
-            left = (time.monotonic() - begin) / number * (len(todo) - number)
-            rest = f", about {left / 60:.0f} min left"
-        say(f"{name} ({number + 1} of {len(todo)}{rest})")
+    processors = sorted(os.sched_getaffinity(0))
+    at_once = max(1, len(processors) // ranks)
+    shares = [processors[i * ranks:(i + 1) * ranks] for i in range(at_once)]
+    begin, ended = time.monotonic(), []
+
+    def take_processors():
+        if at_once > 1:
+            OWN.processors = ",".join(map(str, shares.pop()))
+
+    def do(job):
+        keys, name, call = job
+        say(f"begins: {name}")
         try:
             found, run = call()
             results.add({**keys, **found, "machine": machine()})
             forget(run)  # not before the result is kept: a run without checkpoints cannot be evaluated again
+            words, failed = f"done: {name}", False
         except Failed as error:
-            failures += 1
-            say(f"FAILED: {name}\n{error}")
-    return failures
+            words, failed = f"FAILED: {name}\n{error}", True
+        ended.append(name)
+        left = (time.monotonic() - begin) / len(ended) * (len(todo) - len(ended))
+        say(f"{words} ({len(ended)} of {len(todo)}, about {left / 60:.0f} min left)")
+        return failed
+
+    with concurrent.futures.ThreadPoolExecutor(at_once, initializer=take_processors) as pool:
+        return sum(pool.map(do, todo))

@@ -32,7 +32,6 @@ package final class NetworkState {
         entry.initialisation.fill(
           UnsafeMutableBufferPointer(start: slab[entry.slice], count: entry.slice.count), seed: seed, name: entry.name)
       }
-      slab.version &+= 1
     }
   }
 

@@ -44,7 +44,6 @@ package struct SGD: Optimizer, Equatable {
         }
       }
     }
-    parameters.version &+= 1
   }
 }
 
@@ -89,7 +88,6 @@ package struct LARS: Optimizer, Equatable {
         }
       }
     }
-    parameters.version &+= 1
   }
 
   private func trustRatio(_ w: UnsafePointer<Float>, _ g: UnsafePointer<Float>, _ count: Int, _ decay: Float) -> Float {

@@ -71,8 +71,6 @@ package struct ParameterLayout: Sendable {
 package final class ParameterSlab {
   package let layout: ParameterLayout
   package let data: UnsafeMutablePointer<Float>
-  /// Counts changes of the values, so that prepared forms of weights know when they are stale.
-  package var version = 0
 
   package init(_ layout: ParameterLayout) {
     self.layout = layout
@@ -94,7 +92,6 @@ package final class ParameterSlab {
   package func copy(_ other: ParameterSlab) {
     precondition(count == other.count, "a slab of \(count) floats copied from one of \(other.count)")
     memcpy(data, other.data, count * MemoryLayout<Float>.stride)
-    version &+= 1
   }
 
   /// θ ← m·θ + (1 − m)·other, the momentum update of a key or target encoder.
@@ -105,6 +102,5 @@ package final class ParameterSlab {
     let b = UnsafeRawPointer(other.data).assumingMemoryBound(to: SIMD16<Float>.self)
     let keep = SIMD16<Float>(repeating: m), take = SIMD16<Float>(repeating: 1 - m)
     for i in 0..<lanes { a[i] = keep * a[i] + take * b[i] }
-    version &+= 1
   }
 }

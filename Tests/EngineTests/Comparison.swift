@@ -94,7 +94,6 @@ extension NetworkState {
           }
         }
       }
-      slab.version &+= 1
     }
   }
 }

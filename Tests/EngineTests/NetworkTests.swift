@@ -171,7 +171,6 @@ private let divided = [
     let trained = Trained("encoder", network, context)
     trained.state.randomise()
     if let name { trained.state.parameters[network.parameters.entry(name)!.slice][3 % network.parameters.entry(name)!.slice.count] = .nan }
-    trained.state.parameters.version += 1
     let x = context.arena.normal(n: 3, h: 14, w: 14, c: 1, "x"), pass = trained.pass(context, BatchGroups(images: 3, in: context.arena))
     context.watch = Watch()
     let tape = network.forward(x, pass)

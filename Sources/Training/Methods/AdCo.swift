@@ -132,7 +132,7 @@ package struct AdCo: MethodRecipe {
     private let setting: MethodSetting
     private let loss: SpreadInfoNCE
     private let groups: StepGroups
-    private let key: NetworkState
+    private let key: MomentumEncoder
     /// W, v, and ∂L/∂W at τ′.
     private let negatives: SpreadRows, velocity: SpreadRows, gradient: SpreadRows
     /// Rows of W that have been filled with keys.
@@ -150,10 +150,9 @@ package struct AdCo: MethodRecipe {
       self.recipe = recipe
       self.setting = setting
       let layers = recipe.head.plain(features: setting.encoder.features), d = layers.last!.outputs
-      let network = Network(setting.encoder, head: layers)
-      trained = [Trained("query", network, setting.context)]
+      trained = [Trained("query", Network(setting.encoder, head: layers), setting.context)]
       groups = StepGroups(setting)
-      key = network.makeState()
+      key = MomentumEncoder(of: trained[0], momentum: recipe.momentum)
       loss = SpreadInfoNCE(temperature: Float(recipe.temperature))
       negatives = SpreadRows(count: recipe.negatives, dimension: d, setting.context)
       velocity = SpreadRows(count: recipe.negatives, dimension: d, setting.context)
@@ -166,7 +165,7 @@ package struct AdCo: MethodRecipe {
     /// W starts as standard normal draws.
     func initialise() {
       query.state.initialise(seed: setting.seed)
-      key.copy(query.state)
+      key.start(from: query)
       for row in negatives.rows {
         var draws = Draws(seed: setting.seed, .bank, UInt64(row))
         let values = negatives[row]!
@@ -176,10 +175,10 @@ package struct AdCo: MethodRecipe {
       filled[0] = 0
     }
 
-    func adoptEncoder() { key.copy(query.state) }
+    func adoptEncoder() { key.start(from: query) }
 
     var state: [SavedState] {
-      key.saved("key") + [negatives.saved("negatives/values"), velocity.saved("negatives/velocity")]
+      key.saved + [negatives.saved("negatives/values"), velocity.saved("negatives/velocity")]
         + (recipe.fill ? [SavedState("negatives/filled", integers: filled)] : [])
     }
 
@@ -220,7 +219,7 @@ package struct AdCo: MethodRecipe {
     }
 
     func commit() {
-      key.parameters.blend(toward: query.state.parameters, momentum: Float(recipe.momentum))  // θ_k ← m θ_k + (1 − m) θ_q
+      key.follow(query)
       isFilling ? enqueue() : climb()
     }
 
@@ -259,11 +258,9 @@ package struct AdCo: MethodRecipe {
       sums.inBatch += inBatch
     }
 
-    /// k = f_k(x_k), normalised, without gradient.
     private func encodeKeys(_ images: Tensor, into k: Tensor, _ input: MethodInput) {
       setting.context.scratch { arena in
-        let pass = Pass(setting.context, key, .target, groups(input, shuffled: true, in: arena))
-        L2Normalise.forward(query.network.forward(images, pass).output, into: k, norms: nil, setting.context)
+        key.encode(images, into: k, groups(input, shuffled: true, in: arena), setting.context)
       }
     }
 
@@ -288,7 +285,7 @@ package struct AdCo: MethodRecipe {
         for i in 0..<dimension { w[i] = fresh[(row - from) * dimension + i] }
       }
       filled[0] = Int64(to)
-      if to == negatives.count { key.parameters.copy(query.state.parameters) }
+      if to == negatives.count { key.catchUp(with: query) }
     }
 
     /// v ← m·v + g + λW, W ← W − η·v, where g is the loss's derivative with the sign turned.

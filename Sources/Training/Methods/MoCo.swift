@@ -91,7 +91,7 @@ package struct MoCo: MethodRecipe {
     private let recipe: MoCo
     private let setting: MethodSetting
     private let loss: InfoNCE
-    private let key: NetworkState
+    private let key: MomentumEncoder
     private let queue: KeyQueue
     /// This step's keys, (B, D), to be enqueued once the step counts.
     private var fresh: [Float] = []
@@ -104,9 +104,8 @@ package struct MoCo: MethodRecipe {
       self.recipe = recipe
       self.setting = setting
       let layers = recipe.head.plain(features: setting.encoder.features)
-      let network = Network(setting.encoder, head: layers)
-      trained = [Trained("query", network, setting.context)]
-      key = network.makeState()
+      trained = [Trained("query", Network(setting.encoder, head: layers), setting.context)]
+      key = MomentumEncoder(of: trained[0], momentum: recipe.momentum)
       loss = InfoNCE(temperature: Float(recipe.temperature), scale: Float(recipe.lossScale))
       groups = StepGroups(setting)
       queue = KeyQueue(count: recipe.queue, dimension: layers.last!.outputs)
@@ -114,13 +113,13 @@ package struct MoCo: MethodRecipe {
 
     func initialise() {
       query.state.initialise(seed: setting.seed)
-      key.copy(query.state)
+      key.start(from: query)
       queue.initialise(seed: setting.seed)
     }
 
-    func adoptEncoder() { key.copy(query.state) }
+    func adoptEncoder() { key.start(from: query) }
 
-    var state: [SavedState] { key.saved("key") + queue.saved }
+    var state: [SavedState] { key.saved + queue.saved }
 
     func step(_ input: MethodInput) -> MethodOutcome {
       recipe.symmetric ? stepBothWays(input) : stepOneWay(input)
@@ -175,17 +174,14 @@ package struct MoCo: MethodRecipe {
     }
 
     func commit() {
-      key.parameters.blend(toward: query.state.parameters, momentum: Float(recipe.momentum))  // θ_k ← m θ_k + (1 − m) θ_q
+      key.follow(query)
       queue.enqueue(fresh)
     }
 
-    /// k = f_k(x_k), normalised, without gradient.
     private func encodeKeys(_ images: Tensor, into k: Tensor, _ input: MethodInput) {
       setting.context.scratch { arena in
-        let views = recipe.symmetric ? 2 : 1
-        let pass = Pass(
-          setting.context, key, .target, groups(input, views: views, shared: false, shuffled: true, in: arena))
-        L2Normalise.forward(query.network.forward(images, pass).output, into: k, norms: nil, setting.context)
+        let groups = groups(input, views: recipe.symmetric ? 2 : 1, shared: false, shuffled: true, in: arena)
+        key.encode(images, into: k, groups, setting.context)
       }
     }
 

@@ -133,7 +133,7 @@ package struct SimCLR: MethodRecipe {
     private let recipe: SimCLR
     private let setting: MethodSetting
     private let groups: StepGroups
-    private let memory: (key: NetworkState, queue: KeyQueue, momentum: Float)?
+    private let memory: (key: MomentumEncoder, queue: KeyQueue)?
     /// This step's keys for the memory, (2B, D), to be enqueued once the step counts.
     private var fresh: [Float] = []
 
@@ -142,25 +142,24 @@ package struct SimCLR: MethodRecipe {
       self.setting = setting
       groups = StepGroups(setting)
       let layers = recipe.layers(features: setting.encoder.features)
-      let network = Network(setting.encoder, head: layers)
-      trained = [Trained("encoder", network, setting.context)]
+      let encoder = Trained("encoder", Network(setting.encoder, head: layers), setting.context)
       let dimension = layers.last!.outputs
-      self.dimension = dimension
+      (trained, self.dimension) = ([encoder], dimension)
       memory = recipe.memory.map {
-        (network.makeState(), KeyQueue(count: $0.queue, dimension: dimension), Float($0.momentum))
+        (MomentumEncoder(of: encoder, momentum: $0.momentum), KeyQueue(count: $0.queue, dimension: dimension))
       }
       loss = NTXent(temperature: Float(recipe.temperature), scale: Float(recipe.lossScale))
     }
 
     func initialise() {
       encoder.state.initialise(seed: setting.seed)
-      memory?.key.copy(encoder.state)
+      memory?.key.start(from: encoder)
       memory?.queue.initialise(seed: setting.seed)
     }
 
-    func adoptEncoder() { memory?.key.copy(encoder.state) }
+    func adoptEncoder() { memory?.key.start(from: encoder) }
 
-    var state: [SavedState] { memory.map { $0.key.saved("key") + $0.queue.saved } ?? [] }
+    var state: [SavedState] { memory.map { $0.key.saved + $0.queue.saved } ?? [] }
 
     func step(_ input: MethodInput) -> MethodOutcome {
       let context = setting.context
@@ -181,19 +180,17 @@ package struct SimCLR: MethodRecipe {
     }
 
     func commit() {
-      guard let memory else { return }
-      // θ_k ← m θ_k + (1 − m) θ
-      memory.key.parameters.blend(toward: encoder.state.parameters, momentum: memory.momentum)
-      memory.queue.enqueue(fresh)
+      memory?.key.follow(encoder)
+      memory?.queue.enqueue(fresh)
     }
 
     /// The momentum encoder's normalised embeddings of all ranks in the order of the global batch: all first views,
     /// then all second views. Without gradient.
-    private func encodeKeys(_ input: MethodInput, _ key: NetworkState, _ groups: BatchGroups) {
+    private func encodeKeys(_ input: MethodInput, _ key: MomentumEncoder, _ groups: BatchGroups) {
       let context = setting.context
       context.scratch { arena in
-        let k = encoder.network.forward(input.views[0], Pass(context, key, .target, groups)).output
-        L2Normalise.forward(k, into: k, norms: nil, context)
+        let k = arena.tensor(n: input.views[0].n, c: dimension)
+        key.encode(input.views[0], into: k, groups, context)
         context.collect(k, shares: input.shares, views: 2, into: &fresh, "keys")
       }
     }

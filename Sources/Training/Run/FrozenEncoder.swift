@@ -25,7 +25,6 @@ package final class FrozenEncoder {
     network = Network(stage.encoder.options(channels: channels))
     state = network.makeState()
     try Checkpoint.read(state.saved(manifest.encoder), from: folder.checkpoints + "/" + Checkpoint.name(step: step))
-    state.parameters.version &+= 1
   }
 
   /// Weights in safetensors, of the encoder that a recipe describes.

@@ -59,7 +59,6 @@ package struct Trace {
       let values = slab[entry.slice]
       for i in 0..<entry.slice.count { values[i] = draws.chance(0.5) ? values[i].nextUp : values[i].nextDown }
     }
-    slab.version &+= 1
   }
 
   private static func arrays(_ slab: ParameterSlab, _ network: String) -> [(name: String, values: [Float])] {

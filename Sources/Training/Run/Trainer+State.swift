@@ -74,7 +74,6 @@ extension Trainer {
     try communicator.onEvery {
       try Checkpoint.read(session.method.saved, from: folder.checkpoints + "/" + Checkpoint.name(step: manifest.step))
     }
-    for trained in session.method.trained { trained.state.parameters.version &+= 1 }
     try rewind(to: manifest.step)
   }
 
@@ -87,7 +86,6 @@ extension Trainer {
         }
         to[entry.slice].update(from: from[source.slice], count: entry.slice.count)
       }
-      to.version &+= 1
     }
     new.adoptEncoder()
   }

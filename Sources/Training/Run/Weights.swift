@@ -98,6 +98,5 @@ package enum Weights {
       throw RunError("weights \(path): `\(name)` has shape \(shape), the recipe's encoder has \(expected)")
     }
     imported(try file.floats(name), entry.shape, into: slab[entry.slice])
-    slab.version &+= 1
   }
 }

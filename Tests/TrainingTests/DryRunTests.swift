@@ -1,0 +1,57 @@
+import Engine
+import Shards
+import Testing
+import Training
+
+/// Every built-in recipe is planned as its run would be, on as many ranks as leave each 16 images, without their machines.
+@Suite(.serialized) struct DryRunTests {
+  /// Says that it is one of many. A dry run sends nothing, so there is nobody to answer.
+  private final class OneOfMany: Communicator {
+    let rank: Int, size: Int
+    init(_ rank: Int, of size: Int) { (self.rank, self.size) = (rank, size) }
+    func allReduce(_: UnsafeMutableBufferPointer<Float>, _: Reduction, on _: Channel, _ what: StaticString) { sent(what) }
+    func allReduce(_: UnsafeMutableBufferPointer<Double>, _: Reduction, on _: Channel, _ what: StaticString) { sent(what) }
+    func allReduce(_: UnsafeMutableBufferPointer<Int64>, _: Reduction, on _: Channel, _ what: StaticString) { sent(what) }
+    func allGather(_: UnsafePointer<Float>, rows _: [Int], width _: Int, into _: UnsafeMutablePointer<Float>, _ what: StaticString) { sent(what) }
+    func broadcast(_: UnsafeMutableRawBufferPointer, from _: Int, _ what: StaticString) { sent(what) }
+    func barrier() { sent("a barrier") }
+    func abort(_ message: String, code: Int32) -> Never { fatalError(message) }
+    private func sent(_ what: StaticString) { Issue.record("a dry run sent \(what)") }
+  }
+
+  /// What the papers give an anchor to be told from: the positive and K negatives, 2N − 1 views, or prototypes.
+  private static let candidates: [String: Int] = [
+    "adco-imagenet": 65537, "end-to-end-imagenet": 1024, "memory-bank-imagenet": 4097, "moco-v1-ig1b": 65537,
+    "moco-v1-imagenet": 65537, "moco-v2-imagenet": 65537, "simclr-v1-imagenet": 8191, "simclr-v2-imagenet": 8191,
+    "swav-imagenet": 3000,
+  ]
+
+  @Test(arguments: BuiltInRecipes.all.keys.sorted()) func builtInRecipesArePlanned(_ name: String) throws {
+    let images = name.hasSuffix("imagenet") ? 1_281_167 : 100_000
+    for stage in try Recipe(name).stages {
+      let ranks = max(1, stage.batch / 16), rank = ranks - 1, own = share(of: stage.batch, rank: rank, ranks: ranks).count
+      let context = Context(communicator: OneOfMany(rank, of: ranks))
+      context.convolution = stage.convolution
+      let plan = RunPlan(stepsPerEpoch: images / stage.batch, batch: stage.batch, length: stage.length)
+      let channels = name.hasSuffix("tiles") || name.hasSuffix("fashion") ? 1 : 3
+      let method = stage.method.value.make(
+        MethodSetting(
+          encoder: stage.encoder.options(channels: channels), normalisation: stage.batchNorm.groups,
+          accumulate: stage.accumulate, images: images, plan: plan, context: context))
+      let outcome = context.dry {
+        method.step(
+          MethodInput(
+            step: 0, batch: stage.batch, shares: (0..<ranks).map { share(of: stage.batch, rank: $0, ranks: ranks).count },
+            rank: rank, samples: Array(repeating: 0, count: own),
+            views: stage.views.map {
+              Tensor(UnsafeMutablePointer(bitPattern: 64)!, n: $0.count * own, h: $0.size, w: $0.size, c: channels)
+            }))
+      }
+      if let expected = Self.candidates[name] { #expect(outcome.candidates == expected) }
+      // A view at 224 px leaves more than 20 MiB in ResNet-50's layers, and a rank of 16 images fits a node.
+      let views = stage.views.reduce(0) { $0 + $1.count } * own
+      if name.hasSuffix("imagenet") { #expect((views * 5 << 20..<64 << 30).contains(context.arena.peak)) }
+      #expect(context.arena.peak > 0 && plan.totalSteps > 0)
+    }
+  }
+}
