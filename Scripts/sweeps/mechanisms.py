@@ -12,13 +12,15 @@ from sweep import Failed, fingerprint, percent, say
 BASE = "moco-v2-graytiles"
 SAME = ("encoder", "optimizer", "schedule", "batch")
 BATCH = "batch"
-QUEUE = "queue (MoCo)"
+QUEUE, LEARNED = "queue (MoCo)", "learned (AdCo)"
+# As published for AdCo.
+BANK_RATE, BANK_SIZE = 3, 65536
 # mechanism: its recipe, and the option that gives it K negatives.
 MECHANISMS = {
     "end-to-end": ("end-to-end-graytiles", BATCH),
     "memory bank": ("memory-bank-graytiles", "method.negatives"),
     QUEUE: (BASE, "method.queue"),
-    "learned (AdCo)": ("adco-graytiles", "method.negatives"),
+    LEARNED: ("adco-graytiles", "method.negatives"),
 }
 NEGATIVES, MOMENTA = [64, 256, 1024, 4096], [0.0, 0.9, 0.99, 0.999]
 # A larger batch leaves too few steps of the budget, and is what end-to-end cannot afford.
@@ -86,8 +88,12 @@ def jobs(apus, options):
                 continue
             sets = overrides(apus, recipe)
             for k in options.negatives:
-                if mechanism != QUEUE and not (option == BATCH and k > LARGEST_BATCH):
-                    all_jobs.append(job(apus, {"mechanism": mechanism, "k": k}, recipe, {**sets, option: k}, seed, options.budget))
+                if mechanism == QUEUE or option == BATCH and k > LARGEST_BATCH:
+                    continue
+                own = {option: k}
+                if mechanism == LEARNED:  # a row's gradient is its share of the probability
+                    own["method.bankRate"] = BANK_RATE * k / BANK_SIZE
+                all_jobs.append(job(apus, {"mechanism": mechanism, "k": k}, recipe, {**sets, **own}, seed, options.budget))
         # The momentum table has a run with one of the curves in common.
         queues = [(k, MOMENTUM) for k in options.negatives] + [(LENGTH, m) for m in options.momenta]
         for k, m in dict.fromkeys(queues):

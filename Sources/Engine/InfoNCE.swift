@@ -26,11 +26,7 @@ package struct InfoNCE {
       if let embeddings, !context.isDry { embeddings.pointee.replace(with: unit) }
       let logits = arena.tensor(n: q.n, c: candidates)
       let rows = arena.array(of: ContrastiveStatistics.self, count: max(1, q.n))
-      context.blocks(of: q.n) { row, count in
-        sgemm(
-          count, queue.n, d, unit.data + row * d, lda: d, transposed: false, queue.data, ldb: d, transposed: true,
-          into: logits.data + row * candidates + 1, ldc: candidates, alpha: 1 / temperature)
-      }
+      context.product(unit, queue, into: logits, column: 1, alpha: 1 / temperature)
       context.run(q.n) { row, _ in
         var positive = 0.0
         for i in 0..<d { positive += Double(unit.data[row * d + i]) * Double(k.data[row * d + i]) }
@@ -38,14 +34,10 @@ package struct InfoNCE {
         logit[0] = Float(positive / Double(temperature))
         rows[row] = SoftmaxRow.apply(logit, count: candidates, target: 0, temperature: temperature, scale: scale)
       }
-      context.blocks(of: q.n) { row, count in
-        sgemm(
-          count, d, queue.n, logits.data + row * candidates + 1, lda: candidates, queue.data, ldb: d,
-          into: q.data + row * d, ldc: d, alpha: 1 / temperature)
-        for r in row..<row + count {
-          let weight = logits.data[r * candidates] / temperature
-          for i in 0..<d { q.data[r * d + i] += weight * k.data[r * d + i] }
-        }
+      context.product(logits, column: 1, plain: queue, into: q, alpha: 1 / temperature)
+      context.run(q.n) { row, _ in
+        let weight = logits.data[row * candidates] / temperature
+        for i in 0..<d { q.data[row * d + i] += weight * k.data[row * d + i] }
       }
       L2Normalise.backward(q, unit: unit, norms: norms, context)
       var statistics = ContrastiveStatistics()

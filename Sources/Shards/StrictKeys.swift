@@ -9,12 +9,14 @@ package struct AnyKey: CodingKey {
 
 extension Swift.Decoder {
   /// The container of a mapping whose keys are all known.
-  /// - Parameter what: what the mapping describes, for the message.
+  /// - Parameters:
+  ///   - what: what the mapping describes, for the message.
+  ///   - others: keys that somebody else reads.
   /// - Throws: `DecodingError.dataCorrupted` naming the unknown key and the nearest valid one.
   package func strict<K: CodingKey & CaseIterable>(
-    _ keys: K.Type, of what: String
+    _ keys: K.Type, of what: String, besides others: [String] = []
   ) throws -> KeyedDecodingContainer<K> {
-    let known = K.allCases.map(\.stringValue)
+    let known = others + K.allCases.map(\.stringValue)
     for key in try container(keyedBy: AnyKey.self).allKeys where !known.contains(key.stringValue) {
       throw unknown(key.stringValue, known: known, of: what)
     }

@@ -44,7 +44,7 @@ extension CommandTests {
       let job = try work.pretrain(run: run, changes)
       #expect(job.wait { !work.checkpoints(run).isEmpty }, "\(job.output)")
       // The rest is kept too small for a checkpoint and large enough for the metrics.
-      FileManager.default.createFile(atPath: ballast, contents: nil)
+      _ = FileManager.default.createFile(atPath: ballast, contents: nil)
       let handle = try #require(FileHandle(forWritingAtPath: ballast))
       let filled = ContinuousClock.now
       while job.isRunning, ContinuousClock.now - filled < .seconds(60) {

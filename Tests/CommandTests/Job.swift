@@ -42,7 +42,7 @@ final class Job {
     words = wrapper + words
     mark = folder
     log = folder + "/job-\(UUID().uuidString).log"
-    FileManager.default.createFile(atPath: log, contents: nil)
+    _ = FileManager.default.createFile(atPath: log, contents: nil)
     process.executableURL = URL(fileURLWithPath: try Self.find(words[0]))
     process.arguments = Array(words.dropFirst())
     process.environment = ProcessInfo.processInfo.environment.merging([

@@ -64,7 +64,7 @@ extension CommandTests {
       try files.createDirectory(atPath: work.path + "/cut", withIntermediateDirectories: true)
       let shard = try Data(contentsOf: URL(fileURLWithPath: data + "/train/shard-00000.h5"))
       try shard.prefix(shard.count / 2).write(to: URL(fileURLWithPath: work.path + "/cut/shard-00000.h5"))
-      files.createFile(atPath: work.path + "/occupied", contents: nil)
+      _ = files.createFile(atPath: work.path + "/occupied", contents: nil)
     }
 
     @Test(arguments: Refusal.all) func isRefused(_ refusal: Refusal) throws {

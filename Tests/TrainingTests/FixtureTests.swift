@@ -18,6 +18,12 @@ import Training
     #expect(failures.isEmpty, "\(failures.count) of \(fixture.header.bounds.count) in \(path): \(failures.prefix(6).joined(separator: "; "))")
   }
 
+  /// BYOL's two views as two kinds, as the paper augments them differently: the same run.
+  @Test(arguments: FixtureCase.all.filter { $0.contains("/byol-") }) func viewsOfTwoKindsAgreeToo(_ path: String) throws {
+    let fixture = try FixtureCase(path), failures = try fixture.failures(train(fixture, apart: true))
+    #expect(failures.isEmpty, "\(failures.count) of \(fixture.header.bounds.count) in \(path): \(failures.prefix(6).joined(separator: "; "))")
+  }
+
   /// Another bound than PyTorch's must fail: the comparison itself is tested.
   @Test func aWrongNumberIsNoticed() throws {
     let fixture = try FixtureCase(FixtureCase.all.first { $0.contains("/encoder-") }!)
@@ -70,7 +76,8 @@ import Training
     }
   }
 
-  private func train(_ fixture: FixtureCase) throws -> FixtureCase.Outcome {
+  /// - Parameter apart: whether every view is a kind of its own.
+  private func train(_ fixture: FixtureCase, apart: Bool = false) throws -> FixtureCase.Outcome {
     let context = Context(), header = fixture.header, steps = try #require(header.steps)
     let groups = try #require(header.recipe.batchNorm).groups
     let o = try #require(header.recipe.optimizer), s = try #require(header.recipe.schedule)
@@ -87,10 +94,10 @@ import Training
     let optimizer = try optimizer(fixture)
     let schedule = Schedule(
       try #require(Schedule.Shape(rawValue: s.name)), warmup: .steps(s.warmup), start: s.start ?? 0)
-    var outcome: FixtureCase.Outcome = [:]
+    var outcome: FixtureCase.Outcome = [:], kinds = header.views ?? [[2, header.size]]
+    if apart { kinds = kinds.flatMap { Array(repeating: [1, $0[1]], count: $0[0]) } }
     for step in 0..<steps {
       var pixels: [[Float]] = [], number = 0
-      let kinds = header.views ?? [[2, header.size]]
       for kind in kinds {
         pixels.append([])
         for _ in 0..<kind[0] {

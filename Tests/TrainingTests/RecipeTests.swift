@@ -129,6 +129,10 @@ import Training
     #expect(try MoCo().validate(stage, images: 1_000_000).contains { $0.contains("leaks") })
     stage.batchNorm = BatchNormRecipe(.shuffle(images: 8))
     #expect(try MoCo().validate(stage, images: 1_000_000).isEmpty)
+    // A batch of 32 in shuffled groups of 20 is one group.
+    stage.batchNorm = BatchNormRecipe(.shuffle(images: 20))
+    #expect(try MoCo().validate(stage, images: 1_000_000).contains { $0.contains("one BN group leaks") })
+    stage.batchNorm = BatchNormRecipe(.shuffle(images: 8))
     #expect(try MoCo().validate(stage, images: 1000).contains { $0.contains("shorter queue") })
   }
 }

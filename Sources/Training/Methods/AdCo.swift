@@ -31,7 +31,8 @@ package struct AdCo: MethodRecipe {
   package var momentum = 0.999
   /// K, rows of W.
   package var negatives = 65536
-  /// τ′, η, m and λ of W.
+  /// τ′, η, m and λ of W. A row's gradient is its share of the probability, about 1/K: for fewer negatives take η in
+  /// proportion.
   package var bankTemperature = 0.02, bankRate = 3.0, bankMomentum = 0.9, bankDecay = 1e-4
   /// Whether the other images' keys are negatives too.
   package var inBatch = true
@@ -41,14 +42,14 @@ package struct AdCo: MethodRecipe {
   package var fill = true
 
   private enum CodingKeys: String, CodingKey, CaseIterable {
-    case name, temperature, head, momentum, negatives, bankTemperature, bankRate, bankMomentum, bankDecay, inBatch, symmetric
+    case temperature, head, momentum, negatives, bankTemperature, bankRate, bankMomentum, bankDecay, inBatch, symmetric
     case fill
   }
 
   package init() {}
 
   package init(from decoder: any Decoder) throws {
-    let values = try decoder.strict(CodingKeys.self, of: "adco")
+    let values = try decoder.strict(CodingKeys.self, of: "adco", besides: ["name"])
     temperature = try values.value(.temperature, default: temperature)
     head = try values.value(.head, default: head)
     momentum = try values.value(.momentum, default: momentum)
@@ -72,21 +73,6 @@ package struct AdCo: MethodRecipe {
     guard bankRate >= 0, bankDecay >= 0 else {
       throw decoder.invalid("bankRate is \(bankRate) and bankDecay \(bankDecay); both must be at least 0")
     }
-  }
-
-  package func encode(to encoder: any Encoder) throws {
-    var container = encoder.container(keyedBy: CodingKeys.self)
-    try container.encode(temperature, forKey: .temperature)
-    try container.encode(head, forKey: .head)
-    try container.encode(momentum, forKey: .momentum)
-    try container.encode(negatives, forKey: .negatives)
-    try container.encode(bankTemperature, forKey: .bankTemperature)
-    try container.encode(bankRate, forKey: .bankRate)
-    try container.encode(bankMomentum, forKey: .bankMomentum)
-    try container.encode(bankDecay, forKey: .bankDecay)
-    try container.encode(inBatch, forKey: .inBatch)
-    try container.encode(symmetric, forKey: .symmetric)
-    try container.encode(fill, forKey: .fill)
   }
 
   package func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] {
@@ -114,13 +100,13 @@ package struct AdCo: MethodRecipe {
           "the \(negatives) negatives start as keys of \(images) images, about \(negatives / images) of each; take fewer")
       }
     }
-    return warnings + StepGroups.leaks(Self.name, stage.batchNorm.groups)
+    return warnings + StepGroups.leaks(Self.name, stage)
   }
 
   package func remedy(_ symptom: Symptom) -> String {
     symptom == .guessing
       ? "the negatives have won; lower method.bankRate, or raise method.bankTemperature"
-      : "lower optimizer.rate, or lengthen schedule.warmup"
+      : "lower method.bankRate, in proportion to method.negatives, or optimizer.rate"
   }
 
   package func make(_ setting: MethodSetting) -> any Method { Running(self, setting) }

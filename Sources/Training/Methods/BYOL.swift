@@ -20,12 +20,12 @@ package struct BYOL: MethodRecipe {
   /// Whether both views are in one BN batch. The reference calls its networks once for each.
   package var viewsShareBatch = false
 
-  private enum CodingKeys: String, CodingKey, CaseIterable { case name, head, predictor, momentum, viewsShareBatch }
+  private enum CodingKeys: String, CodingKey, CaseIterable { case head, predictor, momentum, viewsShareBatch }
 
   package init() {}
 
   package init(from decoder: any Decoder) throws {
-    let values = try decoder.strict(CodingKeys.self, of: "byol")
+    let values = try decoder.strict(CodingKeys.self, of: "byol", besides: ["name"])
     head = try values.value(.head, default: head)
     predictor = try values.value(.predictor, default: predictor)
     momentum = try values.value(.momentum, default: momentum)
@@ -34,14 +34,6 @@ package struct BYOL: MethodRecipe {
       throw decoder.invalid("head and predictor need a layer each, and their last layers the same width")
     }
     guard 0 <= momentum, momentum <= 1 else { throw decoder.invalid("`momentum` is \(momentum); it must be in [0, 1]") }
-  }
-
-  package func encode(to encoder: any Encoder) throws {
-    var container = encoder.container(keyedBy: CodingKeys.self)
-    try container.encode(head, forKey: .head)
-    try container.encode(predictor, forKey: .predictor)
-    try container.encode(momentum, forKey: .momentum)
-    try container.encode(viewsShareBatch, forKey: .viewsShareBatch)
   }
 
   package func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] {
@@ -58,7 +50,7 @@ package struct BYOL: MethodRecipe {
       throw RecipeError("batchNorm is shuffle, but byol has no keys to hide; use global or group")
     }
     var warnings: [String] = []
-    if case .group(let images) = stage.batchNorm.groups, images < 16 {
+    if case .group(let images) = stage.batchNorm.groups, images < 32 {
       warnings.append("byol with BN groups of \(images) images has hardly any batch statistics and may collapse; take 32 or more")
     }
     if head.count < 2 || predictor.count < 2 {
@@ -111,7 +103,14 @@ package struct BYOL: MethodRecipe {
       target.initialise(seed: ~setting.seed)  // weights of its own, as the reference
     }
 
-    func adoptEncoder() { target.copy(online.state) }
+    /// The target's projector keeps weights of its own.
+    func adoptEncoder() {
+      for (to, from) in [(target.parameters, online.state.parameters), (target.statistics, online.state.statistics)] {
+        for entry in to.layout.entries where entry.name.hasPrefix("encoder.") {
+          to[entry.slice].update(from: from[entry.slice], count: entry.slice.count)
+        }
+      }
+    }
 
     var state: [SavedState] {
       let predictor = (recipe.head.count..<online.network.head.count).map { "/head.\($0)." }

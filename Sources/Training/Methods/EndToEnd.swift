@@ -13,23 +13,17 @@ package struct EndToEnd: MethodRecipe {
   /// Widths of the head's layers, linear with bias and without BN.
   package var head: [HeadWidth] = [.channels(128)]
 
-  private enum CodingKeys: String, CodingKey, CaseIterable { case name, temperature, head }
+  private enum CodingKeys: String, CodingKey, CaseIterable { case temperature, head }
 
   package init() {}
 
   package init(from decoder: any Decoder) throws {
-    let values = try decoder.strict(CodingKeys.self, of: "end-to-end")
+    let values = try decoder.strict(CodingKeys.self, of: "end-to-end", besides: ["name"])
     temperature = try values.value(.temperature, default: temperature)
     head = try values.value(.head, default: head)
     guard temperature > 0, !head.isEmpty else {
       throw decoder.invalid("temperature must be above 0, and the head needs a layer")
     }
-  }
-
-  package func encode(to encoder: any Encoder) throws {
-    var container = encoder.container(keyedBy: CodingKeys.self)
-    try container.encode(temperature, forKey: .temperature)
-    try container.encode(head, forKey: .head)
   }
 
   package func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] {
@@ -42,7 +36,7 @@ package struct EndToEnd: MethodRecipe {
         "accumulate is \(stage.accumulate), but end-to-end's negatives are the other images of the batch, so its parts "
           + "would be another loss; use more ranks, or moco")
     }
-    return StepGroups.leaks(Self.name, stage.batchNorm.groups)
+    return StepGroups.leaks(Self.name, stage)
   }
 
   package func make(_ setting: MethodSetting) -> any Method { Running(self, setting) }

@@ -29,12 +29,12 @@ package struct MemoryBank: MethodRecipe {
   /// Noise-contrastive estimation, or cross-entropy over the positive and the negatives.
   package var loss = DrawnContrast.Loss.nce
 
-  private enum CodingKeys: String, CodingKey, CaseIterable { case name, temperature, head, negatives, momentum, loss }
+  private enum CodingKeys: String, CodingKey, CaseIterable { case temperature, head, negatives, momentum, loss }
 
   package init() {}
 
   package init(from decoder: any Decoder) throws {
-    let values = try decoder.strict(CodingKeys.self, of: "memory-bank")
+    let values = try decoder.strict(CodingKeys.self, of: "memory-bank", besides: ["name"])
     temperature = try values.value(.temperature, default: temperature)
     head = try values.value(.head, default: head)
     negatives = try values.value(.negatives, default: negatives)
@@ -50,15 +50,6 @@ package struct MemoryBank: MethodRecipe {
     if negatives == 0, loss == .nce {
       throw decoder.invalid("`negatives` is 0, the whole bank, which needs no estimate: set loss: softmax, or draw negatives")
     }
-  }
-
-  package func encode(to encoder: any Encoder) throws {
-    var container = encoder.container(keyedBy: CodingKeys.self)
-    try container.encode(temperature, forKey: .temperature)
-    try container.encode(head, forKey: .head)
-    try container.encode(negatives, forKey: .negatives)
-    try container.encode(momentum, forKey: .momentum)
-    try container.encode(loss, forKey: .loss)
   }
 
   package func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] {

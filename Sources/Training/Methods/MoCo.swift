@@ -24,13 +24,13 @@ package struct MoCo: MethodRecipe {
   package var lossScale = 1.0
 
   private enum CodingKeys: String, CodingKey, CaseIterable {
-    case name, temperature, head, queue, momentum, symmetric, lossScale
+    case temperature, head, queue, momentum, symmetric, lossScale
   }
 
   package init() {}
 
   package init(from decoder: any Decoder) throws {
-    let values = try decoder.strict(CodingKeys.self, of: "moco")
+    let values = try decoder.strict(CodingKeys.self, of: "moco", besides: ["name"])
     temperature = try values.value(.temperature, default: temperature)
     head = try values.value(.head, default: head)
     queue = try values.value(.queue, default: queue)
@@ -42,16 +42,6 @@ package struct MoCo: MethodRecipe {
     }
     guard (1...1 << 26).contains(queue) else { throw decoder.invalid("`queue` is \(queue); it must be 1 to \(1 << 26) keys") }
     guard 0 <= momentum, momentum < 1 else { throw decoder.invalid("`momentum` is \(momentum); it must be in [0, 1)") }
-  }
-
-  package func encode(to encoder: any Encoder) throws {
-    var container = encoder.container(keyedBy: CodingKeys.self)
-    try container.encode(temperature, forKey: .temperature)
-    try container.encode(head, forKey: .head)
-    try container.encode(queue, forKey: .queue)
-    try container.encode(momentum, forKey: .momentum)
-    try container.encode(symmetric, forKey: .symmetric)
-    try container.encode(lossScale, forKey: .lossScale)
   }
 
   package func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] {
@@ -73,7 +63,7 @@ package struct MoCo: MethodRecipe {
         "accumulate is \(stage.accumulate), but with batchNorm global the statistics are the whole batch's and its parts "
           + "would have others; use batchNorm: {shuffle: IMAGES}")
     }
-    return warnings + StepGroups.leaks(Self.name, stage.batchNorm.groups)
+    return warnings + StepGroups.leaks(Self.name, stage)
   }
 
   package func remedy(_ symptom: Symptom) -> String {

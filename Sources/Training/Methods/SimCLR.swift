@@ -53,13 +53,13 @@ package struct SimCLR: MethodRecipe {
   }
 
   private enum CodingKeys: String, CodingKey, CaseIterable {
-    case name, temperature, head, headDeviation, lossScale, viewsShareBatch, memory
+    case temperature, head, headDeviation, lossScale, viewsShareBatch, memory
   }
 
   package init() {}
 
   package init(from decoder: any Decoder) throws {
-    let values = try decoder.strict(CodingKeys.self, of: "simclr")
+    let values = try decoder.strict(CodingKeys.self, of: "simclr", besides: ["name"])
     temperature = try values.value(.temperature, default: temperature)
     head = try values.value(.head, default: head)
     headDeviation = try values.value(.headDeviation, default: headDeviation)
@@ -69,16 +69,6 @@ package struct SimCLR: MethodRecipe {
     guard temperature > 0, headDeviation > 0, lossScale > 0, !head.isEmpty else {
       throw decoder.invalid("temperature, headDeviation and lossScale must be above 0, and the head needs a layer")
     }
-  }
-
-  package func encode(to encoder: any Encoder) throws {
-    var container = encoder.container(keyedBy: CodingKeys.self)
-    try container.encode(temperature, forKey: .temperature)
-    try container.encode(head, forKey: .head)
-    try container.encode(headDeviation, forKey: .headDeviation)
-    try container.encode(lossScale, forKey: .lossScale)
-    try container.encode(viewsShareBatch, forKey: .viewsShareBatch)
-    try container.encodeIfPresent(memory, forKey: .memory)
   }
 
   package func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] {

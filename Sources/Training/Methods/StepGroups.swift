@@ -7,16 +7,18 @@ final class StepGroups {
   private var places: [Int] = []
 
   /// Warns of BN groups that give the positives away.
-  static func leaks(_ method: String, _ groups: NormalisationGroups) -> [String] {
-    let which: String
-    switch groups {
-    case .shuffle: return []
-    case .group: which = "fixed BN groups"
-    case .global: which = "one BN group"
+  static func leaks(_ method: String, _ stage: Stage) -> [String] {
+    let groups = stage.batchNorm.groups, which: String
+    if groups.count(batch: stage.batch) == 1 {
+      which = "one BN group"
+    } else if case .group = groups {
+      which = "fixed BN groups"
+    } else {
+      return []
     }
     return [
-      "\(method) with \(which) leaks: a query and its key share statistics, so the pretext task gets easy; "
-        + "batchNorm: {shuffle: 32} is the paper's"
+      "\(method) with \(which) leaks: a query and its key share statistics, so the pretext task gets easy; take "
+        + "batchNorm: {shuffle: 32} and a batch of several groups, as the paper's"
     ]
   }
 

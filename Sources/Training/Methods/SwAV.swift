@@ -33,13 +33,13 @@ package struct SwAV: MethodRecipe {
   package var queueFrom = Length.epochs(15)
 
   private enum CodingKeys: String, CodingKey, CaseIterable {
-    case name, temperature, head, prototypes, epsilon, iterations, freeze, queue, queueFrom
+    case temperature, head, prototypes, epsilon, iterations, freeze, queue, queueFrom
   }
 
   package init() {}
 
   package init(from decoder: any Decoder) throws {
-    let values = try decoder.strict(CodingKeys.self, of: "swav")
+    let values = try decoder.strict(CodingKeys.self, of: "swav", besides: ["name"])
     temperature = try values.value(.temperature, default: temperature)
     head = try values.value(.head, default: head)
     prototypes = try values.value(.prototypes, default: prototypes)
@@ -56,18 +56,6 @@ package struct SwAV: MethodRecipe {
     ] where !range.contains(value) {
       throw decoder.invalid("`\(key)` is \(value); it must be \(range.lowerBound) to \(range.upperBound)")
     }
-  }
-
-  package func encode(to encoder: any Encoder) throws {
-    var container = encoder.container(keyedBy: CodingKeys.self)
-    try container.encode(temperature, forKey: .temperature)
-    try container.encode(head, forKey: .head)
-    try container.encode(prototypes, forKey: .prototypes)
-    try container.encode(epsilon, forKey: .epsilon)
-    try container.encode(iterations, forKey: .iterations)
-    try container.encode(freeze, forKey: .freeze)
-    try container.encode(queue, forKey: .queue)
-    try container.encode(queueFrom, forKey: .queueFrom)
   }
 
   package func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] {

@@ -89,10 +89,11 @@ package struct Recipe: Sendable {
     return fields.exact(try JSONDecoder().decode(JSONValue.self, from: JSONEncoder().encode(stage)), isTop: true)
   }
 
-  /// The text of a file or built-in recipe.
+  /// The text of a file, a built-in recipe, or what a run was made by.
   package static func text(of source: String) throws -> String {
     if let text = BuiltInRecipes.all[source] { return text }
-    guard let data = FileManager.default.contents(atPath: source) else {
+    let files = FileManager.default
+    guard let data = files.contents(atPath: source + "/recipe.yaml") ?? files.contents(atPath: source) else {
       let names = BuiltInRecipes.all.keys.sorted()
       let near = nearest(to: source, in: names).map { "; did you mean `\($0)`?" } ?? ";"
       throw RecipeError("there is no recipe file and no built-in recipe `\(source)`\(near) Built in are \(names.joined(separator: ", "))")
