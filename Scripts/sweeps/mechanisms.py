@@ -151,7 +151,7 @@ def number_list(kind, fits):
 
 def main():
     parser = argparse.ArgumentParser(prog="Scripts/mechanisms", description=__doc__)
-    sweep.arguments(parser, "Scripts/results/mechanisms.jsonl", [1], 30_000, "runs/mechanisms", "images in each run")
+    sweep.arguments(parser, "Scripts/results/mechanisms.jsonl", [1], 20_000, "runs/mechanisms", "images in each run")
     parser.add_argument("--negatives", type=number_list(int, lambda k: 2 <= k <= 65536), default=NEGATIVES,
                         help=f"numbers of negatives (default: {','.join(map(str, NEGATIVES))})")
     parser.add_argument("--momenta", type=number_list(float, lambda m: 0 <= m < 1), default=MOMENTA,
