@@ -39,6 +39,18 @@ package final class NetworkState {
     parameters.copy(other.parameters)
     statistics.copy(other.statistics)
   }
+
+  /// The encoder of a network whose head may be another one.
+  package func copyEncoder(_ other: NetworkState) {
+    for (to, from) in [(parameters, other.parameters), (statistics, other.statistics)] {
+      for entry in to.layout.entries where entry.name.hasPrefix("encoder.") {
+        guard let source = from.layout.entry(entry.name), source.shape == entry.shape else {
+          preconditionFailure("\(entry.name) of \(entry.shape) copied from \(from.layout.entry(entry.name)?.shape ?? [])")
+        }
+        to[entry.slice].update(from: from[source.slice], count: entry.slice.count)
+      }
+    }
+  }
 }
 
 /// One traversal of a network: where it computes, with which values, in which mode, over which BN groups.

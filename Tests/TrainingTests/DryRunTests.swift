@@ -48,7 +48,8 @@ import Training
             }))
       }
       if let expected = Self.candidates[name] { #expect(outcome.candidates == expected) }
-      // A view at 224 px leaves more than 20 MiB in ResNet-50's layers, and a rank of 16 images fits a node.
+      for view in stage.views { _ = try view.validate(channels: channels) }
+      // A view of 96 px or more leaves over 5 MiB in ResNet-50's layers, and a rank of 16 images fits a node.
       let views = stage.views.reduce(0) { $0 + $1.count } * own
       if name.hasSuffix("imagenet") { #expect((views * 5 << 20..<64 << 30).contains(context.arena.peak)) }
       #expect(context.arena.peak > 0 && plan.totalSteps > 0)

@@ -1,4 +1,5 @@
 import Engine
+import Foundation
 import Shards
 import Testing
 import Training
@@ -24,6 +25,16 @@ import Training
     let once = try Recipe(name).yaml
     #expect(try Recipe(yaml: once, from: "resolved").yaml == once)
     if name.contains("imagenet") { #expect(once.contains("1.3333333333333333")) }
+  }
+
+  /// A run's folder stands for the recipe that it was made by.
+  @Test func aRunIsARecipe() throws {
+    let run = FileManager.default.temporaryDirectory.appendingPathComponent("run-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: run, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: run) }
+    #expect(throws: RecipeError.self) { try Recipe.text(of: run.path) }
+    try Self.tiny.write(to: run.appendingPathComponent("recipe.yaml"), atomically: true, encoding: .utf8)
+    #expect(try Recipe.text(of: run.path) == Self.tiny)
   }
 
   @Test(arguments: [

@@ -102,6 +102,20 @@ import Training
     #expect(still.isEmpty, "\(still.sorted())")
   }
 
+  /// BYOL's target takes another encoder over, and keeps the projector that it was drawn.
+  @Test func aTargetKeepsItsProjector() throws {
+    let session = try session("byol"), before = state(session)
+    session.method.adoptEncoder()
+    let after = state(session), target = after.keys.filter { $0.hasPrefix("target/parameters/") }
+    #expect(target.contains { $0.contains("/head.") } && target.contains { $0.contains("/encoder.") })
+    for name in target {
+      let online = "online" + name.dropFirst("target".count)
+      #expect(after[name] == (name.contains("/encoder.") ? after[online] : before[name]), "\(name)")
+    }
+    let weight = "parameters/head.0.weight"
+    #expect(after["target/" + weight] != nil && after["target/" + weight] != after["online/" + weight])
+  }
+
   /// - part: what the names of the arrays hold.
   /// - changed: an array that must not be the same any more.
   @Test(arguments: [

@@ -104,13 +104,7 @@ package struct BYOL: MethodRecipe {
     }
 
     /// The target's projector keeps weights of its own.
-    func adoptEncoder() {
-      for (to, from) in [(target.parameters, online.state.parameters), (target.statistics, online.state.statistics)] {
-        for entry in to.layout.entries where entry.name.hasPrefix("encoder.") {
-          to[entry.slice].update(from: from[entry.slice], count: entry.slice.count)
-        }
-      }
-    }
+    func adoptEncoder() { target.copyEncoder(online.state) }
 
     var state: [SavedState] {
       let predictor = (recipe.head.count..<online.network.head.count).map { "/head.\($0)." }

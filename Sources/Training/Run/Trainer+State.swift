@@ -79,14 +79,15 @@ extension Trainer {
 
   /// The encoder of one stage starts the next, parameter by parameter.
   func carry(from old: any Method, to new: any Method) throws {
-    for (from, to) in [(old.encoder.state.parameters, new.encoder.state.parameters), (old.encoder.state.statistics, new.encoder.state.statistics)] {
-      for entry in to.layout.entries where entry.name.hasPrefix("encoder.") {
-        guard let source = from.layout.entry(entry.name), source.shape == entry.shape else {
-          throw RecipeError("stages: \(entry.name) is \(entry.shape) here and \(from.layout.entry(entry.name)?.shape ?? []) in the stage before; the encoder must stay the same")
-        }
-        to[entry.slice].update(from: from[source.slice], count: entry.slice.count)
+    let (from, to) = (old.encoder.state, new.encoder.state)
+    for entry in to.parameters.layout.entries where entry.name.hasPrefix("encoder.") {
+      let before = from.parameters.layout.entry(entry.name)?.shape ?? []
+      if before != entry.shape {
+        throw RecipeError(
+          "stages: \(entry.name) is \(entry.shape) here and \(before) in the stage before; the encoder must stay the same")
       }
     }
+    to.copyEncoder(from)
     new.adoptEncoder()
   }
 }
