@@ -110,10 +110,11 @@ import Training
     #expect(target.contains { $0.contains("/head.") } && target.contains { $0.contains("/encoder.") })
     for name in target {
       let online = "online" + name.dropFirst("target".count)
-      #expect(after[name] == (name.contains("/encoder.") ? after[online] : before[name]), "\(name)")
+      let isRight = after[name] == (name.contains("/encoder.") ? after[online] : before[name])
+      #expect(isRight, "\(name)")
     }
-    let weight = "parameters/head.0.weight"
-    #expect(after["target/" + weight] != nil && after["target/" + weight] != after["online/" + weight])
+    let isOwn = after["target/parameters/head.0.weight"] != after["online/parameters/head.0.weight"]
+    #expect(isOwn)
   }
 
   /// - part: what the names of the arrays hold.
