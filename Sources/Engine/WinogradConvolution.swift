@@ -207,8 +207,12 @@ struct WinogradConvolution {
   // MARK: Blocks of tiles
 
   /// Tiles of a block at most: both transforms of it take a megabyte, the L2 cache, as far as the weights, which every
-  /// block reads anew, allow. A number that the GEMM's strips of six divide.
-  private var limit: Int { max(144, (1 << 18) / ((shape.stride == 1 ? 36 : 81) * (shape.c + shape.k)) / 6 * 6) }
+  /// block reads anew, allow: more than four megabytes of them are worth larger blocks. A number that the GEMM's strips
+  /// of six divide.
+  private var limit: Int {
+    let least = shape.c * shape.k > 1 << 15 ? 144 : 48
+    return max(least, (1 << 18) / ((shape.stride == 1 ? 36 : 81) * (shape.c + shape.k)) / 6 * 6)
+  }
 
   /// What memory is for: no more for fewer images, which the even blocks below may take.
   private var mostTiles: Int { min(limit, pieces(tiles.count, of: 6) * 6) }
