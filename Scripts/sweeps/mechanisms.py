@@ -8,9 +8,10 @@ import sys
 import sweep
 from sweep import Failed, fingerprint, percent, say
 
-# The same pretext, loss and training for all: MoCo v2's recipe for graytiles says them, temperature and head too.
-BASE = "moco-v2-graytiles"
-SAME = ("encoder", "optimizer", "schedule", "batch")
+# The same pretext, loss and budget for all: MoCo v1's recipe for graytiles says them, temperature and head too. The
+# learning rate is each mechanism's own.
+BASE = "moco-v1-graytiles"
+SAME = ("encoder", "schedule", "batch")
 BATCH = "batch"
 QUEUE, LEARNED = "queue (MoCo)", "learned (AdCo)"
 # As published for AdCo.
@@ -151,7 +152,7 @@ def number_list(kind, fits):
 
 def main():
     parser = argparse.ArgumentParser(prog="Scripts/mechanisms", description=__doc__)
-    sweep.arguments(parser, "Scripts/results/mechanisms.jsonl", [1], 20_000, "runs/mechanisms", "images in each run")
+    sweep.arguments(parser, "Scripts/results/mechanisms.jsonl", [1], 100_000, "runs/mechanisms", "images in each run")
     parser.add_argument("--negatives", type=number_list(int, lambda k: 2 <= k <= 65536), default=NEGATIVES,
                         help=f"numbers of negatives (default: {','.join(map(str, NEGATIVES))})")
     parser.add_argument("--momenta", type=number_list(float, lambda m: 0 <= m < 1), default=MOMENTA,
