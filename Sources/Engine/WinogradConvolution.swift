@@ -207,7 +207,7 @@ struct WinogradConvolution {
   // MARK: Blocks of tiles
 
   /// Tiles of a block at most: both transforms of it take a megabyte, the L2 cache, as far as the weights, which every
-  /// block reads anew, allow: more than four megabytes of them are worth larger blocks. A number that the GEMM's strips
+  /// block reads anew, allow: more than 4.5 MiB of them are worth larger blocks. A number that the GEMM's strips
   /// of six divide.
   private var limit: Int {
     let least = shape.c * shape.k > 1 << 15 ? 144 : 48
