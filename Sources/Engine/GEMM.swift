@@ -104,7 +104,7 @@ func multiplyTransposed(
 ) {
   if n % Panels.width != 0 {
     sgemm(m, n, k, a, lda: lda, transposed: true, b, ldb: ldb, into: c, ldc: ldc, beta: accumulate ? 1 : 0)
-  } else if (m <= 64 || n <= 128) && max(m, n) <= shallowWidth {
+  } else if min(m, n) <= 64 && max(m, n) <= shallowWidth {
     multiplyShallow(m, n, k, a, lda, b, ldb, c, ldc, accumulate, work)
   } else {
     multiplyDeep(m, n, k, a, lda, b, ldb, c, ldc, accumulate, work)
@@ -199,7 +199,7 @@ private func cutStrips(
       var from = a + (top &* lda &+ 6 &* index), to = to + (index &* strip &+ 6 &* top)
       let count = columns &- 6 &* index
       for _ in 0..<some {
-        if count >= 8 { store(load(from), to, false) } else { for i in 0..<min(6, count) { to[i] = from[i] } }
+        if count >= 8 { put(load(from), to, false) } else { for i in 0..<min(6, count) { to[i] = from[i] } }
         from += lda
         to += 6
       }
@@ -216,7 +216,7 @@ private func gather(
     let from = from + row &* ld, to = to + row &* columns
     var i = 0
     while i &+ 8 <= columns {
-      store(load(from + i), to + i, false)
+      put(load(from + i), to + i, false)
       i &+= 8
     }
     while i < columns {
@@ -234,7 +234,7 @@ private typealias Lanes = SIMD8<Float>
 private func load(_ from: UnsafePointer<Float>) -> Lanes { UnsafeRawPointer(from).loadUnaligned(as: Lanes.self) }
 
 @inline(__always)
-private func store(_ value: Lanes, _ to: UnsafeMutablePointer<Float>, _ accumulate: Bool) {
+private func put(_ value: Lanes, _ to: UnsafeMutablePointer<Float>, _ accumulate: Bool) {
   UnsafeMutableRawPointer(to).storeBytes(of: accumulate ? value + load(to) : value, as: Lanes.self)
 }
 
@@ -325,48 +325,72 @@ private func rowsAtOnce(
   if i < m { oneRow(k, a + i &* rowStep, columnStep, panel, panelStep, c + i &* ldc, accumulate) }
 }
 
+/// What the kernel has of one row of C: sixteen sums.
+private struct RowOfSums {
+  private var left = Lanes.zero, right = Lanes.zero
+
+  @inline(__always)
+  mutating func add(_ a: Float, _ left: Lanes, _ right: Lanes) {
+    let a = Lanes(repeating: a)
+    self.left.addProduct(a, left)
+    self.right.addProduct(a, right)
+  }
+
+  @inline(__always)
+  func store(_ c: UnsafeMutablePointer<Float>, _ accumulate: Bool) {
+    put(left, c, accumulate)
+    put(right, c + 8, accumulate)
+  }
+}
+
+/// Calls `body` for every row of a panel with it and where A's factors are: `upper` and `lower`, three rows apart, so
+/// that three offsets reach six rows. Four at a time, for a core whose front end another thread shares hands out three
+/// instructions a cycle, and pointers and counter would be a quarter of them.
+@inline(__always)
+private func forEachStep(
+  _ k: Int, _ upper: UnsafePointer<Float>, _ lower: UnsafePointer<Float>, _ columnStep: Int, _ b: UnsafePointer<Float>,
+  _ ldb: Int, _ body: (_ upper: UnsafePointer<Float>, _ lower: UnsafePointer<Float>, _ left: Lanes, _ right: Lanes) -> Void
+) {
+  var upper = upper, lower = lower, b = b, rest = k
+  while rest >= 4 {
+    body(upper, lower, load(b), load(b + 8))
+    body(upper + columnStep, lower + columnStep, load(b + ldb), load(b + ldb + 8))
+    body(upper + 2 &* columnStep, lower + 2 &* columnStep, load(b + 2 &* ldb), load(b + 2 &* ldb + 8))
+    body(upper + 3 &* columnStep, lower + 3 &* columnStep, load(b + 3 &* ldb), load(b + 3 &* ldb + 8))
+    upper += 4 &* columnStep
+    lower += 4 &* columnStep
+    b += 4 &* ldb
+    rest &-= 4
+  }
+  while rest > 0 {
+    body(upper, lower, load(b), load(b + 8))
+    upper += columnStep
+    lower += columnStep
+    b += ldb
+    rest &-= 1
+  }
+}
+
 @inline(__always)
 private func sixRows(
   _ k: Int, _ a: UnsafePointer<Float>, _ rowStep: Int, _ columnStep: Int, _ b: UnsafePointer<Float>, _ ldb: Int,
   _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ accumulate: Bool
 ) {
-  var (s00, s01, s10, s11) = (Lanes.zero, Lanes.zero, Lanes.zero, Lanes.zero)
-  var (s20, s21, s30, s31) = (Lanes.zero, Lanes.zero, Lanes.zero, Lanes.zero)
-  var (s40, s41, s50, s51) = (Lanes.zero, Lanes.zero, Lanes.zero, Lanes.zero)
-  var upper = a, lower = a + 3 &* rowStep, row = b
-  for _ in 0..<k {
-    let b0 = load(row), b1 = load(row + 8)
-    let x0 = Lanes(repeating: upper[0]), x1 = Lanes(repeating: upper[rowStep])
-    s00.addProduct(x0, b0)
-    s01.addProduct(x0, b1)
-    s10.addProduct(x1, b0)
-    s11.addProduct(x1, b1)
-    let x2 = Lanes(repeating: upper[2 &* rowStep]), x3 = Lanes(repeating: lower[0])
-    s20.addProduct(x2, b0)
-    s21.addProduct(x2, b1)
-    s30.addProduct(x3, b0)
-    s31.addProduct(x3, b1)
-    let x4 = Lanes(repeating: lower[rowStep]), x5 = Lanes(repeating: lower[2 &* rowStep])
-    s40.addProduct(x4, b0)
-    s41.addProduct(x4, b1)
-    s50.addProduct(x5, b0)
-    s51.addProduct(x5, b1)
-    upper += columnStep
-    lower += columnStep
-    row += ldb
+  var (s0, s1, s2) = (RowOfSums(), RowOfSums(), RowOfSums()), (s3, s4, s5) = (s0, s1, s2)
+  forEachStep(k, a, a + 3 &* rowStep, columnStep, b, ldb) { upper, lower, left, right in
+    s0.add(upper[0], left, right)
+    s1.add(upper[rowStep], left, right)
+    s2.add(upper[2 &* rowStep], left, right)
+    s3.add(lower[0], left, right)
+    s4.add(lower[rowStep], left, right)
+    s5.add(lower[2 &* rowStep], left, right)
   }
-  store(s00, c, accumulate)
-  store(s01, c + 8, accumulate)
-  store(s10, c + ldc, accumulate)
-  store(s11, c + (ldc &+ 8), accumulate)
-  store(s20, c + 2 &* ldc, accumulate)
-  store(s21, c + (2 &* ldc &+ 8), accumulate)
-  store(s30, c + 3 &* ldc, accumulate)
-  store(s31, c + (3 &* ldc &+ 8), accumulate)
-  store(s40, c + 4 &* ldc, accumulate)
-  store(s41, c + (4 &* ldc &+ 8), accumulate)
-  store(s50, c + 5 &* ldc, accumulate)
-  store(s51, c + (5 &* ldc &+ 8), accumulate)
+  s0.store(c, accumulate)
+  s1.store(c + ldc, accumulate)
+  s2.store(c + 2 &* ldc, accumulate)
+  s3.store(c + 3 &* ldc, accumulate)
+  s4.store(c + 4 &* ldc, accumulate)
+  s5.store(c + 5 &* ldc, accumulate)
 }
 
 @inline(__always)
@@ -374,33 +398,17 @@ private func fourRows(
   _ k: Int, _ a: UnsafePointer<Float>, _ rowStep: Int, _ columnStep: Int, _ b: UnsafePointer<Float>, _ ldb: Int,
   _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ accumulate: Bool
 ) {
-  var (s00, s01, s10, s11) = (Lanes.zero, Lanes.zero, Lanes.zero, Lanes.zero)
-  var (s20, s21, s30, s31) = (Lanes.zero, Lanes.zero, Lanes.zero, Lanes.zero)
-  var upper = a, lower = a + 2 &* rowStep, row = b
-  for _ in 0..<k {
-    let b0 = load(row), b1 = load(row + 8)
-    let x0 = Lanes(repeating: upper[0]), x1 = Lanes(repeating: upper[rowStep])
-    s00.addProduct(x0, b0)
-    s01.addProduct(x0, b1)
-    s10.addProduct(x1, b0)
-    s11.addProduct(x1, b1)
-    let x2 = Lanes(repeating: lower[0]), x3 = Lanes(repeating: lower[rowStep])
-    s20.addProduct(x2, b0)
-    s21.addProduct(x2, b1)
-    s30.addProduct(x3, b0)
-    s31.addProduct(x3, b1)
-    upper += columnStep
-    lower += columnStep
-    row += ldb
+  var (s0, s1) = (RowOfSums(), RowOfSums()), (s2, s3) = (s0, s1)
+  forEachStep(k, a, a + 2 &* rowStep, columnStep, b, ldb) { upper, lower, left, right in
+    s0.add(upper[0], left, right)
+    s1.add(upper[rowStep], left, right)
+    s2.add(lower[0], left, right)
+    s3.add(lower[rowStep], left, right)
   }
-  store(s00, c, accumulate)
-  store(s01, c + 8, accumulate)
-  store(s10, c + ldc, accumulate)
-  store(s11, c + (ldc &+ 8), accumulate)
-  store(s20, c + 2 &* ldc, accumulate)
-  store(s21, c + (2 &* ldc &+ 8), accumulate)
-  store(s30, c + 3 &* ldc, accumulate)
-  store(s31, c + (3 &* ldc &+ 8), accumulate)
+  s0.store(c, accumulate)
+  s1.store(c + ldc, accumulate)
+  s2.store(c + 2 &* ldc, accumulate)
+  s3.store(c + 3 &* ldc, accumulate)
 }
 
 @inline(__always)
@@ -408,22 +416,13 @@ private func twoRows(
   _ k: Int, _ a: UnsafePointer<Float>, _ rowStep: Int, _ columnStep: Int, _ b: UnsafePointer<Float>, _ ldb: Int,
   _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ accumulate: Bool
 ) {
-  var (s00, s01, s10, s11) = (Lanes.zero, Lanes.zero, Lanes.zero, Lanes.zero)
-  var from = a, row = b
-  for _ in 0..<k {
-    let b0 = load(row), b1 = load(row + 8)
-    let x0 = Lanes(repeating: from[0]), x1 = Lanes(repeating: from[rowStep])
-    s00.addProduct(x0, b0)
-    s01.addProduct(x0, b1)
-    s10.addProduct(x1, b0)
-    s11.addProduct(x1, b1)
-    from += columnStep
-    row += ldb
+  var (s0, s1) = (RowOfSums(), RowOfSums())
+  forEachStep(k, a, a, columnStep, b, ldb) { a, _, left, right in
+    s0.add(a[0], left, right)
+    s1.add(a[rowStep], left, right)
   }
-  store(s00, c, accumulate)
-  store(s01, c + 8, accumulate)
-  store(s10, c + ldc, accumulate)
-  store(s11, c + (ldc &+ 8), accumulate)
+  s0.store(c, accumulate)
+  s1.store(c + ldc, accumulate)
 }
 
 @inline(__always)
@@ -431,17 +430,9 @@ private func oneRow(
   _ k: Int, _ a: UnsafePointer<Float>, _ columnStep: Int, _ b: UnsafePointer<Float>, _ ldb: Int,
   _ c: UnsafeMutablePointer<Float>, _ accumulate: Bool
 ) {
-  var (s0, s1) = (Lanes.zero, Lanes.zero)
-  var from = a, row = b
-  for _ in 0..<k {
-    let x = Lanes(repeating: from[0])
-    s0.addProduct(x, load(row))
-    s1.addProduct(x, load(row + 8))
-    from += columnStep
-    row += ldb
-  }
-  store(s0, c, accumulate)
-  store(s1, c + 8, accumulate)
+  var sums = RowOfSums()
+  forEachStep(k, a, a, columnStep, b, ldb) { a, _, left, right in sums.add(a[0], left, right) }
+  sums.store(c, accumulate)
 }
 
 /// (columns, rows) ← (rows, columns)ᵀ, a square that stays in the L1 cache at a time.
