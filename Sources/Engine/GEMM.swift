@@ -64,7 +64,7 @@ struct Panels {
           let panel = data + place(top, column), from = a + (first &* rows &+ top)
           let to = c + (first &* columns &+ column)
           if column &+ Panels.width <= columns {
-            rowsByPanel(some, height, from, rows, 1, panel, Panels.width, to, columns, add, &ahead)
+            rowsByPanel(some, height, from, rows, panel, to, columns, add, &ahead)
           } else {
             lastPanel(some, height, from, panel, to, columns &- column, add, &ahead)
           }
@@ -84,8 +84,7 @@ struct Panels {
     withUnsafeTemporaryAllocation(of: Float.self, capacity: 6 * Panels.width) { square in
       for first in stride(from: 0, to: m, by: 6) {
         let some = min(6, m - first), square = square.baseAddress!
-        rowsByPanel(
-          some, height, a + first &* rows, rows, 1, panel, Panels.width, square, Panels.width, false, &ahead)
+        rowsByPanel(some, height, a + first &* rows, rows, panel, square, Panels.width, false, &ahead)
         for row in 0..<some {
           let to = c + (first &+ row) &* columns, from = square + row &* Panels.width
           for i in 0..<count { to[i] = accumulate ? to[i] + from[i] : from[i] }
@@ -125,9 +124,6 @@ let transposedWork = max(shallow * (shallowWidth + Panels.width), pieces(deepWid
 /// Where one of the factors is narrow, and to copy the other would be felt: 64 rows go by at a time and C, small as well,
 /// stays in the cache. Rows that are so far apart that they would fight for the same sets of the L1 cache are copied
 /// all the same.
-///
-/// Compiled by itself: within a large caller, the compiler stops inlining what its loops call.
-@inline(never)
 private func multiplyShallow(
   _ m: Int, _ n: Int, _ k: Int, _ a: UnsafePointer<Float>, _ lda: Int, _ b: UnsafePointer<Float>, _ ldb: Int,
   _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ accumulate: Bool, _ work: UnsafeMutablePointer<Float>
@@ -144,8 +140,8 @@ private func multiplyShallow(
     while column < n {
       let b = b + (first &* ldb &+ column)
       if farB { gather(b, ldb, some, columns: Panels.width, into: panel) }
-      rowsByPanel(
-        m, some, farA ? UnsafePointer(work) : a, 1, farA ? m : lda, farB ? UnsafePointer(panel) : b,
+      columnsByRows(
+        m, some, farA ? UnsafePointer(work) : a, farA ? m : lda, farB ? UnsafePointer(panel) : b,
         farB ? Panels.width : ldb, c + column, ldc, accumulate || first > 0, &ahead)
       column &+= Panels.width
     }
@@ -156,7 +152,6 @@ private func multiplyShallow(
 /// Elsewhere up to 256 rows go by at a time, so that C, which takes part once in so many steps, may be anywhere. 256
 /// columns of A lie in the L2 cache as strips of six, 16 of B in the L1 cache as a panel. The processor does not foresee
 /// the rows of either, so the next ones are asked for, as are C's.
-@inline(never)
 private func multiplyDeep(
   _ m: Int, _ n: Int, _ k: Int, _ a: UnsafePointer<Float>, _ lda: Int, _ b: UnsafePointer<Float>, _ ldb: Int,
   _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ accumulate: Bool, _ work: UnsafeMutablePointer<Float>
@@ -180,8 +175,7 @@ private func multiplyDeep(
           aheadA.fetch()
           aheadB.fetch()
           for row in 0..<rows { csystem_prefetch_to_write(to + row &* ldc) }
-          rowsAtOnce(
-            rows, some, work + call &* strip, 1, 6, panel, Panels.width, to, ldc, accumulate || first > 0)
+          stripByPanel(rows, some, work + call &* strip, panel, to, ldc, accumulate || first > 0)
         }
       }
     }
@@ -292,22 +286,48 @@ private struct RowsAhead {
   }
 }
 
-/// C (m, 16) ← A · panel (+ C), with A(i, p) = a[i·rowStep + p·columnStep]: in strips of six rows, whose twelve sums are
-/// what sixteen registers hold beside the factors, and more than two FMA units with a latency of four need.
-@inline(__always)
+// A way through the kernel for each order in which the factors lie, compiled by itself: within a large caller the
+// compiler would stop inlining, and the kernel work out with three more instructions a row what is constant here.
+
+/// C (m, 16) ← A · panel (+ C) with A (m, k) in row order.
+@inline(never)
 private func rowsByPanel(
-  _ m: Int, _ k: Int, _ a: UnsafePointer<Float>, _ rowStep: Int, _ columnStep: Int, _ panel: UnsafePointer<Float>,
-  _ panelStep: Int, _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ accumulate: Bool, _ ahead: inout Ahead
+  _ m: Int, _ k: Int, _ a: UnsafePointer<Float>, _ lda: Int, _ panel: UnsafePointer<Float>,
+  _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ accumulate: Bool, _ ahead: inout Ahead
 ) {
   var i = 0
   while i < m {
     ahead.fetch()
-    rowsAtOnce(min(6, m &- i), k, a + i &* rowStep, rowStep, columnStep, panel, panelStep, c + i &* ldc, ldc, accumulate)
+    rowsAtOnce(min(6, m &- i), k, a + i &* lda, lda, 1, panel, Panels.width, c + i &* ldc, ldc, accumulate)
     i &+= 6
   }
 }
 
-/// Up to six rows.
+/// C (m, 16) ← Aᵀ · B (+ C) with A (k, m) and B (k, 16) in row order.
+@inline(never)
+private func columnsByRows(
+  _ m: Int, _ k: Int, _ a: UnsafePointer<Float>, _ lda: Int, _ b: UnsafePointer<Float>, _ ldb: Int,
+  _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ accumulate: Bool, _ ahead: inout Ahead
+) {
+  var i = 0
+  while i < m {
+    ahead.fetch()
+    rowsAtOnce(min(6, m &- i), k, a + i, 1, lda, b, ldb, c + i &* ldc, ldc, accumulate)
+    i &+= 6
+  }
+}
+
+/// C (m, 16) ← Aᵀ · panel (+ C) with a strip A (k, 6), of which m columns count.
+@inline(never)
+private func stripByPanel(
+  _ m: Int, _ k: Int, _ strip: UnsafePointer<Float>, _ panel: UnsafePointer<Float>, _ c: UnsafeMutablePointer<Float>,
+  _ ldc: Int, _ accumulate: Bool
+) {
+  rowsAtOnce(m, k, strip, 1, 6, panel, Panels.width, c, ldc, accumulate)
+}
+
+/// Up to six rows of C (m, 16) ← A · B (+ C), with A(i, p) = a[i·rowStep + p·columnStep]: six rows' twelve sums are what
+/// sixteen registers hold beside the factors, and more than two FMA units with a latency of four need.
 @inline(__always)
 private func rowsAtOnce(
   _ m: Int, _ k: Int, _ a: UnsafePointer<Float>, _ rowStep: Int, _ columnStep: Int, _ panel: UnsafePointer<Float>,
