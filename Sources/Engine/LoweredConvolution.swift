@@ -105,7 +105,7 @@ struct LoweredConvolution {
 
 extension LoweredConvolution {
   /// Rows that one partial sum spans at least: with fewer, storing and merging it would be felt.
-  private static let partialRows = 4096
+  private static let partialRows = 2048
   /// Pieces of work that are enough for a team of threads.
   private static let enough = 8
 
@@ -122,7 +122,7 @@ extension LoweredConvolution {
       let works = arena.array(of: Float.self, count: context.team.count * transposedWork).baseAddress!
       context.run(sums * parts) { index, thread in
         let (sum, part) = (index / parts, index % parts)
-        let range = lines * sum / sums..<lines * (sum + 1) / sums
+        let range = share(sum, of: sums, lines)
         let target = sums > 1 ? partial + sum * count : dw
         let matrix = matrices + thread * floats, work = works + thread * transposedWork
         if shape.isMatrix {
@@ -135,10 +135,12 @@ extension LoweredConvolution {
     }
   }
 
-  /// Into how many parts the weight can be cut without thin GEMMs, each of which packs the other factor anew: a matrix
-  /// along its longer side into 256 or more, another kernel into its rows.
+  /// Into how many parts the weight can be cut without thin GEMMs, each of which packs the other factor anew: a 1×1
+  /// kernel's into parts of 256 or more along a matrix's longer side or, where rows are lowered, along the filters; another
+  /// kernel's into its rows.
   private func partsOfWeight(atMost limit: Int) -> Int {
-    shape.isMatrix ? max(1, min(limit, max(shape.c, shape.k) / 256)) : shape.kernel
+    if shape.kernel > 1 { return shape.kernel }
+    return max(1, min(limit, (shape.isMatrix ? max(shape.c, shape.k) : shape.k) / 256))
   }
 
   private func addMatrix(
@@ -146,11 +148,11 @@ extension LoweredConvolution {
     to dw: UnsafeMutablePointer<Float>, clear: Bool, _ work: UnsafeMutablePointer<Float>
   ) {
     let (c, k) = (shape.c, shape.k), first = lines.lowerBound * shape.width
-    func cut(_ size: Int) -> Range<Int> { size * part / parts..<size * (part + 1) / parts }
-    let (channels, filters) = c >= k ? (cut(c), 0..<k) : (0..<c, cut(k))
+    let (channels, filters) = c >= k ? (share(part, of: parts, c), 0..<k) : (0..<c, share(part, of: parts, k))
     multiplyTransposed(
-      channels.count, filters.count, lines.count * shape.width, x + first * c + channels.lowerBound, lda: c, dy + first * k + filters.lowerBound, ldb: k,
-      into: dw + channels.lowerBound * k + filters.lowerBound, ldc: k, accumulate: !clear, work: work)
+      channels.count, filters.count, lines.count * shape.width, x + first * c + channels.lowerBound, lda: c,
+      dy + first * k + filters.lowerBound, ldb: k, into: dw + channels.lowerBound * k + filters.lowerBound, ldc: k,
+      accumulate: !clear, work: work)
   }
 
   private func addLowered(
@@ -158,16 +160,22 @@ extension LoweredConvolution {
     _ block: Int, _ matrix: UnsafeMutablePointer<Float>, to dw: UnsafeMutablePointer<Float>, clear: Bool,
     _ work: UnsafeMutablePointer<Float>
   ) {
-    let lowering =
-      parts == 1 ? Lowering(shape) : Lowering(shape, kernelRows: part..<part + 1)
-    let target = dw + part * lowering.depth * shape.k
+    let kernelRows = share(shape.kernel > 1 ? part : 0, of: shape.kernel > 1 ? parts : 1, shape.kernel)
+    let filters = share(shape.kernel > 1 ? 0 : part, of: shape.kernel > 1 ? 1 : parts, shape.k)
+    let lowering = Lowering(shape, kernelRows: kernelRows), k = shape.k
     for index in 0..<pieces(lines.count, of: block) {
       let some = piece(index, of: block, in: lines)
       lowering.lower(x, lines: some, into: matrix)
       multiplyTransposed(
-        lowering.depth, shape.k, some.count * shape.width, matrix, lda: lowering.depth, dy + some.lowerBound * shape.width * shape.k, ldb: shape.k, into: target, ldc: shape.k,
+        lowering.depth, filters.count, some.count * shape.width, matrix, lda: lowering.depth,
+        dy + some.lowerBound * shape.width * k + filters.lowerBound, ldb: k,
+        into: dw + kernelRows.lowerBound * shape.kernel * shape.c * k + filters.lowerBound, ldc: k,
         accumulate: !clear || index > 0, work: work)
     }
+  }
+
+  private func share(_ part: Int, of parts: Int, _ size: Int) -> Range<Int> {
+    size * part / parts..<size * (part + 1) / parts
   }
 
   /// dw += the partial sums, in their order.

@@ -7,8 +7,8 @@ import Foundation
 ///     data gradient    the same from dy with the kernel turned around
 ///     weight gradient  E = Sᵀ dy S,  dU[p] += V[p]ᵀ · E[p],  dW += Kᵀ dU K
 ///
-/// Sums over filters and channels run inside a GEMM; only the weight gradient sums over blocks, in their order. Blocks
-/// are sized by shapes alone, so any number of threads gives the same bits.
+/// Sums over filters and channels run inside a GEMM; only the weight gradient sums over blocks, in their order, in up to
+/// sixteen partial sums. Blocks and sums are cut by shapes alone, so any number of threads gives the same bits.
 struct WinogradConvolution {
   let shape: ConvolutionShape
   let context: Context
@@ -115,7 +115,8 @@ struct WinogradConvolution {
     }
   }
 
-  /// In waves of one block a thread: the threads share the transforms out, then the 36 weights, each of which sums over
+  /// A thread takes the blocks of a partial sum, each through both steps. Where there are too few sums for that, the
+  /// threads share each step of a wave of blocks out: first the transforms, then the 36 weights, each of which sums over
   /// the wave's blocks in order.
   private func correlate<S: WinogradScheme>(
     _: S.Type, _ dy: UnsafePointer<Float>, _ x: UnsafePointer<Float>, addingTo dw: UnsafeMutablePointer<Float>
@@ -123,28 +124,44 @@ struct WinogradConvolution {
     let (c, k) = (shape.c, shape.k), count = c * k, uStep = Self.step(count), threads = context.team.count
     let input = Map(h: shape.h, w: shape.w, c: c), output = Map(h: shape.height, w: shape.width, c: k)
     context.scratch { arena in
-      let du = arena.array(of: Float.self, count: Winograd.allWeights * uStep).baseAddress!
+      let du = arena.array(of: Float.self, count: sums * Winograd.allWeights * uStep).baseAddress!
       let bench = Workbench(context, arena, products: S.Input.outputs, block: mostTiles, c, k)
       let work = arena.array(of: Float.self, count: threads * transposedWork).baseAddress!
-      for first in stride(from: 0, to: blocks, by: threads) {
-        let wave = first..<min(first + threads, blocks)
-        runSlices(of: wave) { some, slot, at, thread in
-          transform(
-            S.self, S.Input.self, x, input, S.advance, S.margin, some, into: bench.v(slot, 0) + at * c, bench.vStep, bench, thread)
-          transform(
-            S.self, S.Cotangent.self, dy, output, Winograd.tile, 0, some, into: bench.m(slot, 0) + at * k, bench.mStep, bench,
-            thread)
+      func gather(_ some: Range<Int>, _ slot: Int, _ at: Int, _ thread: Int) {
+        transform(
+          S.self, S.Input.self, x, input, S.advance, S.margin, some, into: bench.v(slot, 0) + at * c, bench.vStep, bench, thread)
+        transform(
+          S.self, S.Cotangent.self, dy, output, Winograd.tile, 0, some, into: bench.m(slot, 0) + at * k, bench.mStep, bench,
+          thread)
+      }
+      func multiply(_ index: Int, _ slot: Int, _ weight: Int, _ sum: Int, _ thread: Int) {
+        let du = du + (sum * Winograd.allWeights + weight) * uStep, before = block(blocks(of: sum).lowerBound).lowerBound
+        var accumulate = false
+        forEachProduct(S.self, of: weight, before..<block(index).lowerBound) { _, _, _ in accumulate = true }
+        forEachProduct(S.self, of: weight, block(index)) { product, at, count in
+          multiplyTransposed(
+            c, k, count, bench.v(slot, product) + at * c, lda: c, bench.m(slot, product) + at * k, ldb: k, into: du,
+            ldc: k, accumulate: accumulate, work: work + thread * transposedWork)
+          accumulate = true
         }
-        context.run(Winograd.allWeights) { weight, thread in
-          var accumulate = false
-          forEachProduct(S.self, of: weight, 0..<block(first).lowerBound) { _, _, _ in accumulate = true }
-          for index in wave {
-            forEachProduct(S.self, of: weight, block(index)) { product, at, count in
-              multiplyTransposed(
-                c, k, count, bench.v(index - first, product) + at * c, lda: c,
-                bench.m(index - first, product) + at * k, ldb: k,
-                into: du + weight * uStep, ldc: k, accumulate: accumulate, work: work + thread * transposedWork)
-              accumulate = true
+        // A sum of short tiles alone has nothing for some weights.
+        if !accumulate && index + 1 == blocks(of: sum).upperBound { memset(du, 0, count * 4) }
+      }
+      if sums >= 4 * threads || threads == 1 {
+        context.run(sums) { sum, thread in
+          for index in blocks(of: sum) {
+            gather(block(index), thread, 0, thread)
+            for weight in 0..<Winograd.allWeights { multiply(index, thread, weight, sum, thread) }
+          }
+        }
+      } else {
+        for sum in 0..<sums {
+          let some = blocks(of: sum)
+          for first in stride(from: some.lowerBound, to: some.upperBound, by: threads) {
+            let wave = first..<min(first + threads, some.upperBound)
+            runSlices(of: wave, gather)
+            context.run(Winograd.allWeights) { weight, thread in
+              for index in wave { multiply(index, index - first, weight, sum, thread) }
             }
           }
         }
@@ -153,7 +170,7 @@ struct WinogradConvolution {
       context.run(pieces(count, of: part)) { index, thread in
         let range = piece(index, of: part, in: 0..<count)
         Winograd.addWeightGradient(
-          S.KernelGradient.self, du, step: uStep, range, count: count, to: dw, bench.work(thread))
+          S.KernelGradient.self, du, sums: sums, step: uStep, range, count: count, to: dw, bench.work(thread))
       }
     }
   }
@@ -223,6 +240,16 @@ struct WinogradConvolution {
   private var blocks: Int { pieces(tiles.count, of: blockTiles) }
 
   private func block(_ index: Int) -> Range<Int> { piece(index, of: blockTiles, in: 0..<tiles.count) }
+
+  /// Partial sums of the weight's gradient, so that a thread keeps a block to itself: what one has transformed, another
+  /// would have to read from its cache. Each takes four times the weight's memory, for which 512 tiles are worth it, and
+  /// fewer than eight sums could not be shared out.
+  private var sums: Int {
+    let most = tiles.count / 512
+    return most < 8 ? 1 : min(16, most)
+  }
+
+  private func blocks(of sum: Int) -> Range<Int> { blocks * sum / sums..<blocks * (sum + 1) / sums }
 
   /// Runs `body` for slices of the wave's blocks; `at` is a slice's first tile within its block, the wave's `slot`.
   private func runSlices(

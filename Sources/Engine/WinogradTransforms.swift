@@ -122,16 +122,24 @@ enum Winograd {
     }
   }
 
-  /// dw[tap][i] += Kᵀ du K for the elements i in `range`; dw[tap] are `count` apart.
+  /// dw[tap][i] += Kᵀ (Σ du) K for the elements i in `range`; dw[tap] are `count` apart, the points of all `sums` of du
+  /// `step`.
   static func addWeightGradient<T: LineTransform>(
-    _: T.Type, _ du: UnsafePointer<Float>, step: Int, _ range: Range<Int>, count: Int,
+    _: T.Type, _ du: UnsafePointer<Float>, sums: Int, step: Int, _ range: Range<Int>, count: Int,
     to dw: UnsafeMutablePointer<Float>, _ work: UnsafeMutablePointer<Lanes>
   ) {
     var i = range.lowerBound
     while i < range.upperBound {
       for j in 0..<weights {
         let from = du + (j &* step &+ i)
-        T.apply(tile, { load(from + $0 &* weights &* step) }, { work[$0 &* weights &+ j] = $1 })
+        T.apply(
+          tile,
+          {
+            let point = from + $0 &* weights &* step
+            var sum = load(point)
+            for i in 1..<sums { sum += load(point + i &* allWeights &* step) }
+            return sum
+          }, { work[$0 &* weights &+ j] = $1 })
       }
       for r in 0..<3 {
         let row = work + r &* weights, to = dw + (3 &* r &* count &+ i)
