@@ -128,7 +128,7 @@ package struct BatchNorm {
     let c = channels, rows = x.rowsPerImage, single = groupCount(pass) == 1
     pass.context.scratch { arena in
       let (scale, shift) = coefficients(tape, pass, arena)
-      pass.context.run(x.n) { image, _ in
+      fromLast(x.n, pass) { image in
         let g = single ? 0 : Int(pass.groups.group[image]), start = image * rows * c
         Self.normalise(
           x.data + start, residual.map { $0.data + start }, y.data + start, rows: rows, c,
@@ -208,12 +208,18 @@ package struct BatchNorm {
         }
       }
     }
-    pass.context.run(x.n) { image, _ in
+    fromLast(x.n, pass) { image in
       let start = image * rows * c, g = groups == 1 ? 0 : Int(pass.groups.group[image])
       Self.gradient(
         dy.data + start, x: x.data + start, rows: rows, c, mean: tape.mean + g * c, a: a + g * c, b: b + g * c,
         k: k + g * c, mask.moved(by: start, group: g * c))
     }
+  }
+
+  /// Images from the last to the first: what the pass before this has read last is still in the cache, and what this
+  /// writes last, the next convolution reads first.
+  private func fromLast(_ images: Int, _ pass: Pass, _ body: (_ image: Int) -> Void) {
+    pass.context.run(images) { index, _ in body(images - 1 - index) }
   }
 
   private static func add(_ sums: UnsafePointer<Double>, to gradient: UnsafeMutablePointer<Float>, _ count: Int) {
