@@ -13,7 +13,7 @@ struct LoweredConvolution {
   private let lowering: Lowering
 
   /// Floats of lowered rows in a block: a megabyte, so that it stays in the L2 cache between lowering and GEMM; but at
-  /// least `blockRows` rows, for the weight is packed anew for every block.
+  /// least `blockRows` rows, for every block reads the weight anew.
   private static let blockFloats = 1 << 18
   private static let blockRows = 256
 

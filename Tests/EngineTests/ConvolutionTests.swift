@@ -18,6 +18,7 @@ private let cases: [ReferenceConvolution] = [
   // 1×1 with stride, odd and even
   .init(n: 3, h: 7, w: 5, c: 5, k: 12, kernel: 1, stride: 2, padding: 0),
   .init(n: 2, h: 8, w: 8, c: 16, k: 32, kernel: 1, stride: 2, padding: 0),
+  .init(n: 2, h: 7, w: 8, c: 6, k: 530, kernel: 1, stride: 2, padding: 0),
   // 3×3
   .init(n: 1, h: 1, w: 1, c: 1, k: 1, kernel: 3, stride: 1, padding: 1),
   .init(n: 2, h: 7, w: 6, c: 3, k: 5, kernel: 3, stride: 1, padding: 1),

@@ -5,12 +5,15 @@ private let shapes = [
   (12, 4, 4, 16, 8), (19, 5, 3, 8, 24), (4, 7, 7, 24, 32), (3, 8, 8, 64, 64), (1, 14, 14, 40, 16),
   (2, 13, 9, 16, 40), (5, 28, 28, 16, 16), (1, 33, 30, 8, 16), (7, 6, 4, 128, 136), (33, 15, 16, 16, 8),
   (500, 7, 7, 8, 8),  // more short tiles than a block takes
+  (70, 30, 30, 8, 8),  // partial sums of the weight's gradient, the first of short tiles alone
+  (10, 16, 16, 256, 136),  // weights that are worth larger blocks
 ]
 
 /// Odd and even extents, some of which end within a tile.
 private let strided = [
   (24, 8, 8, 16, 8), (12, 16, 16, 24, 32), (20, 13, 13, 16, 40), (6, 15, 16, 64, 64), (10, 31, 31, 16, 16),
-  (40, 14, 16, 40, 16), (14, 16, 8, 128, 136), (3, 57, 64, 8, 24), (4, 28, 27, 16, 24), (300, 13, 11, 8, 8),
+  (40, 14, 16, 40, 16), (14, 16, 8, 128, 136), (3, 57, 64, 8, 24), (4, 28, 27, 16, 24), (300, 13, 11, 8, 8), (70, 60, 59, 8, 8),
+  (10, 31, 32, 256, 136),
 ]
 
 private let cases: [ReferenceConvolution] = [(shapes, 1), (strided, 2)].flatMap { shapes, stride in
@@ -66,10 +69,13 @@ func smallBatchesAreExact(n: Int, extent: Int, channels: Int) {
   #expect(zip(zero.dw, added.dw).allSatisfy { abs($0 + 1024 - $1) <= 0x1p-13 })
 }
 
-/// Enough blocks that threads do meet.
-private let large = ReferenceConvolution(n: 64, h: 32, w: 32, c: 16, k: 8, kernel: 3, stride: 1, padding: 1)
+/// Enough blocks that threads do meet: in eight partial sums, of which three threads take waves of blocks, and in twelve,
+/// of which each takes its own.
+private let large = [64, 100].map {
+  ReferenceConvolution(n: $0, h: 32, w: 32, c: 16, k: 8, kernel: 3, stride: 1, padding: 1)
+}
 
-@Test(arguments: cases + [large]) func threadsDoNotChangeABitOfWinograd(_ reference: ReferenceConvolution) {
+@Test(arguments: cases + large) func threadsDoNotChangeABitOfWinograd(_ reference: ReferenceConvolution) {
   let one = ConvolutionCase(reference, .fast).run(), three = ConvolutionCase(reference, threads: 3, .fast).run()
   #expect(one.y == three.y && one.dx == three.dx && one.dw == three.dw, "\(reference)")
 }
