@@ -207,17 +207,26 @@ struct WinogradConvolution {
     _: S.Type, _: T.Type, _ x: UnsafePointer<Float>, _ map: Map, _ advance: Int, _ margin: Int, _ some: Range<Int>,
     into v: UnsafeMutablePointer<Float>, _ step: Int, _ bench: Workbench, _ thread: Int
   ) {
-    let rows = bench.rows(thread)
-    for tile in some {
+    /// Where a tile's patch is: its lines, and the column at its left.
+    func locate(_ tile: Int, _ lines: UnsafeMutablePointer<UnsafePointer<Float>>) {
       let (image, line, column) = tiles.place(of: tile)
-      let top = line * advance - margin, left = column * advance - margin
+      let top = line &* advance &- margin, left = column &* advance &- margin
       for i in 0..<T.inputs {
-        let y = top + i
-        rows[i] = y < 0 || y >= map.h ? bench.zeros : x + ((image * map.h + y) * map.w + left) * map.c
+        let y = top &+ i
+        lines[i] = y < 0 || y >= map.h ? bench.zeros : x + ((image &* map.h &+ y) &* map.w &+ left) &* map.c
       }
+    }
+    // What later patches are made of is asked for meanwhile: neither their lines nor the next image's follow these.
+    let ahead = 2
+    for tile in some.prefix(ahead) { locate(tile, bench.lines(thread, tile)) }
+    for tile in some {
+      let later = min(tile + ahead, some.upperBound - 1)
+      locate(later, bench.lines(thread, later))
+      let (_, line, column) = tiles.place(of: tile), left = column * advance - margin
       Winograd.gather(
-        S.self, T.self, tile: tiles.extent(line, column), rows, columns: max(0, -left)..<min(T.inputs, map.w - left),
-        channels: map.c, into: v + (tile - some.lowerBound) * map.c, step: step, bench.work(thread))
+        S.self, T.self, tile: tiles.extent(line, column), bench.lines(thread, tile), ahead: bench.lines(thread, later),
+        columns: max(0, -left)..<min(T.inputs, map.w - left), channels: map.c,
+        into: v + (tile - some.lowerBound) * map.c, step: step, bench.work(thread))
     }
   }
 
@@ -377,7 +386,7 @@ struct WinogradConvolution {
     private let products: Int
     private let buffers: UnsafeMutablePointer<Float>
     private let vectors: Vectors
-    private let lines: UnsafeMutablePointer<UnsafePointer<Float>>
+    private let patches: UnsafeMutablePointer<UnsafePointer<Float>>
 
     /// - products: along one direction.
     init(_ context: Context, _ arena: Arena, products: Int, block: Int, _ c: Int, _ k: Int) {
@@ -386,7 +395,7 @@ struct WinogradConvolution {
       let threads = context.team.count, count = 9 * max(c, k)
       buffers = arena.array(of: Float.self, count: threads * self.products * (vStep + mStep)).baseAddress!
       vectors = Vectors(context, arena)
-      lines = arena.array(of: UnsafePointer<Float>.self, count: threads * 16).baseAddress!
+      patches = arena.array(of: UnsafePointer<Float>.self, count: threads * 3 * 16).baseAddress!
       let zeros = arena.array(of: Float.self, count: count).baseAddress!
       if !context.isDry { memset(zeros, 0, count * 4) }
       self.zeros = UnsafePointer(zeros)
@@ -399,7 +408,9 @@ struct WinogradConvolution {
       buffers + (slot * products * (vStep + mStep) + products * vStep + product * mStep)
     }
     func work(_ thread: Int) -> UnsafeMutablePointer<Winograd.Lanes> { vectors[thread] }
-    /// Where a patch's lines are.
-    func rows(_ thread: Int) -> UnsafeMutablePointer<UnsafePointer<Float>> { lines + thread * 16 }
+    /// Where the lines of a tile's patch are, of three tiles that follow one another.
+    func lines(_ thread: Int, _ tile: Int) -> UnsafeMutablePointer<UnsafePointer<Float>> {
+      patches + (thread * 3 + tile % 3) * 16
+    }
   }
 }

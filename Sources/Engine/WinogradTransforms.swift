@@ -52,23 +52,22 @@ enum Winograd {
   /// Values that a transform keeps between the two directions, at most.
   static let work = 81
 
-  /// v[i·outputs + j] ← (T d Tᵀ)ij for all channels of a patch: `rows` are its lines, of which `columns` lie in the map;
-  /// `step` floats are between two of `v`.
+  /// v[i·outputs + j] ← (T d Tᵀ)ij for all channels of a patch: `rows` are its lines, of which `columns` lie in the map,
+  /// `ahead` those of a later patch; `step` floats are between two of `v`.
   @inline(__always)
   static func gather<S: WinogradScheme, T: LineTransform>(
-    _: S.Type, _: T.Type, tile: (height: Int, width: Int), _ rows: UnsafePointer<UnsafePointer<Float>>, columns: Range<Int>, channels: Int,
-    into v: UnsafeMutablePointer<Float>, step: Int, _ work: UnsafeMutablePointer<Lanes>
+    _: S.Type, _: T.Type, tile: (height: Int, width: Int), _ rows: UnsafePointer<UnsafePointer<Float>>,
+    ahead: UnsafePointer<UnsafePointer<Float>>, columns: Range<Int>, channels: Int, into v: UnsafeMutablePointer<Float>, step: Int, _ work: UnsafeMutablePointer<Lanes>
   ) {
     if columns.count < T.inputs { for i in 0..<T.outputs &* T.inputs { work[i] = .zero } }
     var channel = 0
     while channel < channels {
       for j in columns {
         let at = j &* channels &+ channel
-        // What the patches after next will read is asked for: it is worth a twentieth of the convolution.
         T.apply(
           tile.height,
           {
-            csystem_prefetch(rows[$0] + (at &+ 12 &* channels))
+            csystem_prefetch(ahead[$0] + at)
             return load(rows[$0] + at)
           }, { work[$0 &* T.inputs &+ j] = $1 })
       }
