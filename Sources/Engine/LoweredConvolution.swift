@@ -105,7 +105,7 @@ struct LoweredConvolution {
 
 extension LoweredConvolution {
   /// Rows that one partial sum spans at least: with fewer, storing and merging it would be felt.
-  private static let partialRows = 2048
+  private static let partialRows = 4096
   /// Pieces of work that are enough for a team of threads.
   private static let enough = 8
 
