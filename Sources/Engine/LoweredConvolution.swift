@@ -160,9 +160,10 @@ extension LoweredConvolution {
     _ block: Int, _ matrix: UnsafeMutablePointer<Float>, to dw: UnsafeMutablePointer<Float>, clear: Bool,
     _ work: UnsafeMutablePointer<Float>
   ) {
-    let kernelRows = share(shape.kernel > 1 ? part : 0, of: shape.kernel > 1 ? parts : 1, shape.kernel)
-    let filters = share(shape.kernel > 1 ? 0 : part, of: shape.kernel > 1 ? 1 : parts, shape.k)
-    let lowering = Lowering(shape, kernelRows: kernelRows), k = shape.k
+    let k = shape.k
+    let (kernelRows, filters) = shape.kernel > 1
+      ? (share(part, of: parts, shape.kernel), 0..<k) : (0..<1, share(part, of: parts, k))
+    let lowering = Lowering(shape, kernelRows: kernelRows)
     for index in 0..<pieces(lines.count, of: block) {
       let some = piece(index, of: block, in: lines)
       lowering.lower(x, lines: some, into: matrix)

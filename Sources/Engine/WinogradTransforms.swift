@@ -57,7 +57,8 @@ enum Winograd {
   @inline(__always)
   static func gather<S: WinogradScheme, T: LineTransform>(
     _: S.Type, _: T.Type, tile: (height: Int, width: Int), _ rows: UnsafePointer<UnsafePointer<Float>>,
-    ahead: UnsafePointer<UnsafePointer<Float>>, columns: Range<Int>, channels: Int, into v: UnsafeMutablePointer<Float>, step: Int, _ work: UnsafeMutablePointer<Lanes>
+    ahead: UnsafePointer<UnsafePointer<Float>>, columns: Range<Int>, channels: Int,
+    into v: UnsafeMutablePointer<Float>, step: Int, _ work: UnsafeMutablePointer<Lanes>
   ) {
     if columns.count < T.inputs { for i in 0..<T.outputs &* T.inputs { work[i] = .zero } }
     var channel = 0
