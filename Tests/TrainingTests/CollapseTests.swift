@@ -83,12 +83,13 @@ import Training
   }
 
   /// SwAV's assignments come near to one another before they spread; BYOL's predictions do so for longer than a test may
-  /// take.
+  /// take. Rates and lengths are such that twenty seeds of twenty are healthy: so small a run is chaotic, and another order of
+  /// a sum is as good as another seed.
   @Test(arguments: [
     ("{name: simclr, temperature: 0.2, head: [32, 16], headDeviation: 0.2}", 0.02, 25),
-    ("{name: swav, head: [32, 16], prototypes: 20, freeze: 5 steps}", 0.05, 150),
-    ("{name: end-to-end, temperature: 0.2, head: [32, 16]}", 0.02, 25),
-    ("{name: moco, temperature: 0.2, head: [32, 16], queue: 64, momentum: 0.9}", 0.02, 25),
+    ("{name: swav, head: [32, 16], prototypes: 20, freeze: 5 steps}", 0.03, 300),
+    ("{name: end-to-end, temperature: 0.2, head: [32, 16]}", 0.01, 50),
+    ("{name: moco, temperature: 0.2, head: [32, 16], queue: 64, momentum: 0.9}", 0.005, 50),
   ]) func healthyRunsAreLeftAlone(method: String, rate: Double, steps: Int) throws {
     let warnings = try warnings(method, rate: rate, steps: steps)
     #expect(warnings.isEmpty, "\(warnings)")
