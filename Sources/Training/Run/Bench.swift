@@ -112,13 +112,19 @@ package struct Bench {
         for trained in method.trained { trained.reducer.overlaps = true }
       }
       let peakResident = Training.peakResident()  // before the roofs take memory of their own
-      let median = seconds.sorted()[seconds.count / 2], steps = Double(options.steps)
+      let steps = Double(options.steps), median = Self.median(of: seconds)
       return Result(
         seconds: median, meanSeconds: seconds.reduce(0, +) / steps, viewsPerSecond: Double(2 * options.images * context.communicator.size) / median,
         parts: Profile.Part.allCases.compactMap { part in profile.parts[part].map { (part, $0 / steps) } },
         layers: profile.layers.map { ($0.name, $0.part, $0.sum / steps) }, exposed: exposed,
         peakResident: peakResident, peak: Peak(threads: context.team.count))
     }
+  }
+
+  /// Of an even number, the mean of the middle two.
+  private static func median(of seconds: [Double]) -> Double {
+    let sorted = seconds.sorted(), last = sorted.count - 1
+    return (sorted[last / 2] + sorted[(last + 1) / 2]) / 2
   }
 
   /// One step on weights and views of a file: what a peer computed is compared with it.
