@@ -53,7 +53,8 @@ def arguments():
     parser.add_argument("--program", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--rows", type=numbers, help="only these rows of the table, such as 1,5")
     parser.add_argument("--pairs", type=at_least(1), default=measure.REPEATS,
-                        help="rounds of each row; three times as many of row 6 (default: %(default)s)")
+                        help="rounds of each row; of rows 6 and 10, whose rounds are steps, 9 and 3 times as many "
+                             "(default: %(default)s)")
     parser.add_argument("--sweep", action="store_true",
                         help="every encoder and size, one pair each; then the slowest five anew")
     parser.add_argument("--minutes", type=at_least(1, float), default=55,

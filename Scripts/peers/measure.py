@@ -2,11 +2,13 @@
 
 Imports no PyTorch: a child's peak memory is never less than its parent's, and the parent must stay small.
 """
+import contextlib
 import json
 import os
 import statistics
 import subprocess
 import sys
+import tempfile
 
 REPEATS = 5
 
@@ -45,6 +47,57 @@ def start(command, cpus):
         raise Failed(f"cannot start {command[0]}: {error.strerror}") from None
 
 
+# Stands in a command for a pipe; each rank that the command starts has one.
+TURN = "{turn}"
+
+
+class Stepper:
+    """Programs that take their steps together when it is their turn, and sleep in between.
+
+    Each is a command and the processors that it may use; it waits for a byte of its pipes before each step, and prints
+    a line after it."""
+
+    def __init__(self, folder, programs):
+        self.folder, self.programs, self.processes, self.pipes = folder, programs, [], []
+
+    def __enter__(self):
+        for command, cpus in self.programs:
+            self.processes.append(start([self.pipe() if word == TURN else word for word in command], cpus))
+        return self
+
+    def pipe(self):
+        path = os.path.join(self.folder, f"turn-{len(self.pipes)}")
+        os.mkfifo(path)
+        self.pipes.append(os.open(path, os.O_RDWR))  # for reading as well: then it need not wait for who reads
+        return path
+
+    def go(self):
+        for pipe in self.pipes:
+            os.write(pipe, b".")
+
+    def step(self):
+        """One step of each at the same time: the sum of their views a second."""
+        self.go()
+        lines = [process.stdout.readline() for process in self.processes]
+        for process, line in zip(self.processes, lines):
+            if not line:
+                raise Failed(f"{' '.join(map(str, process.args))}: ended before its last step")
+        return {"views_per_second": sum(json.loads(line)["views_per_second"] for line in lines)}
+
+    def result(self):
+        """What the first says at the end."""
+        self.go()
+        return [finish(process) for process in self.processes][0]
+
+    def __exit__(self, *_):
+        for process in self.processes:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+        for pipe in self.pipes:
+            os.close(pipe)
+
+
 def finish(process):
     """The JSON object that a program prints last; its name is in what is said of a failure."""
     output, _ = process.communicate()
@@ -57,20 +110,6 @@ def finish(process):
 
 def last_line(command, cpus):
     return finish(start(command, cpus))
-
-
-def together(commands, cpus):
-    """As many programs at the same time as there are commands, one on each processor."""
-    running = []
-    try:
-        for command, cpu in zip(commands, cpus, strict=True):
-            running.append(start(command, [cpu]))
-        return [finish(process) for process in running]
-    finally:
-        for process in running:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
 
 
 def quiet(command, cpus):
@@ -91,6 +130,21 @@ def in_turn(what, count, key="views_per_second", **sides):
         figures = ", ".join(f"{name} {result[key]:.1f}" for name, result in rounds[-1].items())
         say(f"{what}, pair {i + 1} of {count}: {figures}")
     return rounds
+
+
+def steps_in_turn(what, count, **sides):
+    """One step of every side in each of `count` rounds, as `in_turn`, after one that warms up. A side is the programs of
+    a Stepper.
+
+    Returns the rounds, and what each side says at its end, by its name."""
+    with contextlib.ExitStack() as stack:
+        steppers = {}
+        for name, programs in sides.items():
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            steppers[name] = stack.enter_context(Stepper(folder, programs))
+            steppers[name].step()
+        rounds = in_turn(what, count, **{name: stepper.step for name, stepper in steppers.items()})
+        return rounds, {name: stepper.result() for name, stepper in steppers.items()}
 
 
 def median(rounds, side, key="views_per_second"):

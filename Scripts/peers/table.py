@@ -8,7 +8,7 @@ import sys
 import tempfile
 
 import measure
-from measure import Failed, in_turn, last_line, median, processors, ratio, together
+from measure import TURN, Failed, in_turn, last_line, median, processors, ratio, steps_in_turn
 from step import FOLDER, Step, ours, peers, show_same
 
 SMALL = Step("resnet18", 32, 64)
@@ -175,57 +175,50 @@ class Table:
 
     # Two cores: rows 6 and 10
 
-    @functools.cached_property
-    def small(self):
-        return ours(self.program, SMALL, "--steps", str(STEPS[SMALL]))
+    def stepping(self, step, rounds):
+        return ours(self.program, step, "--steps", str(rounds), "--turns", TURN)
 
-    @functools.cached_property
-    def two_ranks(self):
-        """Our two ranks, each on a core of its own, as independent processes are; a launcher's own binding may differ."""
-        rank = [["-n", "1", "taskset", "-c", str(cpu), *self.small] for cpu in processors(2)]
-        return ["mpirun", "--bind-to", "none", *rank[0], ":", *rank[1]]
-
-    def on_two_cores(self, what, pairs, **commands):
-        """Rounds of commands on two cores; a list of two commands is two processes at once, whose speeds are added."""
-        cpus = processors(2)
-
-        def speed(command):
-            if isinstance(command[0], str):
-                return last_line(command, cpus)
-            return {"views_per_second": sum(r["views_per_second"] for r in together(command, cpus))}
-
-        return in_turn(what, pairs, **{name: functools.partial(speed, command) for name, command in commands.items()})
+    def two_ranks(self, rounds):
+        """Each on a core of its own, as independent processes are; a launcher's own binding may differ."""
+        first, second = (["-n", "1", "taskset", "-c", str(cpu), *self.stepping(SMALL, rounds)] for cpu in processors(2))
+        return ["mpirun", "--bind-to", "none", *first, ":", *second]
 
     def scaling(self):
-        both = ours(self.program, SMALL._replace(images=2 * SMALL.images, threads=2), "--steps", str(STEPS[SMALL]))
-        # Where other work shares the machine, the cores differ from one second to the next, and ranks wait for the
-        # slower one: a median takes more rounds here.
-        rounds = self.on_two_cores("scaling", 3 * self.pairs, alone=[self.small] * 2, ranks=self.two_ranks, threads=both)
-        ranks_seen = rounds[0]["ranks"]["ranks"]
-        if ranks_seen != 2:
-            raise Failed(f"mpirun started {ranks_seen} rank(s) that know of each other, not 2: "
+        # Where other work shares the machine, the cores differ from one second to the next: a median takes more rounds
+        # here, and a round is one step of each side.
+        rounds, cpus = 9 * self.pairs, processors(2)
+        both = SMALL._replace(images=2 * SMALL.images, threads=2)
+        steps, results = steps_in_turn(
+            "scaling", rounds, alone=[(self.stepping(SMALL, rounds), [cpu]) for cpu in cpus],
+            ranks=[(self.two_ranks(rounds), cpus)], threads=[(self.stepping(both, rounds), cpus)])
+        ranks = results["ranks"]
+        if ranks["ranks"] != 2:
+            raise Failed(f"mpirun started {ranks['ranks']} rank(s) that know of each other, not 2: "
                          "it is not the MPI that apus was built with")
-        alone = f"{median(rounds, 'alone'):.1f} views/s"
+        alone = f"{median(steps, 'alone'):.1f} views/s"
         for name, what in (("ranks", "2 ranks × 1 thread, global BN"), ("threads", "1 rank × 2 threads")):
             self.row(6, f"{what}, ResNet-18, 32 px, 64 images a core; the peer is two independent ranks at once",
-                     f"{median(rounds, name):.1f} views/s", alone, ratio(rounds, name, "alone"), 0.95,
-                     pairs=len(rounds), each=[round(r[name]["views_per_second"] / r["alone"]["views_per_second"], 3) for r in rounds])
-        waits = [(sum(r["ranks"]["exposed"][k] for k in ("gradients", "rest")), r["ranks"]["seconds"]) for r in rounds]
-        step, share = statistics.median(s for _, s in waits), statistics.median(w / s for w, s in waits)
-        self.row(6, "2 ranks × 1 thread: communication that the step waits for, and for the other rank",
-                 f"{share * step:.3f} s", f"{step:.3f} s a step", share, 0.05, at_most=True, pairs=len(rounds))
+                     f"{median(steps, name):.1f} views/s", alone, ratio(steps, name, "alone"), 0.95, pairs=rounds,
+                     each=[round(r[name]["views_per_second"] / r["alone"]["views_per_second"], 3) for r in steps])
+        seconds, exposed = ranks["mean_seconds"], ranks["exposed"]
+        for spent, required, what in (
+                (exposed["gradients"] + exposed["rest"], 0.05, "communication that the step waits for"),
+                (exposed["waiting"], None, "waiting for the slower of two unequal cores")):
+            self.row(6, f"2 ranks × 1 thread: {what}", f"{spent:.3f} s", f"{seconds:.3f} s a step", spent / seconds,
+                     required, at_most=True, pairs=rounds)
 
     def ddp(self):
-        cpus = ",".join(map(str, processors(2)))
-        count = ["--steps", str(STEPS[SMALL])]
-        rounds = self.on_two_cores(
-            "DDP", self.pairs, ranks=self.two_ranks, alone=[peers(SMALL, *count)] * 2,
-            DDP=peers(SMALL, *count, "--processors", cpus, script="torch_ddp.py"))
-        theirs = f"{median(rounds, 'DDP'):.1f} views/s"
+        rounds, cpus = 3 * self.pairs, processors(2)
+        words = ["--steps", str(rounds), "--turns", TURN]
+        ddp = peers(SMALL, *words, "--processors", ",".join(map(str, cpus)), script="torch_ddp.py")
+        steps, _ = steps_in_turn(
+            "DDP", rounds, ranks=[(self.two_ranks(rounds), cpus)], alone=[(peers(SMALL, *words), [cpu]) for cpu in cpus],
+            DDP=[(ddp, cpus)])
+        theirs = f"{median(steps, 'DDP'):.1f} views/s"
         self.row(10, "2 ranks × 1 thread, global BN, against PyTorch DDP over gloo, local BN",
-                 f"{median(rounds, 'ranks'):.1f} views/s", theirs, ratio(rounds, "ranks", "DDP"))
+                 f"{median(steps, 'ranks'):.1f} views/s", theirs, ratio(steps, "ranks", "DDP"), pairs=rounds)
         self.row(10, "PyTorch DDP over gloo, local BN, against two independent PyTorch processes at once",
-                 f"{theirs} (DDP)", f"{median(rounds, 'alone'):.1f} views/s", ratio(rounds, "DDP", "alone"))
+                 f"{theirs} (DDP)", f"{median(steps, 'alone'):.1f} views/s", ratio(steps, "DDP", "alone"), pairs=rounds)
 
     # Two hosts: row 7
 

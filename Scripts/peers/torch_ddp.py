@@ -20,9 +20,15 @@ def work(rank, a, meeting, results):
     ranks = len(a.processors)
     torch.distributed.init_process_group("gloo", init_method="file://" + meeting, rank=rank, world_size=ranks)
     model, views = torch_step.made(a)
-    result = torch_step.timed(
-        torch.nn.parallel.DistributedDataParallel(model), views, a.steps, ranks * a.images, a.bf16,
-        torch.distributed.barrier)
+    wait = torch_step.turns(a) if rank == 0 else lambda: None
+
+    def begun():
+        wait()
+        torch.distributed.barrier()
+
+    if rank > 0:
+        a.turns = None  # the first speaks for all
+    result = torch_step.timed(torch.nn.parallel.DistributedDataParallel(model), views, a, ranks * a.images, begun)
     if rank == 0:
         results.put(result)
     torch.distributed.destroy_process_group()

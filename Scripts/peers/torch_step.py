@@ -83,17 +83,19 @@ def images_twice(count, size):
     return torch.cat([image + 0.3 * torch.randn(count, 3, size, size) for _ in range(2)])
 
 
-def timed(model, views, steps, images, bf16=False, begun=lambda: None):
-    """Median of `steps` steps after one that warms up; `begun` is called before each."""
+def timed(model, views, a, images, begun=lambda: None):
+    """Median of the steps after one that warms up; `begun` is called before each."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.03, momentum=0.9, weight_decay=1e-4)
     seconds = []
-    for _ in range(steps + 1):  # the first warms up
+    for _ in range(a.steps + 1):  # the first warms up
         begun()
         begin = time.perf_counter()
         optimizer.zero_grad()
-        loss_of(model, views, bf16).backward()
+        loss_of(model, views, a.bf16).backward()
         optimizer.step()
         seconds.append(time.perf_counter() - begin)
+        if a.turns:
+            print(json.dumps({"views_per_second": 2 * images / seconds[-1]}), flush=True)
     median = statistics.median(seconds[1:])
     return {"views_per_second": round(2 * images / median, 2), "seconds": round(median, 4),
             "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
@@ -108,7 +110,20 @@ def options():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--turns", help="a pipe: waits for a byte of it before each step, prints a line after it")
     return parser
+
+
+def turns(a):
+    """What waits for this program's turn."""
+    if not a.turns:
+        return lambda: None
+    pipe = open(a.turns, "rb", buffering=0)
+
+    def wait():
+        if not pipe.read(1):
+            raise SystemExit(f"{a.turns} was closed before the last step")
+    return wait
 
 
 def made(a):
@@ -124,7 +139,7 @@ def main():
     parser.add_argument("--exchange")
     a = parser.parse_args()
     model, views = made(a)
-    result = exchange(model, views, a.exchange) if a.exchange else timed(model, views, a.steps, a.images, a.bf16)
+    result = exchange(model, views, a.exchange) if a.exchange else timed(model, views, a, a.images, turns(a))
     print(json.dumps({"peer": "PyTorch " + torch.__version__, **result}))
 
 

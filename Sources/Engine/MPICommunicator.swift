@@ -7,6 +7,9 @@ package final class MPICommunicator: Communicator {
   /// Seconds that arithmetic stood still for collectives since the start, by channel: waits, and the polls that move
   /// what goes on beside it.
   private var exposed = [0.0, 0.0, 0.0]
+  /// Where set, it gets the seconds of every collective but the sums of gradients: the same ones, in the same order, on
+  /// every rank.
+  package var waits: [Double]?
   private var sums = SumQueue()
   /// Of every rank, for a gather.
   private var bytes: [Int64]
@@ -35,7 +38,9 @@ package final class MPICommunicator: Communicator {
   private func timed(_ channel: Channel, _ body: () -> Void) {
     let start = ContinuousClock.now
     body()
-    exposed[Int(channel.rawValue)] += (ContinuousClock.now - start).seconds
+    let seconds = (ContinuousClock.now - start).seconds
+    exposed[Int(channel.rawValue)] += seconds
+    if channel != .gradients { waits?.append(seconds) }
   }
 
   private func reduce(_ data: UnsafeMutableRawPointer?, _ count: Int, _ type: cmpi_type, _ reduction: Reduction, _ channel: Channel, _ what: StaticString) {

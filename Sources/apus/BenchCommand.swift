@@ -29,6 +29,8 @@ struct BenchStepCommand: ParsableCommand {
   @Option(help: "Take weights and views from a file, and print loss and gradient norm instead.") var exchange: String?
   @Flag(help: "Every layer as well.") var layers = false
   @Flag(help: "One JSON object.") var json = false
+  @Option(help: "Take turns with other programs: wait for a byte of this pipe before each step, and print a line after it. Ranks have a pipe each.")
+  var turns: String?
 
   func validate() throws {
     if ResNet.Depth(rawValue: arch) == nil { throw ValidationError("there is no encoder `\(arch)`") }
@@ -53,7 +55,12 @@ struct BenchStepCommand: ParsableCommand {
         if isRoot { print(JSONValue.object(["loss": .number(loss), "gradient_norm": .number(norm)]).json) }
         return
       }
-      let result = bench.run()
+      let turns = try turns.map(Turns.init)
+      let result = try bench.run(before: { try turns?.wait() }) { seconds in
+        if turns == nil || !isRoot { return }
+        print(JSONValue.object(["views_per_second": .number(bench.viewsPerSecond(seconds)), "seconds": .number(seconds)]).json)
+        fflush(nil)
+      }
       if isRoot { show(result, context) }
     }
   }
@@ -64,10 +71,15 @@ struct BenchStepCommand: ParsableCommand {
       var parts: [String: JSONValue] = [:]
       for part in result.parts { parts[part.part.rawValue] = .number(part.sum.seconds) }
       var exposed: [String: JSONValue] = [:]
-      if let e = result.exposed { exposed = ["gradients": .number(e.gradients), "gradients_unhidden": .number(e.unhidden), "rest": .number(e.rest)] }
+      if let e = result.exposed {
+        exposed = [
+          "gradients": .number(e.gradients), "gradients_unhidden": .number(e.unhidden), "rest": .number(e.rest),
+          "waiting": .number(e.waiting),
+        ]
+      }
       print(
         JSONValue.object([
-          "views_per_second": .number(result.viewsPerSecond), "seconds": .number(result.seconds), "peak_rss_mb": .number(megabytes),
+          "views_per_second": .number(result.viewsPerSecond), "seconds": .number(result.seconds), "mean_seconds": .number(result.meanSeconds), "peak_rss_mb": .number(megabytes),
           "parts": .object(parts), "exposed": .object(exposed), "fma_peak_gflops": .number(result.peak.arithmetic * 1e-9), "ranks": .number(context.communicator.size),
           "threads": .number(context.team.count),
         ]).json)
@@ -77,7 +89,8 @@ struct BenchStepCommand: ParsableCommand {
       print(
         String(
           format: "communication: gradients %.4f s exposed of %.4f (%.0f %% hidden), the rest %.4f s; %.1f %% of the step",
-          e.gradients, e.unhidden, 100 * (1 - e.gradients / e.unhidden), e.rest, 100 * (e.gradients + e.rest) / result.seconds))
+          e.gradients, e.unhidden, 100 * (1 - e.gradients / e.unhidden), e.rest, 100 * (e.gradients + e.rest) / result.meanSeconds))
+      print(String(format: "waiting for the slower rank: %.4f s, %.1f %% of the step", e.waiting, 100 * e.waiting / result.meanSeconds))
     }
     func pad(_ text: String, _ count: Int) -> String { String(repeating: " ", count: max(0, count - text.count)) + text }
     print("\(arch) ×\(width), \(size) px, \(images) images × 2 views a rank, \(context.communicator.size) × \(context.team.count) threads, \(method)")
@@ -104,5 +117,22 @@ struct BenchStepCommand: ParsableCommand {
     }
     print(row("the rest", nil, rest, width: 14))
     if layers { for layer in result.layers { print(row(layer.name, layer.part, layer.sum, width: 44)) } }
+  }
+}
+
+/// A named pipe through which another program says when to go on.
+private struct Turns {
+  let path: String
+  private let pipe: FileHandle
+
+  init(_ path: String) throws {
+    guard let pipe = FileHandle(forReadingAtPath: path) else {
+      throw RunError("--turns: \(path) cannot be opened for reading; make it with mkfifo")
+    }
+    (self.path, self.pipe) = (path, pipe)
+  }
+
+  func wait() throws {
+    guard try pipe.read(upToCount: 1)?.count == 1 else { throw RunError("--turns: \(path) was closed before the last step") }
   }
 }

@@ -28,13 +28,57 @@ extension CommandTests {
       #expect(view["size"] as? Int == 16 && (view["operations"] as? [[String: Any]])?.count == 3)
     }
 
+    /// A small step.
+    private let words = ["--arch", "resnet18", "--width", "0.125", "--size", "8", "--images", "2", "--threads", "1", "--json"]
+
     @Test func withoutANameAStepIsTimed() throws {
-      let words = ["--arch", "resnet18", "--width", "0.125", "--size", "8", "--images", "2", "--steps", "1", "--threads", "1", "--json"]
       for name in [["bench"], ["bench", "step"]] {
-        let outcome = try Job(name + words, in: work.path).outcome()
+        let outcome = try Job(name + words + ["--steps", "1"], in: work.path).outcome()
         #expect(outcome.status == 0, "\(outcome.output)")
         #expect(try json(outcome)["views_per_second"] as? Double ?? 0 > 0)
       }
+    }
+
+    /// Of three ranks, each stands still for the gradients, for the other sums, and until the last of them has come.
+    @Test func ranksSayWhatTheyWaitFor() throws {
+      let outcome = try Job(["bench"] + words + ["--steps", "2"], ranks: 3, in: work.path).outcome()
+      #expect(outcome.status == 0, "\(outcome.output)")
+      let result = try json(outcome), exposed = try #require(result["exposed"] as? [String: Double])
+      #expect(exposed.keys.sorted() == ["gradients", "gradients_unhidden", "rest", "waiting"])
+      #expect(exposed.values.allSatisfy { $0 > 0 }, "\(exposed)")
+      let step = try #require(result["mean_seconds"] as? Double)
+      #expect(exposed["gradients"]! + exposed["rest"]! + exposed["waiting"]! < step, "\(exposed), a step of \(step) s")
+    }
+
+    /// The step that warms up, two others and the end wait for a byte each, and each step says how fast it was.
+    @Test func aStepWaitsForItsTurn() throws {
+      let pipe = work.path + "/turn"
+      #expect(mkfifo(pipe, 0o600) == 0)
+      let other = open(pipe, O_RDWR)
+      defer { close(other) }
+      let job = try Job(["bench"] + words + ["--steps", "2", "--turns", pipe], in: work.path)
+      func lines() -> Int { job.output.split(separator: "\n").count }
+      for turn in 0..<4 {
+        usleep(100_000)
+        #expect(job.isRunning && lines() == turn, "before turn \(turn): \(job.output)")
+        #expect(write(other, ".", 1) == 1)
+        #expect(job.wait { lines() == turn + 1 }, "after turn \(turn): \(job.output)")
+      }
+      let outcome = job.outcome()
+      #expect(outcome.status == 0, "\(outcome.output)")
+      let steps = try outcome.output.split(separator: "\n").dropLast().map {
+        try #require(try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Double])
+      }
+      #expect(steps.allSatisfy { abs($0["views_per_second"]! * $0["seconds"]! / 4 - 1) < 1e-9 }, "\(outcome.output)")
+    }
+
+    @Test func turnsThatEndAreTold() throws {
+      let file = work.path + "/one"
+      try Data(".".utf8).write(to: URL(fileURLWithPath: file))
+      let outcome = try Job(["bench"] + words + ["--steps", "2", "--turns", file], in: work.path).outcome()
+      #expect(outcome.status == 1 && outcome.output.contains("--turns: \(file) was closed before the last step"), "\(outcome.output)")
+      let none = try Job(["bench"] + words + ["--turns", work.path + "/none"], in: work.path).outcome()
+      #expect(none.status == 1 && none.output.contains("/none cannot be opened for reading; make it with mkfifo"), "\(none.output)")
     }
 
     @Test func whatCannotBeTimedIsRefused() throws {

@@ -26,11 +26,20 @@ package struct Bench {
     package var parts: [(part: Profile.Part, sum: Profile.Sum)]
     /// Every layer and direction of a mean step.
     package var layers: [(name: String, part: Profile.Part, sum: Profile.Sum)]
-    /// Seconds of a step that arithmetic stood still for other ranks: for sums of gradients, with and without hiding
-    /// them behind backward, and for everything else. Nil on one rank.
-    package var exposed: (gradients: Double, unhidden: Double, rest: Double)?
+    /// Nil on one rank.
+    package var exposed: Exposed?
     package var peakResident: Int64
     package var peak: Peak
+  }
+
+  /// Seconds of a mean step that arithmetic stands still for other ranks, mean over the ranks.
+  package struct Exposed: Sendable {
+    /// For sums of gradients, and the same without hiding them behind backward.
+    package var gradients: Double, unhidden: Double
+    /// For every other collective, as long as the rank that came last took for it.
+    package var rest: Double
+    /// For ranks that came to those collectives later: processors that differ, not communication.
+    package var waiting: Double
   }
 
   private let options: Options
@@ -74,12 +83,17 @@ package struct Bench {
     return outcome
   }
 
-  package func run() -> Result {
+  /// - Parameters:
+  ///   - before: called on every rank before each step, the one that warms up as well, and before what is measured
+  ///     after them.
+  ///   - after: gets the seconds of each step.
+  package func run(before: () throws -> Void = {}, after: (_ seconds: Double) -> Void = { _ in }) rethrows -> Result {
     var pixels = images
-    return pixels.withUnsafeMutableBufferPointer { pixels in
+    return try pixels.withUnsafeMutableBufferPointer { pixels in
       let optimizer = SGD()
-      var seconds: [Double] = []
-      func whole() {
+      func timed() -> Double {
+        context.communicator.barrier()
+        let start = ContinuousClock.now
         _ = step(pixels.baseAddress!)
         context.part(.update) {
           for trained in method.trained {
@@ -87,38 +101,41 @@ package struct Bench {
           }
           method.commit()
         }
+        return (ContinuousClock.now - start).seconds
       }
-      whole()  // warms up
-      let profile = Profile(), mpi = context.communicator as? MPICommunicator
-      /// Seconds in collectives for gradients, and for the rest, in a mean step.
-      func steps(_ note: (Double) -> Void) -> (gradients: Double, rest: Double) {
-        let before = (mpi?.seconds(on: .gradients) ?? 0, mpi?.seconds ?? 0)
-        for _ in 0..<options.steps {
-          context.communicator.barrier()
-          let start = ContinuousClock.now
-          whole()
-          note((ContinuousClock.now - start).seconds)
-        }
-        let gradients = (mpi?.seconds(on: .gradients) ?? 0) - before.0
-        return (gradients / Double(options.steps), ((mpi?.seconds ?? 0) - before.1 - gradients) / Double(options.steps))
+      try before()
+      after(timed())  // warms up
+      let profile = Profile(), stood = Standstill(context)
+      var seconds: [Double] = []
+      for _ in 0..<options.steps {
+        try before()
+        context.profile = profile
+        seconds.append(timed())
+        context.profile = nil
+        after(seconds.last!)
       }
-      context.profile = profile
-      let hidden = steps { seconds.append($0) }
-      context.profile = nil
-      var exposed: (gradients: Double, unhidden: Double, rest: Double)?
-      if context.communicator.size > 1 {
+      try before()
+      var exposed = stood?.exposed(options.steps)
+      if exposed != nil {
         for trained in method.trained { trained.reducer.overlaps = false }
-        exposed = (hidden.gradients, steps { _ in }.gradients, hidden.rest)
+        let unhidden = Standstill(context), few = min(options.steps, 4)
+        for _ in 0..<few { _ = timed() }
+        exposed!.unhidden = unhidden!.exposed(few).gradients
         for trained in method.trained { trained.reducer.overlaps = true }
       }
       let peakResident = Training.peakResident()  // before the roofs take memory of their own
       let steps = Double(options.steps), median = Self.median(of: seconds)
       return Result(
-        seconds: median, meanSeconds: seconds.reduce(0, +) / steps, viewsPerSecond: Double(2 * options.images * context.communicator.size) / median,
+        seconds: median, meanSeconds: seconds.reduce(0, +) / steps, viewsPerSecond: viewsPerSecond(median),
         parts: Profile.Part.allCases.compactMap { part in profile.parts[part].map { (part, $0 / steps) } },
         layers: profile.layers.map { ($0.name, $0.part, $0.sum / steps) }, exposed: exposed,
         peakResident: peakResident, peak: Peak(threads: context.team.count))
     }
+  }
+
+  /// Of all ranks, where a step takes so many seconds.
+  package func viewsPerSecond(_ seconds: Double) -> Double {
+    Double(2 * options.images * context.communicator.size) / seconds
   }
 
   /// Of an even number, the mean of the middle two.
@@ -145,5 +162,31 @@ package struct Bench {
     }
     let loss = pixels.withUnsafeMutableBufferPointer { step($0.baseAddress!).loss }
     return (loss, norm(method.encoder.gradients.data, method.encoder.gradients.count))
+  }
+}
+
+/// How long arithmetic stands still for other ranks, from here on.
+private struct Standstill {
+  private let mpi: MPICommunicator
+  private let gradients: Double
+
+  /// Nil on one rank.
+  init?(_ context: Context) {
+    guard context.communicator.size > 1, let mpi = context.communicator as? MPICommunicator else { return nil }
+    self.mpi = mpi
+    gradients = mpi.seconds(on: .gradients)
+    mpi.waits = []
+  }
+
+  /// In a mean one of so many steps. Every rank asks at the same time.
+  func exposed(_ steps: Int) -> Bench.Exposed {
+    let spent = mpi.seconds(on: .gradients) - gradients, own = mpi.waits ?? []
+    mpi.waits = nil
+    // Who comes last to a collective waits for nobody: the shortest time of all ranks is what it takes by itself.
+    var shortest = own
+    shortest.withUnsafeMutableBufferPointer { mpi.allReduce($0, .min, on: .control, "waits") }
+    let mean = { (seconds: Double) in mpi.allReduce(seconds, .sum) / Double(mpi.size * steps) }
+    let rest = shortest.reduce(0, +) / Double(steps)
+    return Bench.Exposed(gradients: mean(spent), unhidden: 0, rest: rest, waiting: mean(own.reduce(0, +)) - rest)
   }
 }
