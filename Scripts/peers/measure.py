@@ -76,13 +76,15 @@ class Stepper:
             os.write(pipe, b".")
 
     def step(self):
-        """One step of each at the same time: the sum of their views a second."""
+        """One step of each at the same time: the sum of their views a second, and what it would be if each waited for
+        the slowest before its next."""
         self.go()
         lines = [process.stdout.readline() for process in self.processes]
         for process, line in zip(self.processes, lines):
             if not line:
                 raise Failed(f"{' '.join(map(str, process.args))}: ended before its last step")
-        return {"views_per_second": sum(json.loads(line)["views_per_second"] for line in lines)}
+        speeds = [json.loads(line)["views_per_second"] for line in lines]
+        return {"views_per_second": sum(speeds), "waiting_for_all": len(speeds) * min(speeds)}
 
     def result(self):
         """What the first says at the end."""

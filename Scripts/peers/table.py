@@ -200,6 +200,11 @@ class Table:
             self.row(6, f"{what}, ResNet-18, 32 px, 64 images a core; the peer is two independent ranks at once",
                      f"{median(steps, name):.1f} views/s", alone, ratio(steps, name, "alone"), 0.95, pairs=rounds,
                      each=[round(r[name]["views_per_second"] / r["alone"]["views_per_second"], 3) for r in steps])
+        # What unequal cores take from any program whose ranks meet, be it without communication and once a step.
+        together = statistics.median(r["alone"]["waiting_for_all"] for r in steps)
+        meeting = statistics.median(r["ranks"]["views_per_second"] / r["alone"]["waiting_for_all"] for r in steps)
+        self.row(6, "2 ranks × 1 thread, against independent ranks that wait for one another after each step",
+                 f"{median(steps, 'ranks'):.1f} views/s", f"{together:.1f} views/s", round(meeting, 3), pairs=rounds)
         seconds, exposed = ranks["mean_seconds"], ranks["exposed"]
         for spent, required, what in (
                 (exposed["gradients"] + exposed["rest"], 0.05, "communication that the step waits for"),

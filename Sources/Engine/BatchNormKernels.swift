@@ -3,10 +3,11 @@ import CSystem
 /// The passes of batch normalisation over one image: (rows, C), C contiguous. Sums run in Float over at most
 /// `rowsPerSum` rows and then in Double, so the error does not grow with the image.
 extension BatchNorm {
-  private static let rowsPerSum = 32
+  private static let rowsPerSum = 8
 
-  // Sums take 16 channels of 32 rows at a time. Memory is read in steps that the processor does not foresee, so the same
-  // place of the next rows is asked for: a quarter of the normalisation's time.
+  // Sums take 16 channels of 8 rows at a time, and then the next channels of the same rows: as many streams as the
+  // processor follows, which read memory in its order. With 32 rows a pass took up to twice as long. The same place of
+  // the next rows is asked for all the same.
 
   /// Adds Σ(x − shift) and Σ(x − shift)² of every channel.
   static func moments(_ x: UnsafePointer<Float>, rows: Int, _ c: Int, shift: UnsafePointer<Float>, _ sums: UnsafeMutablePointer<Double>) {
@@ -25,10 +26,8 @@ extension BatchNorm {
           second.addProduct(value, value)
           at &+= c
         }
-        for lane in 0..<16 {
-          sums[i &+ lane] += Double(first[lane])
-          sums[c &+ i &+ lane] += Double(second[lane])
-        }
+        (sums + i).add(first)
+        (sums + (c &+ i)).add(second)
         i &+= 16
       }
       while i < c {
@@ -84,16 +83,15 @@ extension BatchNorm {
         for _ in from..<to {
           csystem_prefetch(x + (at &+ ahead))
           csystem_prefetch(dy + (at &+ ahead))
+          mask.prefetch(at &+ ahead)
           let centred = x.lanes(at) - centre, value = mask.apply(dy.lanes(at), centred, at, channel: i)
           if Mask.isStored { dy.store(value, at) }
           first += value
           second.addProduct(value, centred * unit)
           at &+= c
         }
-        for lane in 0..<16 {
-          sums[i &+ lane] += Double(first[lane])
-          sums[c &+ i &+ lane] += Double(second[lane])
-        }
+        (sums + i).add(first)
+        (sums + (c &+ i)).add(second)
         i &+= 16
       }
       while i < c {
@@ -140,8 +138,14 @@ protocol ReLUMask {
   /// - centred: x − μ. at: the element. channel: of it.
   func apply(_ dy: Lanes16, _ centred: Lanes16, _ at: Int, channel: Int) -> Lanes16
   func apply(_ dy: Float, _ centred: Float, _ at: Int, channel: Int) -> Float
+  /// Asks for what it reads of an element.
+  func prefetch(_ at: Int)
   /// For an image that starts `start` elements on, and a group whose statistics do `group` channels on.
   func moved(by start: Int, group: Int) -> Self
+}
+
+extension ReLUMask {
+  @inline(__always) func prefetch(_: Int) {}
 }
 
 /// There was no ReLU.
@@ -157,6 +161,7 @@ struct KeptMask: ReLUMask {
   let y: UnsafePointer<Float>
   init(y: UnsafePointer<Float>) { self.y = y }
   static var isStored: Bool { true }
+  @inline(__always) func prefetch(_ at: Int) { csystem_prefetch(y + at) }
   @inline(__always) func apply(_ dy: Lanes16, _: Lanes16, _ at: Int, channel _: Int) -> Lanes16 {
     dy.replacing(with: Lanes16(), where: y.lanes(at) .<= Lanes16())
   }
@@ -176,4 +181,13 @@ struct MadeMask: ReLUMask {
     shift[i].addingProduct(centred, scale[i]) <= 0 ? 0 : dy
   }
   func moved(by _: Int, group: Int) -> Self { MadeMask(scale: scale + group, shift: shift) }
+}
+
+extension UnsafeMutablePointer<Double> {
+  /// Adds sixteen floats.
+  @inline(__always) fileprivate func add(_ lanes: Lanes16) {
+    let low = UnsafeMutableRawPointer(self), high = low + 64
+    low.storeBytes(of: low.loadUnaligned(as: SIMD8<Double>.self) + SIMD8<Double>(lanes.lowHalf), as: SIMD8<Double>.self)
+    high.storeBytes(of: high.loadUnaligned(as: SIMD8<Double>.self) + SIMD8<Double>(lanes.highHalf), as: SIMD8<Double>.self)
+  }
 }
