@@ -22,7 +22,7 @@ extension CommandTests {
       (["export"], ["<path>", "<out>", "--probe", "--data"]),
       (["bench"], []),
       (["bench", "views"], ["<recipe>", "--data", "--set", "--loader-threads", "--seconds", "--json"]),
-      (["bench", "step"], ["--arch", "--width", "--size", "--channels", "--images", "--steps", "--threads", "--method", "--group", "--exact", "--exchange", "--layers", "--json"]),
+      (["bench", "step"], ["--arch", "--width", "--size", "--channels", "--images", "--steps", "--threads", "--method", "--group", "--exact", "--exchange", "--layers", "--json", "--turns"]),
       (["trace", "make"], ["<recipe>", "--data", "--out", "--steps", "--perturb", "--control", "--set", "--threads"]),
       (["trace", "compare"], ["<base>", "<others>", "--ulp", "--control", "--bound", "--move"]),
     ]
