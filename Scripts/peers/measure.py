@@ -61,9 +61,11 @@ class Stepper:
         self.folder, self.programs, self.processes, self.pipes = folder, programs, [], []
 
     def __enter__(self):
+        return self
+
+    def start(self):
         for command, cpus in self.programs:
             self.processes.append(start([self.pipe() if word == TURN else word for word in command], cpus))
-        return self
 
     def pipe(self):
         path = os.path.join(self.folder, f"turn-{len(self.pipes)}")
@@ -144,6 +146,7 @@ def steps_in_turn(what, count, **sides):
         for name, programs in sides.items():
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             steppers[name] = stack.enter_context(Stepper(folder, programs))
+            steppers[name].start()
             steppers[name].step()
         rounds = in_turn(what, count, **{name: stepper.step for name, stepper in steppers.items()})
         return rounds, {name: stepper.result() for name, stepper in steppers.items()}
