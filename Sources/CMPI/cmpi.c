@@ -2,15 +2,19 @@
 #include "cmpi.h"
 
 #include <mpi.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 static MPI_Comm channels[3];
+// The ranks of this node; and those of all nodes that have this rank's place there.
+static MPI_Comm node = MPI_COMM_NULL, nodes = MPI_COMM_NULL;
+static MPI_Win window = MPI_WIN_NULL;
 static MPI_Request requests[CMPI_REQUESTS];
 static const char *request_purposes[CMPI_REQUESTS];
-static int rank = 0, size = 1, node_size = 1, running = 0;
+static int rank = 0, size = 1, node_rank = 0, node_size = 1, smallest_node = 1, node_count = 1, running = 0;
 static int64_t chunk = 1 << 30;
 static char host[256] = "", library[MPI_MAX_LIBRARY_VERSION_STRING] = "none";
 
@@ -52,10 +56,17 @@ int cmpi_start(void) {
     check(MPI_Comm_dup(MPI_COMM_WORLD, &channels[i]), "MPI_Comm_dup", "start");
     MPI_Comm_set_errhandler(channels[i], MPI_ERRORS_RETURN);
   }
-  MPI_Comm node;
   check(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &node), "MPI_Comm_split_type", "start");
+  MPI_Comm_set_errhandler(node, MPI_ERRORS_RETURN);
+  MPI_Comm_rank(node, &node_rank);
   MPI_Comm_size(node, &node_size);
-  MPI_Comm_free(&node);
+  check(MPI_Allreduce(&node_size, &smallest_node, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD), "MPI_Allreduce", "start");
+  int place = node_rank < smallest_node ? node_rank : MPI_UNDEFINED;
+  check(MPI_Comm_split(MPI_COMM_WORLD, place, rank, &nodes), "MPI_Comm_split", "start");
+  if (nodes != MPI_COMM_NULL) {
+    MPI_Comm_set_errhandler(nodes, MPI_ERRORS_RETURN);
+    MPI_Comm_size(nodes, &node_count);
+  }
   int length = 0;
   MPI_Get_library_version(library, &length);
   library[strcspn(library, ",\n")] = '\0';
@@ -64,6 +75,12 @@ int cmpi_start(void) {
 
 void cmpi_stop(void) {
   if (!running) return;
+  if (window != MPI_WIN_NULL) {
+    MPI_Win_unlock_all(window);
+    MPI_Win_free(&window);
+  }
+  if (nodes != MPI_COMM_NULL) MPI_Comm_free(&nodes);
+  MPI_Comm_free(&node);
   for (int i = 0; i < 3; i++) MPI_Comm_free(&channels[i]);
   MPI_Finalize();
   running = 0;
@@ -71,7 +88,10 @@ void cmpi_stop(void) {
 
 int cmpi_rank(void) { return rank; }
 int cmpi_size(void) { return size; }
+int cmpi_node_rank(void) { return node_rank; }
 int cmpi_node_size(void) { return node_size; }
+int cmpi_smallest_node(void) { return smallest_node; }
+int cmpi_node_count(void) { return node_count; }
 const char *cmpi_library(void) { return library; }
 const char *cmpi_host(void) {
   if (host[0] == '\0') gethostname(host, sizeof host - 1);
@@ -91,17 +111,41 @@ void cmpi_all_reduce(int channel, void *data, int64_t count, int type, int opera
   }
 }
 
-void cmpi_begin_all_reduce(int request, int channel, void *data, int64_t count, int type, int operation, const char *what) {
+void *cmpi_node_memory(int64_t bytes, const char *what) {
+  void *own, *first;
+  MPI_Aint length = node_rank == 0 ? (MPI_Aint)bytes : 0;
+  int status = MPI_Win_allocate_shared(length, 1, MPI_INFO_NULL, node, &own, &window), unit;
+  if (status != MPI_SUCCESS) {
+    char reason[MPI_MAX_ERROR_STRING] = "", message[MPI_MAX_ERROR_STRING + 256];
+    int count = 0;
+    MPI_Error_string(status, reason, &count);
+    snprintf(message, sizeof message, "the %d ranks of this node cannot share %lld bytes of memory for %s: %s; make room in /dev/shm",
+             node_size, (long long)bytes, what, reason);
+    cmpi_abort(message, 71);
+  }
+  check(MPI_Win_shared_query(window, 0, &length, &unit, &first), "MPI_Win_shared_query", what);
+  check(MPI_Win_lock_all(MPI_MODE_NOCHECK, window), "MPI_Win_lock_all", what);
+  if (node_rank == 0) memset(first, 0, (size_t)bytes);
+  check(MPI_Barrier(node), "MPI_Barrier", what);
+  return first;
+}
+
+void cmpi_begin_sum_of_nodes(int request, float *data, int64_t count, const char *what) {
   if (count > chunk) cmpi_abort("a non-blocking all-reduce of more than MPI's counts hold: use smaller buckets", 70);
   request_purposes[request] = what;
-  check(MPI_Iallreduce(MPI_IN_PLACE, data, (int)count, type_of(type), op_of(operation), channels[channel], &requests[request]),
-        "MPI_Iallreduce", what);
+  check(MPI_Iallreduce(MPI_IN_PLACE, data, (int)count, MPI_FLOAT, MPI_SUM, nodes, &requests[request]), "MPI_Iallreduce", what);
 }
 
 int cmpi_is_done(int request) {
   int done = 0;
   check(MPI_Test(&requests[request], &done, MPI_STATUS_IGNORE), "MPI_Test", request_purposes[request]);
   return done;
+}
+
+void cmpi_advance(void) {
+  int found;
+  check(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, node, &found, MPI_STATUS_IGNORE), "MPI_Iprobe", "what is under way");
+  sched_yield();
 }
 
 void cmpi_all_gather(int channel, const void *send, void *receive, const int64_t *counts, const char *what) {

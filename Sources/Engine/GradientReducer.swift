@@ -12,9 +12,8 @@ package final class GradientReducer {
   /// Gradients from here on are under way.
   private var begun: Int
 
-  /// - Parameter bucket: floats of a collective. 64,000 bytes are just below what Open MPI sends over TCP without asking
-  ///   the receiver first; larger ones took about twice as long over a 1 Gbit/s link between two hosts.
-  package init(_ context: Context, _ gradients: ParameterSlab, bucket: Int = 16000) {
+  /// - Parameter bucket: floats of a sum.
+  package init(_ context: Context, _ gradients: ParameterSlab, bucket: Int = SumQueue.floats) {
     precondition(1...Int(Int32.max) ~= bucket, "a bucket of \(bucket) floats")
     self.context = context
     self.gradients = gradients

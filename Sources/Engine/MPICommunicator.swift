@@ -10,7 +10,7 @@ package final class MPICommunicator: Communicator {
   /// Where set, it gets the seconds of every collective but the sums of gradients: the same ones, in the same order, on
   /// every rank.
   package var waits: [Double]?
-  private var sums = SumQueue()
+  private var sums: SumQueue
   /// Of every rank, for a gather.
   private var bytes: [Int64]
 
@@ -20,6 +20,10 @@ package final class MPICommunicator: Communicator {
     rank = Int(cmpi_rank())
     size = Int(cmpi_size())
     bytes = Array(repeating: 0, count: size)
+    let node = Int(cmpi_node_size())
+    let memory = node == 1 ? nil : NodeMemory(
+      cmpi_node_memory(Int64(NodeMemory.bytes(ranks: node)), "gradients"), ranks: node, place: Int(cmpi_node_rank()))
+    sums = SumQueue(memory, adders: Int(cmpi_smallest_node()), nodes: Int(cmpi_node_count()))
   }
 
   /// Ranks on this rank's node.
@@ -76,7 +80,7 @@ package final class MPICommunicator: Communicator {
   }
 
   package func finishSums() {
-    if !sums.isEmpty { timed(.gradients) { while !sums.isEmpty { sums.advance() } } }
+    if !sums.isEmpty { timed(.gradients) { sums.finish() } }
   }
 
   package func allGather(_ send: UnsafePointer<Float>, rows: [Int], width: Int, into receive: UnsafeMutablePointer<Float>, _ what: StaticString) {

@@ -16,19 +16,29 @@ int cmpi_start(void);
 void cmpi_stop(void);
 int cmpi_rank(void);
 int cmpi_size(void);
-/// Ranks on this rank's node, found by shared memory, not by a launcher's variables.
+/// Ranks on this rank's node, found by shared memory, not by a launcher's variables; this rank's place among them.
 int cmpi_node_size(void);
+int cmpi_node_rank(void);
+/// Ranks on the node that has the fewest.
+int cmpi_smallest_node(void);
+/// Nodes; known to the first `cmpi_smallest_node` ranks of each.
+int cmpi_node_count(void);
 /// Library and version in one line.
 const char *cmpi_library(void);
 const char *cmpi_host(void);
 
 /// In place, over all ranks. Counts may exceed 2^31.
 void cmpi_all_reduce(int channel, void *data, int64_t count, int type, int operation, const char *what);
-/// Begins the same as the request of that number, 0 ..< CMPI_REQUESTS, whose last one is done. The data may not be
+/// Zeroed memory that the ranks of this node share. All of them call it, once, with the same count.
+void *cmpi_node_memory(int64_t bytes, const char *what);
+/// Begins the sum, in place, over the ranks that have this one's place on all nodes, one of the first
+/// `cmpi_smallest_node`: as the request of that number, 0 ..< CMPI_REQUESTS, whose last one is done. The data may not be
 /// touched until this one is. Nothing moves but within MPI calls.
-void cmpi_begin_all_reduce(int request, int channel, void *data, int64_t count, int type, int operation, const char *what);
+void cmpi_begin_sum_of_nodes(int request, float *data, int64_t count, const char *what);
 /// Moves all that is under way, and says whether the request is done.
 int cmpi_is_done(int request);
+/// Moves all that is under way, and leaves the processor to others where ranks share it.
+void cmpi_advance(void);
 /// Concatenates `counts[rank]` bytes of every rank in rank order.
 void cmpi_all_gather(int channel, const void *send, void *receive, const int64_t *counts, const char *what);
 void cmpi_broadcast(int channel, void *data, int64_t bytes, int root, const char *what);
