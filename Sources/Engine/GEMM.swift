@@ -94,6 +94,24 @@ struct Panels {
   }
 }
 
+/// C (m, 16) ← A · B (+ C) with A (m, k), and B (k, 16) a panel of up to 256 rows.
+func multiplyByPanel(
+  _ m: Int, _ k: Int, _ a: UnsafePointer<Float>, lda: Int, _ panel: UnsafePointer<Float>, into c: UnsafeMutablePointer<Float>,
+  ldc: Int, accumulate: Bool
+) {
+  var ahead = Ahead(a, 0, c, 0, 1)
+  rowsByPanel(m, k, a, lda, panel, c, ldc, accumulate, &ahead)
+}
+
+/// C (m, 16) ← Aᵀ · B (+ C) with A (k, m) and B (k, 16), few rows of either.
+func multiplyTransposedByPanel(
+  _ m: Int, _ k: Int, _ a: UnsafePointer<Float>, lda: Int, _ b: UnsafePointer<Float>, ldb: Int,
+  into c: UnsafeMutablePointer<Float>, ldc: Int, accumulate: Bool
+) {
+  var ahead = Ahead(a, 0, c, 0, 1)
+  columnsByRows(m, k, a, lda, b, ldb, c, ldc, accumulate, &ahead)
+}
+
 /// C (m, n) ← Aᵀ · B (+ C) with A (k, m) and B (k, n), which lie `lda` and `ldb` floats a row apart: the weight gradient
 /// of a convolution, where k is long.
 /// - work: `transposedWork` floats, the thread's own.
@@ -455,13 +473,13 @@ private func oneRow(
   sums.store(c, accumulate)
 }
 
-/// (columns, rows) ← (rows, columns)ᵀ, a square that stays in the L1 cache at a time.
-func transpose(_ from: UnsafePointer<Float>, _ rows: Int, _ columns: Int, into to: UnsafeMutablePointer<Float>) {
+/// (columns, rows) ← (rows, columns)ᵀ, whose rows are `ld` floats apart; a square that stays in the L1 cache at a time.
+func transpose(_ from: UnsafePointer<Float>, ld: Int, _ rows: Int, _ columns: Int, into to: UnsafeMutablePointer<Float>) {
   let side = 16
   for top in stride(from: 0, to: rows, by: side) {
     for left in stride(from: 0, to: columns, by: side) {
       for j in left..<min(left + side, columns) {
-        for i in top..<min(top + side, rows) { to[j &* rows &+ i] = from[i &* columns &+ j] }
+        for i in top..<min(top + side, rows) { to[j &* rows &+ i] = from[i &* ld &+ j] }
       }
     }
   }

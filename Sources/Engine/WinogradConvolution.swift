@@ -1,3 +1,4 @@
+import CSystem
 import Foundation
 
 /// 3×3 convolution with padding 1 and stride 1 or 2 by Winograd's filtering: a GEMM for each product of a tile, over
@@ -69,20 +70,15 @@ struct WinogradConvolution {
   // MARK: The block loops
 
   /// A thread takes a block of tiles through all three steps. Where there are too few blocks for that, the threads share
-  /// each step of a wave of blocks out.
+  /// each step of a wave of blocks out; and where there are few tiles, panels of filters. All give the same bits.
   private func multiply<S: WinogradScheme, Input: LineTransform, Output: LineTransform>(
     _: S.Type, _: Input.Type, _: Output.Type, _ x: UnsafePointer<Float>, _ from: Map, advance: Int, margin: Int,
     _ weight: UnsafePointer<Float>, turned: Bool, into y: UnsafeMutablePointer<Float>, _ to: Map, accumulate: Bool
   ) {
     let threads = context.team.count
     context.scratch { arena in
-      let u = transformWeight(S.self, weight, from.c, to.c, turned, arena)
       let bench = Workbench(context, arena, products: Input.outputs, block: mostTiles, from.c, to.c)
-      func multiply(_ index: Int, _ slot: Int, _ weight: Int) {
-        forEachProduct(S.self, of: weight, block(index)) { product, at, count in
-          u[weight].multiply(count, bench.v(slot, product) + at * from.c, into: bench.m(slot, product) + at * to.c)
-        }
-      }
+      let maker = WeightMaker(context, arena, weight, from.c, to.c, turned: turned)
       func gather(_ some: Range<Int>, _ slot: Int, _ at: Int, _ thread: Int) {
         transform(S.self, Input.self, x, from, advance, margin, some, into: bench.v(slot, 0) + at * from.c, bench.vStep, bench, thread)
       }
@@ -96,6 +92,31 @@ struct WinogradConvolution {
             into: y + ((image * to.h + top) * to.w + left) * to.c, line: to.w * to.c,
             height: min(Output.outputs, to.h - top), width: min(Output.outputs, to.w - left), accumulate: accumulate,
             bench.work(thread))
+        }
+      }
+      if areFew(atMost: 64) && to.c % Panels.width == 0, let panels = PanelsInTurn(context, arena, orNilAbove: from.c * to.c) {
+        runSlices(of: 0..<1, gather)
+        context.run(to.c / Panels.width) { index, thread in
+          let column = index * Panels.width, u = panels[thread]
+          for top in stride(from: 0, to: from.c, by: Panels.depth) {
+            let rows = min(Panels.depth, from.c - top)
+            maker.makePanel(S.Kernel.self, top..<top + rows, column, into: u, step: panels.step, thread)
+            for weight in 0..<Winograd.allWeights {
+              forEachProduct(S.self, of: weight, block(0)) { product, at, count in
+                multiplyByPanel(
+                  count, rows, bench.v(0, product) + (at * from.c + top), lda: from.c, u + weight * panels.step,
+                  into: bench.m(0, product) + (at * to.c + column), ldc: to.c, accumulate: top > 0)
+              }
+            }
+          }
+        }
+        runSlices(of: 0..<1, scatter)
+        return
+      }
+      let u = maker.make(S.Kernel.self, arena)
+      func multiply(_ index: Int, _ slot: Int, _ weight: Int) {
+        forEachProduct(S.self, of: weight, block(index)) { product, at, count in
+          u[weight].multiply(count, bench.v(slot, product) + at * from.c, into: bench.m(slot, product) + at * to.c)
         }
       }
       if blocks >= 4 * threads {
@@ -124,9 +145,7 @@ struct WinogradConvolution {
     let (c, k) = (shape.c, shape.k), count = c * k, uStep = Self.step(count), threads = context.team.count
     let input = Map(h: shape.h, w: shape.w, c: c), output = Map(h: shape.height, w: shape.width, c: k)
     context.scratch { arena in
-      let du = arena.array(of: Float.self, count: sums * Winograd.allWeights * uStep).baseAddress!
       let bench = Workbench(context, arena, products: S.Input.outputs, block: mostTiles, c, k)
-      let work = arena.array(of: Float.self, count: threads * transposedWork).baseAddress!
       func gather(_ some: Range<Int>, _ slot: Int, _ at: Int, _ thread: Int) {
         transform(
           S.self, S.Input.self, x, input, S.advance, S.margin, some, into: bench.v(slot, 0) + at * c, bench.vStep, bench, thread)
@@ -134,6 +153,34 @@ struct WinogradConvolution {
           S.self, S.Cotangent.self, dy, output, Winograd.tile, 0, some, into: bench.m(slot, 0) + at * k, bench.mStep, bench,
           thread)
       }
+      if areFew(atMost: 32) && k % Panels.width == 0, let panels = PanelsInTurn(context, arena, orNilAbove: c * k) {
+        runSlices(of: 0..<1, gather)
+        context.run(k / Panels.width) { index, thread in
+          let column = index * Panels.width, du = panels[thread]
+          for top in stride(from: 0, to: c, by: Panels.depth) {
+            let rows = min(Panels.depth, c - top)
+            for weight in 0..<Winograd.allWeights {
+              let du = du + weight * panels.step
+              var accumulate = false
+              forEachProduct(S.self, of: weight, block(0)) { product, at, count in
+                multiplyTransposedByPanel(
+                  rows, count, bench.v(0, product) + (at * c + top), lda: c, bench.m(0, product) + (at * k + column), ldb: k,
+                  into: du, ldc: Panels.width, accumulate: accumulate)
+                accumulate = true
+              }
+              if !accumulate { memset(du, 0, rows * Panels.width * 4) }
+            }
+            for row in 0..<rows {
+              Winograd.addWeightGradient(
+                S.KernelGradient.self, du + row * Panels.width, sums: 1, step: panels.step, 0..<Panels.width, count: count,
+                to: dw + ((top + row) * k + column), bench.work(thread))
+            }
+          }
+        }
+        return
+      }
+      let du = arena.array(of: Float.self, count: sums * Winograd.allWeights * uStep).baseAddress!
+      let work = arena.array(of: Float.self, count: threads * transposedWork).baseAddress!
       func multiply(_ index: Int, _ slot: Int, _ weight: Int, _ sum: Int, _ thread: Int) {
         let du = du + (sum * Winograd.allWeights + weight) * uStep, before = block(blocks(of: sum).lowerBound).lowerBound
         var accumulate = false
@@ -175,34 +222,6 @@ struct WinogradConvolution {
     }
   }
 
-  /// U of all points, in panels. It takes four times the weight's memory, so it is made for each use: keeping it would
-  /// double the memory of a small batch's step and save a hundredth of its time.
-  private func transformWeight<S: WinogradScheme>(
-    _: S.Type, _ weight: UnsafePointer<Float>, _ c: Int, _ k: Int, _ turned: Bool, _ arena: Arena
-  ) -> Weights {
-    let u = Weights(arena, c, k)
-    context.scratch { arena in
-      var weight = weight
-      if turned {
-        // From filters to channels, the last tap first.
-        let other = arena.array(of: Float.self, count: 9 * c * k).baseAddress!, from = weight
-        context.run(9) { tap, _ in transpose(from + (8 - tap) * c * k, k, c, into: other + tap * c * k) }
-        weight = UnsafePointer(other)
-      }
-      let vectors = Vectors(context, arena), part = max(1, (1 << 12) / k)
-      context.run(pieces(c, of: part)) { index, thread in
-        for row in piece(index, of: part, in: 0..<c) {
-          for column in stride(from: 0, to: k, by: Winograd.lanes) {
-            Winograd.transformWeight(
-              S.Kernel.self, weight + (row &* k &+ column), tap: c &* k, into: u[0].data + u[0].place(row, column),
-              step: u.step, vectors[thread])
-          }
-        }
-      }
-    }
-    return u
-  }
-
   private func transform<S: WinogradScheme, T: LineTransform>(
     _: S.Type, _: T.Type, _ x: UnsafePointer<Float>, _ map: Map, _ advance: Int, _ margin: Int, _ some: Range<Int>,
     into v: UnsafeMutablePointer<Float>, _ step: Int, _ bench: Workbench, _ thread: Int
@@ -239,6 +258,11 @@ struct WinogradConvolution {
     let least = shape.c * shape.k > 1 << 15 ? 144 : 48
     return max(least, (1 << 18) / ((shape.stride == 1 ? 36 : 81) * (shape.c + shape.k)) / 6 * 6)
   }
+
+  /// Whether tiles are so few that transformed weights, or their gradient, had better not travel to memory and back: each
+  /// panel of the 36 matrices is made, and used up, in the cache, and the tiles are read again for each. With 8 of 512
+  /// channels, at 32 px four images, a ResNet-18's step takes three quarters of the time, with 32 nine tenths.
+  private func areFew(atMost most: Int) -> Bool { blocks == 1 && tiles.count <= most }
 
   /// What memory is for: no more for fewer images, which the even blocks below may take.
   private var mostTiles: Int { min(limit, pieces(tiles.count, of: 6) * 6) }
@@ -364,6 +388,73 @@ struct WinogradConvolution {
     }
 
     subscript(_ weight: Int) -> Panels { Panels(first.data + weight * step, rows: first.rows, columns: first.columns) }
+  }
+
+  /// Makes U, panel by panel. It takes four times the weight's memory, so it is made for each use: keeping it would double
+  /// the memory of a small batch's step and save a hundredth of its time.
+  private struct WeightMaker {
+    private let context: Context
+    private let weight: UnsafePointer<Float>, c: Int, k: Int, turned: Bool
+    private let vectors: Vectors
+    /// A panel's part of the turned weight, for each thread.
+    private let parts: UnsafeMutablePointer<Float>
+    private static let part = 9 * Panels.depth * Panels.width
+
+    /// - turned: from filters to channels, the last tap first.
+    init(_ context: Context, _ arena: Arena, _ weight: UnsafePointer<Float>, _ c: Int, _ k: Int, turned: Bool) {
+      (self.context, self.weight, self.c, self.k, self.turned) = (context, weight, c, k, turned)
+      vectors = Vectors(context, arena)
+      parts = arena.array(of: Float.self, count: turned ? context.team.count * Self.part : 0).baseAddress!
+    }
+
+    func make<T: LineTransform>(_: T.Type, _ arena: Arena) -> Weights {
+      let u = Weights(arena, c, k), across = pieces(k, of: Panels.width)
+      context.run(pieces(c, of: Panels.depth) * across) { index, thread in
+        let rows = piece(index / across, of: Panels.depth, in: 0..<c), column = index % across * Panels.width
+        makePanel(T.self, rows, column, into: u[0].data + u[0].place(rows.lowerBound, column), step: u.step, thread)
+      }
+      return u
+    }
+
+    /// The panel of some rows from a column on, of all 36 matrices, which are `step` floats apart.
+    func makePanel<T: LineTransform>(
+      _: T.Type, _ rows: Range<Int>, _ column: Int, into u: UnsafeMutablePointer<Float>, step: Int, _ thread: Int
+    ) {
+      let width = min(Panels.width, k &- column)
+      var from = weight + (rows.lowerBound &* k &+ column), line = k, tap = c &* k
+      if turned {
+        let part = parts + thread &* Self.part
+        (line, tap) = (width, rows.count &* width)
+        for i in 0..<9 {
+          transpose(weight + ((8 &- i) &* c &* k &+ column &* c &+ rows.lowerBound), ld: c, width, rows.count, into: part + i &* tap)
+        }
+        from = UnsafePointer(part)
+      }
+      for row in 0..<rows.count {
+        let from = from + row &* line
+        // The rows of a panel are far apart.
+        if !turned { for i in 0..<9 { csystem_prefetch(from + (i &* tap &+ 4 &* line)) } }
+        var i = 0
+        while i < width {
+          Winograd.transformWeight(T.self, from + i, tap: tap, into: u + (row &* Panels.width &+ i), step: step, vectors[thread])
+          i &+= Winograd.lanes
+        }
+      }
+    }
+  }
+
+  /// A panel of each of the 36 matrices for every thread, in place of all their panels.
+  private struct PanelsInTurn {
+    let step = WinogradConvolution.step(Panels.depth * Panels.width)
+    private let first: UnsafeMutablePointer<Float>
+
+    /// Nil where it would take more memory than 36 matrices of so many floats.
+    init?(_ context: Context, _ arena: Arena, orNilAbove floats: Int) {
+      if context.team.count * step > floats { return nil }
+      first = arena.array(of: Float.self, count: context.team.count * Winograd.allWeights * step).baseAddress!
+    }
+
+    subscript(_ thread: Int) -> UnsafeMutablePointer<Float> { first + thread * Winograd.allWeights * step }
   }
 
   /// What a transform keeps between its two directions, for each thread.

@@ -7,13 +7,14 @@ private let shapes = [
   (500, 7, 7, 8, 8),  // more short tiles than a block takes
   (70, 30, 30, 8, 8),  // partial sums of the weight's gradient, the first of short tiles alone
   (10, 16, 16, 256, 136),  // weights that are worth larger blocks
+  (6, 7, 8, 96, 80), (8, 8, 7, 272, 64),  // few tiles, and weights that are made panel by panel
 ]
 
 /// Odd and even extents, some of which end within a tile.
 private let strided = [
   (24, 8, 8, 16, 8), (12, 16, 16, 24, 32), (20, 13, 13, 16, 40), (6, 15, 16, 64, 64), (10, 31, 31, 16, 16),
   (40, 14, 16, 40, 16), (14, 16, 8, 128, 136), (3, 57, 64, 8, 24), (4, 28, 27, 16, 24), (300, 13, 11, 8, 8), (70, 60, 59, 8, 8),
-  (10, 31, 32, 256, 136),
+  (10, 31, 32, 256, 136), (8, 13, 15, 96, 80), (8, 16, 14, 272, 64),
 ]
 
 private let cases: [ReferenceConvolution] = [(shapes, 1), (strided, 2)].flatMap { shapes, stride in
@@ -78,6 +79,23 @@ private let large = [64, 100].map {
 @Test(arguments: cases + large) func threadsDoNotChangeABitOfWinograd(_ reference: ReferenceConvolution) {
   let one = ConvolutionCase(reference, .fast).run(), three = ConvolutionCase(reference, threads: 3, .fast).run()
   #expect(one.y == three.y && one.dx == three.dx && one.dw == three.dw, "\(reference)")
+}
+
+/// With few tiles every thread needs panels of its own, for which this many are too many: the weights are made at once.
+@Test(arguments: cases) func manyThreadsDoNotChangeABitOfWinograd(_ reference: ReferenceConvolution) {
+  let one = ConvolutionCase(reference, .fast).run(), many = ConvolutionCase(reference, threads: 8, .fast).run()
+  #expect(one.y == many.y && one.dx == many.dx && one.dw == many.dw, "\(reference)")
+}
+
+/// What is computed of an image does not depend on how many others there are.
+@Test(arguments: [1, 2]) func fewTilesGiveTheSameBits(stride: Int) {
+  let (few, many) = (8, 40), height = 8 * stride
+  let y = [few, many].map {  // their draws begin alike
+    ConvolutionCase(
+      ReferenceConvolution(n: $0, h: height, w: height, c: 80, k: 64, kernel: 3, stride: stride, padding: 1), .fast).run().y
+  }
+  let same = y[0] == Array(y[1].prefix(few * 8 * 8 * 64))
+  #expect(same)
 }
 
 @Test(arguments: cases) func winogradPlansForSmallerBatches(_ reference: ReferenceConvolution) {
