@@ -111,23 +111,33 @@ void cmpi_all_reduce(int channel, void *data, int64_t count, int type, int opera
   }
 }
 
-void *cmpi_node_memory(int64_t bytes, const char *what) {
-  void *own, *first;
+void *cmpi_node_memory(int64_t bytes, int64_t zeros) {
+  static void *memory = NULL;
+  static int asked = 0;
+  if (asked || size == 1) return memory;
+  asked = 1;
+  void *own;
   MPI_Aint length = node_rank == 0 ? (MPI_Aint)bytes : 0;
-  int status = MPI_Win_allocate_shared(length, 1, MPI_INFO_NULL, node, &own, &window), unit;
-  if (status != MPI_SUCCESS) {
-    char reason[MPI_MAX_ERROR_STRING] = "", message[MPI_MAX_ERROR_STRING + 256];
-    int count = 0;
-    MPI_Error_string(status, reason, &count);
-    snprintf(message, sizeof message, "the %d ranks of this node cannot share %lld bytes of memory for %s: %s; make room in /dev/shm",
-             node_size, (long long)bytes, what, reason);
-    cmpi_abort(message, 71);
+  int shared = node_size == 1 || MPI_Win_allocate_shared(length, 1, MPI_INFO_NULL, node, &own, &window) == MPI_SUCCESS, unit;
+  check(MPI_Allreduce(MPI_IN_PLACE, &shared, 1, MPI_INT, MPI_MIN, channels[CMPI_CONTROL]), "MPI_Allreduce", "start");
+  if (!shared) {
+    if (rank == 0)
+      fprintf(stderr, "warning: the ranks of a node cannot share %lld bytes of memory here (is /dev/shm full?): they sum gradients over MPI, slower\n",
+              (long long)bytes);
+    // Every rank is a node of its own then.
+    if (window != MPI_WIN_NULL) MPI_Win_free(&window);
+    if (nodes != MPI_COMM_NULL) MPI_Comm_free(&nodes);
+    check(MPI_Comm_dup(MPI_COMM_WORLD, &nodes), "MPI_Comm_dup", "start");
+    MPI_Comm_set_errhandler(nodes, MPI_ERRORS_RETURN);
+    smallest_node = 1, node_count = size;
+    return NULL;
   }
-  check(MPI_Win_shared_query(window, 0, &length, &unit, &first), "MPI_Win_shared_query", what);
-  check(MPI_Win_lock_all(MPI_MODE_NOCHECK, window), "MPI_Win_lock_all", what);
-  if (node_rank == 0) memset(first, 0, (size_t)bytes);
-  check(MPI_Barrier(node), "MPI_Barrier", what);
-  return first;
+  if (node_size == 1) return NULL;
+  check(MPI_Win_shared_query(window, 0, &length, &unit, &memory), "MPI_Win_shared_query", "start");
+  check(MPI_Win_lock_all(MPI_MODE_NOCHECK, window), "MPI_Win_lock_all", "start");
+  if (node_rank == 0) memset(memory, 0, (size_t)zeros);
+  check(MPI_Barrier(node), "MPI_Barrier", "start");
+  return memory;
 }
 
 void cmpi_begin_sum_of_nodes(int request, float *data, int64_t count, const char *what) {

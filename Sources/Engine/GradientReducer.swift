@@ -12,9 +12,9 @@ package final class GradientReducer {
   /// Gradients from here on are under way.
   private var begun: Int
 
-  /// - Parameter bucket: floats of a sum.
+  /// - Parameter bucket: floats that are begun together; more than a sum holds are several.
   package init(_ context: Context, _ gradients: ParameterSlab, bucket: Int = SumQueue.floats) {
-    precondition(1...Int(Int32.max) ~= bucket, "a bucket of \(bucket) floats")
+    precondition(bucket >= 1, "a bucket of \(bucket) floats")
     self.context = context
     self.gradients = gradients
     self.bucket = bucket

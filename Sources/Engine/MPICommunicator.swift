@@ -20,9 +20,10 @@ package final class MPICommunicator: Communicator {
     rank = Int(cmpi_rank())
     size = Int(cmpi_size())
     bytes = Array(repeating: 0, count: size)
-    let node = Int(cmpi_node_size())
-    let memory = node == 1 ? nil : NodeMemory(
-      cmpi_node_memory(Int64(NodeMemory.bytes(ranks: node)), "gradients"), ranks: node, place: Int(cmpi_node_rank()))
+    let ranks = Int(cmpi_node_size())
+    let memory = cmpi_node_memory(Int64(NodeMemory.bytes(ranks: ranks)), Int64(NodeMemory.zeros(ranks: ranks))).map {
+      NodeMemory($0, ranks: ranks, place: Int(cmpi_node_rank()))
+    }
     sums = SumQueue(memory, adders: Int(cmpi_smallest_node()), nodes: Int(cmpi_node_count()))
   }
 

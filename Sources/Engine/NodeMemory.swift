@@ -16,14 +16,15 @@ package struct NodeMemory {
   /// A counter has two cache lines of its own: the processor fetches lines by twos.
   private static let stride = 128 / MemoryLayout<Atomic<Int>>.stride
 
-  /// Bytes for so many ranks.
-  package static func bytes(ranks: Int) -> Int { (ranks + slots) * 128 + (ranks + 1) * slots * floats * MemoryLayout<Float>.stride }
+  /// Bytes for so many ranks, and how many of them must be zero at first: the counters.
+  package static func bytes(ranks: Int) -> Int { zeros(ranks: ranks) + (ranks + 1) * slots * floats * MemoryLayout<Float>.stride }
+  package static func zeros(ranks: Int) -> Int { (ranks + slots) * 128 }
 
-  /// - Parameter memory: `bytes(ranks:)` zeros, on a cache line, the same for all ranks.
+  /// - Parameter memory: `bytes(ranks:)` on a cache line, the same for all ranks. Who puts a part there first has it near.
   package init(_ memory: UnsafeMutableRawPointer, ranks: Int, place: Int) {
     (self.ranks, self.place) = (ranks, place)
     counters = memory.bindMemory(to: Atomic<Int>.self, capacity: (ranks + Self.slots) * Self.stride)
-    data = (memory + (ranks + Self.slots) * 128).bindMemory(to: Float.self, capacity: (ranks + 1) * Self.slots * Self.floats)
+    data = (memory + Self.zeros(ranks: ranks)).bindMemory(to: Float.self, capacity: (ranks + 1) * Self.slots * Self.floats)
   }
 
   /// The rank's part of a sum.

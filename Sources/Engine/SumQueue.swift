@@ -11,7 +11,8 @@ package struct SumQueue {
   /// Floats of a sum, at most. 64,000 bytes are just below what Open MPI sends over TCP without asking the receiver
   /// first; larger ones took about twice as long over a 1 Gbit/s link between two hosts. And a megabyte under way, in 16
   /// slots, fills such a link for the 8 ms that a block of arithmetic may keep the thread from the next poll; statistics,
-  /// which share the link, wait behind no more.
+  /// which share the link, wait behind no more. (With one rank on each: where a node has several, a sum keeps its slot for
+  /// up to four polls.)
   package static let floats = NodeMemory.floats
   /// Time between polls.
   private static let interval = Duration.microseconds(100)
@@ -32,7 +33,7 @@ package struct SumQueue {
 
   /// - Parameters:
   ///   - memory: of this rank's node; nil where it has the node for itself.
-  ///   - adders: ranks of each node that add sums, at most as many as the smallest node has.
+  ///   - adders: ranks of each node that add sums: as many as the smallest node has, for they pass them on to each other.
   ///   - nodes: in all.
   package init(_ memory: NodeMemory?, adders: Int, nodes: Int) {
     (self.memory, self.adders, self.nodes) = (memory, adders, nodes)

@@ -1,4 +1,3 @@
-import CSystem
 import Foundation
 
 /// 3×3 convolution with padding 1 and stride 1 or 2 by Winograd's filtering: a GEMM for each product of a tile, over
@@ -13,11 +12,11 @@ import Foundation
 struct WinogradConvolution {
   let shape: ConvolutionShape
   let context: Context
-  private let tiles: Tiles
+  private let tiles: WinogradTiles
 
   init(_ shape: ConvolutionShape, _ context: Context) {
     (self.shape, self.context) = (shape, context)
-    tiles = Tiles(images: shape.n, height: shape.height, width: shape.width)
+    tiles = WinogradTiles(images: shape.n, height: shape.height, width: shape.width)
   }
 
   /// Whether this way exists for the shape.
@@ -28,7 +27,7 @@ struct WinogradConvolution {
 
   /// Whether it is also faster. In products for each pair of a channel and a filter: 9 an output against 36 or 81 a
   /// tile, fewer for the last of a line or column, with a fifth for the transforms of tiles, and as much as 800 for making
-  /// and reading a weight that is four times as large (measured with 512 channels, where 8 tiles break even).
+  /// and reading a weight that is four times as large (measured with 512 channels, where 8 tiles broke even before `areFew`).
   var pays: Bool {
     let products = shape.stride == 1 ? tiles.products(WinogradStride1.self) : tiles.products(WinogradStride2.self)
     return 5 * 9 * shape.rows > 6 * products + 4000
@@ -78,7 +77,7 @@ struct WinogradConvolution {
     let threads = context.team.count
     context.scratch { arena in
       let bench = Workbench(context, arena, products: Input.outputs, block: mostTiles, from.c, to.c)
-      let maker = WeightMaker(context, arena, weight, from.c, to.c, turned: turned)
+      let maker = WinogradWeightMaker(context, arena, weight, from.c, to.c, turned: turned)
       func gather(_ some: Range<Int>, _ slot: Int, _ at: Int, _ thread: Int) {
         transform(S.self, Input.self, x, from, advance, margin, some, into: bench.v(slot, 0) + at * from.c, bench.vStep, bench, thread)
       }
@@ -94,7 +93,7 @@ struct WinogradConvolution {
             bench.work(thread))
         }
       }
-      if areFew(atMost: 64) && to.c % Panels.width == 0, let panels = PanelsInTurn(context, arena, orNilAbove: from.c * to.c) {
+      if areFew(atMost: 64) && to.c % Panels.width == 0, let panels = WinogradPanels(context, arena, orNilAbove: from.c * to.c) {
         runSlices(of: 0..<1, gather)
         context.run(to.c / Panels.width) { index, thread in
           let column = index * Panels.width, u = panels[thread]
@@ -142,7 +141,7 @@ struct WinogradConvolution {
   private func correlate<S: WinogradScheme>(
     _: S.Type, _ dy: UnsafePointer<Float>, _ x: UnsafePointer<Float>, addingTo dw: UnsafeMutablePointer<Float>
   ) {
-    let (c, k) = (shape.c, shape.k), count = c * k, uStep = Self.step(count), threads = context.team.count
+    let (c, k) = (shape.c, shape.k), count = c * k, uStep = Winograd.step(count), threads = context.team.count
     let input = Map(h: shape.h, w: shape.w, c: c), output = Map(h: shape.height, w: shape.width, c: k)
     context.scratch { arena in
       let bench = Workbench(context, arena, products: S.Input.outputs, block: mostTiles, c, k)
@@ -153,7 +152,7 @@ struct WinogradConvolution {
           S.self, S.Cotangent.self, dy, output, Winograd.tile, 0, some, into: bench.m(slot, 0) + at * k, bench.mStep, bench,
           thread)
       }
-      if areFew(atMost: 32) && k % Panels.width == 0, let panels = PanelsInTurn(context, arena, orNilAbove: c * k) {
+      if areFew(atMost: 32) && k % Panels.width == 0, let panels = WinogradPanels(context, arena, orNilAbove: c * k) {
         runSlices(of: 0..<1, gather)
         context.run(k / Panels.width) { index, thread in
           let column = index * Panels.width, du = panels[thread]
@@ -260,8 +259,9 @@ struct WinogradConvolution {
   }
 
   /// Whether tiles are so few that transformed weights, or their gradient, had better not travel to memory and back: each
-  /// panel of the 36 matrices is made, and used up, in the cache, and the tiles are read again for each. With 8 of 512
-  /// channels, at 32 px four images, a ResNet-18's step takes three quarters of the time, with 32 nine tenths.
+  /// panel of the 36 matrices is made, and used up, in the cache, and the tiles are read again for each. A ResNet-18's step
+  /// at 32 px takes three quarters of the time with 4 images, where the last stage has 8 tiles of 512 channels, and nine
+  /// tenths with 16.
   private func areFew(atMost most: Int) -> Bool { blocks == 1 && tiles.count <= most }
 
   /// What memory is for: no more for fewer images, which the even blocks below may take.
@@ -308,165 +308,10 @@ struct WinogradConvolution {
     }
   }
 
-  /// The tiles of all images. Where a map's height or width is no multiple of four, those of the last line or column are
-  /// short and take part in fewer products. They are numbered so that a product's tiles follow one another: the last
-  /// lines, all others, the last columns without their corners, and the corners.
-  private struct Tiles {
-    private let down: Int, across: Int
-    /// Of them all but short ones.
-    private let fullDown: Int, fullAcross: Int
-    /// Outputs of the last tile of a column and of a line.
-    private let last: (height: Int, width: Int)
-    /// Where the other tiles, the last columns and the corners begin, and the end.
-    private let others: Int, columns: Int, corners: Int
-    let count: Int
-
-    init(images: Int, height: Int, width: Int) {
-      // A map of one tile takes it as a full one.
-      func last(_ extent: Int) -> Int {
-        let rest = extent % Winograd.tile
-        return rest == 0 || extent < Winograd.tile ? Winograd.tile : max(2, rest)
-      }
-      (down, across) = (pieces(height, of: Winograd.tile), pieces(width, of: Winograd.tile))
-      self.last = (last(height), last(width))
-      fullDown = self.last.height < Winograd.tile ? down - 1 : down
-      fullAcross = self.last.width < Winograd.tile ? across - 1 : across
-      others = images * (down - fullDown) * fullAcross
-      columns = others + images * fullDown * fullAcross
-      corners = columns + images * fullDown * (across - fullAcross)
-      count = images * down * across
-    }
-
-    @inline(__always)
-    func place(of tile: Int) -> (image: Int, line: Int, column: Int) {
-      if tile < others { return (tile / fullAcross, down - 1, tile % fullAcross) }
-      if tile < columns {
-        let line = (tile - others) / fullAcross
-        return (line / fullDown, line % fullDown, (tile - others) % fullAcross)
-      }
-      if tile < corners { return ((tile - columns) / fullDown, (tile - columns) % fullDown, across - 1) }
-      return (tile - corners, down - 1, across - 1)
-    }
-
-    /// Outputs of a tile, as the transforms see it.
-    @inline(__always)
-    func extent(_ line: Int, _ column: Int) -> (height: Int, width: Int) {
-      (line == down - 1 ? last.height : Winograd.tile, column == across - 1 ? last.width : Winograd.tile)
-    }
-
-    /// The tiles that take part in a product.
-    func takingPart<S: WinogradScheme>(_: S.Type, _ i: Int, _ j: Int) -> Range<Int> {
-      let inLast = (line: S.uses(i, tile: last.height), column: S.uses(j, tile: last.width))
-      return (inLast.line ? 0 : others)..<(inLast.column ? (inLast.line ? count : corners) : columns)
-    }
-
-    /// Products of all tiles.
-    func products<S: WinogradScheme>(_: S.Type) -> Int {
-      var sum = 0
-      for i in 0..<S.Input.outputs { for j in 0..<S.Input.outputs { sum += takingPart(S.self, i, j).count } }
-      return sum
-    }
-  }
-
   // MARK: Memory
 
   /// Height, width and channels of a map.
   private struct Map { let h: Int, w: Int, c: Int }
-
-  /// Floats from one product's matrix to the next: a cache line more than the matrix, since transforms write all of them
-  /// at once, which at a multiple of 4096 bytes would fight for one set of the L1 cache.
-  private static func step(_ floats: Int) -> Int { floats + 16 }
-
-  /// The 36 matrices U (C, K).
-  private struct Weights {
-    let step: Int
-    private let first: Panels
-
-    init(_ arena: Arena, _ c: Int, _ k: Int) {
-      step = WinogradConvolution.step(Panels.floats(c, k))
-      first = Panels(arena.array(of: Float.self, count: Winograd.allWeights * step).baseAddress!, rows: c, columns: k)
-    }
-
-    subscript(_ weight: Int) -> Panels { Panels(first.data + weight * step, rows: first.rows, columns: first.columns) }
-  }
-
-  /// Makes U, panel by panel. It takes four times the weight's memory, so it is made for each use: keeping it would double
-  /// the memory of a small batch's step and save a hundredth of its time.
-  private struct WeightMaker {
-    private let context: Context
-    private let weight: UnsafePointer<Float>, c: Int, k: Int, turned: Bool
-    private let vectors: Vectors
-    /// A panel's part of the turned weight, for each thread.
-    private let parts: UnsafeMutablePointer<Float>
-    private static let part = 9 * Panels.depth * Panels.width
-
-    /// - turned: from filters to channels, the last tap first.
-    init(_ context: Context, _ arena: Arena, _ weight: UnsafePointer<Float>, _ c: Int, _ k: Int, turned: Bool) {
-      (self.context, self.weight, self.c, self.k, self.turned) = (context, weight, c, k, turned)
-      vectors = Vectors(context, arena)
-      parts = arena.array(of: Float.self, count: turned ? context.team.count * Self.part : 0).baseAddress!
-    }
-
-    func make<T: LineTransform>(_: T.Type, _ arena: Arena) -> Weights {
-      let u = Weights(arena, c, k), across = pieces(k, of: Panels.width)
-      context.run(pieces(c, of: Panels.depth) * across) { index, thread in
-        let rows = piece(index / across, of: Panels.depth, in: 0..<c), column = index % across * Panels.width
-        makePanel(T.self, rows, column, into: u[0].data + u[0].place(rows.lowerBound, column), step: u.step, thread)
-      }
-      return u
-    }
-
-    /// The panel of some rows from a column on, of all 36 matrices, which are `step` floats apart.
-    func makePanel<T: LineTransform>(
-      _: T.Type, _ rows: Range<Int>, _ column: Int, into u: UnsafeMutablePointer<Float>, step: Int, _ thread: Int
-    ) {
-      let width = min(Panels.width, k &- column)
-      var from = weight + (rows.lowerBound &* k &+ column), line = k, tap = c &* k
-      if turned {
-        let part = parts + thread &* Self.part
-        (line, tap) = (width, rows.count &* width)
-        for i in 0..<9 {
-          transpose(weight + ((8 &- i) &* c &* k &+ column &* c &+ rows.lowerBound), ld: c, width, rows.count, into: part + i &* tap)
-        }
-        from = UnsafePointer(part)
-      }
-      for row in 0..<rows.count {
-        let from = from + row &* line
-        // The rows of a panel are far apart.
-        if !turned { for i in 0..<9 { csystem_prefetch(from + (i &* tap &+ 4 &* line)) } }
-        var i = 0
-        while i < width {
-          Winograd.transformWeight(T.self, from + i, tap: tap, into: u + (row &* Panels.width &+ i), step: step, vectors[thread])
-          i &+= Winograd.lanes
-        }
-      }
-    }
-  }
-
-  /// A panel of each of the 36 matrices for every thread, in place of all their panels.
-  private struct PanelsInTurn {
-    let step = WinogradConvolution.step(Panels.depth * Panels.width)
-    private let first: UnsafeMutablePointer<Float>
-
-    /// Nil where it would take more memory than 36 matrices of so many floats.
-    init?(_ context: Context, _ arena: Arena, orNilAbove floats: Int) {
-      if context.team.count * step > floats { return nil }
-      first = arena.array(of: Float.self, count: context.team.count * Winograd.allWeights * step).baseAddress!
-    }
-
-    subscript(_ thread: Int) -> UnsafeMutablePointer<Float> { first + thread * Winograd.allWeights * step }
-  }
-
-  /// What a transform keeps between its two directions, for each thread.
-  private struct Vectors {
-    private let first: UnsafeMutablePointer<Winograd.Lanes>
-
-    init(_ context: Context, _ arena: Arena) {
-      first = arena.array(of: Winograd.Lanes.self, count: context.team.count * (Winograd.work + 1)).baseAddress!
-    }
-
-    subscript(_ thread: Int) -> UnsafeMutablePointer<Winograd.Lanes> { first + thread * (Winograd.work + 1) }
-  }
 
   /// Memory of the block loops: V and M (or E) of one block for each thread, and what transforms need beside them.
   private struct Workbench {
@@ -476,16 +321,16 @@ struct WinogradConvolution {
     let zeros: UnsafePointer<Float>
     private let products: Int
     private let buffers: UnsafeMutablePointer<Float>
-    private let vectors: Vectors
+    private let vectors: WinogradVectors
     private let patches: UnsafeMutablePointer<UnsafePointer<Float>>
 
     /// - products: along one direction.
     init(_ context: Context, _ arena: Arena, products: Int, block: Int, _ c: Int, _ k: Int) {
-      (vStep, mStep) = (WinogradConvolution.step(block * c), WinogradConvolution.step(block * k))
+      (vStep, mStep) = (Winograd.step(block * c), Winograd.step(block * k))
       self.products = products * products
       let threads = context.team.count, count = 9 * max(c, k)
       buffers = arena.array(of: Float.self, count: threads * self.products * (vStep + mStep)).baseAddress!
-      vectors = Vectors(context, arena)
+      vectors = WinogradVectors(context, arena)
       patches = arena.array(of: UnsafePointer<Float>.self, count: threads * 3 * 16).baseAddress!
       let zeros = arena.array(of: Float.self, count: count).baseAddress!
       if !context.isDry { memset(zeros, 0, count * 4) }

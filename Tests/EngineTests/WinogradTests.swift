@@ -7,14 +7,14 @@ private let shapes = [
   (500, 7, 7, 8, 8),  // more short tiles than a block takes
   (70, 30, 30, 8, 8),  // partial sums of the weight's gradient, the first of short tiles alone
   (10, 16, 16, 256, 136),  // weights that are worth larger blocks
-  (6, 7, 8, 96, 80), (8, 8, 7, 272, 64),  // few tiles, and weights that are made panel by panel
+  (6, 7, 8, 96, 80), (8, 8, 7, 272, 64), (8, 8, 7, 64, 272),  // few tiles, and weights that are made panel by panel
 ]
 
 /// Odd and even extents, some of which end within a tile.
 private let strided = [
   (24, 8, 8, 16, 8), (12, 16, 16, 24, 32), (20, 13, 13, 16, 40), (6, 15, 16, 64, 64), (10, 31, 31, 16, 16),
   (40, 14, 16, 40, 16), (14, 16, 8, 128, 136), (3, 57, 64, 8, 24), (4, 28, 27, 16, 24), (300, 13, 11, 8, 8), (70, 60, 59, 8, 8),
-  (10, 31, 32, 256, 136), (8, 13, 15, 96, 80), (8, 16, 14, 272, 64),
+  (10, 31, 32, 256, 136), (8, 13, 15, 96, 80), (8, 16, 14, 272, 64), (8, 16, 14, 64, 272),
 ]
 
 private let cases: [ReferenceConvolution] = [(shapes, 1), (strided, 2)].flatMap { shapes, stride in

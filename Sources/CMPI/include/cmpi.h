@@ -19,9 +19,9 @@ int cmpi_size(void);
 /// Ranks on this rank's node, found by shared memory, not by a launcher's variables; this rank's place among them.
 int cmpi_node_size(void);
 int cmpi_node_rank(void);
-/// Ranks on the node that has the fewest.
+/// Ranks on the node that has the fewest, as far as they share memory.
 int cmpi_smallest_node(void);
-/// Nodes; known to the first `cmpi_smallest_node` ranks of each.
+/// Nodes, as far as their ranks share memory; known to the first `cmpi_smallest_node` ranks of each.
 int cmpi_node_count(void);
 /// Library and version in one line.
 const char *cmpi_library(void);
@@ -29,10 +29,12 @@ const char *cmpi_host(void);
 
 /// In place, over all ranks. Counts may exceed 2^31.
 void cmpi_all_reduce(int channel, void *data, int64_t count, int type, int operation, const char *what);
-/// Zeroed memory that the ranks of this node share. All of them call it, once, with the same count.
-void *cmpi_node_memory(int64_t bytes, const char *what);
-/// Begins the sum, in place, over the ranks that have this one's place on all nodes, one of the first
-/// `cmpi_smallest_node`: as the request of that number, 0 ..< CMPI_REQUESTS, whose last one is done. The data may not be
+/// Memory that the ranks of this node share, which begins with so many zeros. All ranks of the job call it, each with
+/// what its node needs, before they sum; another call gives the same. NULL where a rank has its node for itself; and where
+/// some node's ranks cannot share memory: then every rank counts as a node of its own.
+void *cmpi_node_memory(int64_t bytes, int64_t zeros);
+/// Begins the sum, in place, over those ranks of all nodes that have this one's place, which is among the first
+/// `cmpi_smallest_node`. It has the number of a request, 0 ..< CMPI_REQUESTS, whose last sum is done. The data may not be
 /// touched until this one is. Nothing moves but within MPI calls.
 void cmpi_begin_sum_of_nodes(int request, float *data, int64_t count, const char *what);
 /// Moves all that is under way, and says whether the request is done.
