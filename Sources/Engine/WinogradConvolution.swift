@@ -261,7 +261,7 @@ struct WinogradConvolution {
   /// Whether tiles are so few that transformed weights, or their gradient, had better not travel to memory and back: each
   /// panel of the 36 matrices is made, and used up, in the cache, and the tiles are read again for each. A ResNet-18's step
   /// at 32 px takes three quarters of the time with 4 images, where the last stage has 8 tiles of 512 channels, and nine
-  /// tenths with 16.
+  /// tenths with 16. Beyond 64 tiles, of the gradient 32, reading them so often costs more.
   private func areFew(atMost most: Int) -> Bool { blocks == 1 && tiles.count <= most }
 
   /// What memory is for: no more for fewer images, which the even blocks below may take.

@@ -76,14 +76,9 @@ private let large = [64, 100].map {
   ReferenceConvolution(n: $0, h: 32, w: 32, c: 16, k: 8, kernel: 3, stride: 1, padding: 1)
 }
 
-@Test(arguments: cases + large) func threadsDoNotChangeABitOfWinograd(_ reference: ReferenceConvolution) {
-  let one = ConvolutionCase(reference, .fast).run(), three = ConvolutionCase(reference, threads: 3, .fast).run()
-  #expect(one.y == three.y && one.dx == three.dx && one.dw == three.dw, "\(reference)")
-}
-
-/// With few tiles every thread needs panels of its own, for which this many are too many: the weights are made at once.
-@Test(arguments: cases) func manyThreadsDoNotChangeABitOfWinograd(_ reference: ReferenceConvolution) {
-  let one = ConvolutionCase(reference, .fast).run(), many = ConvolutionCase(reference, threads: 8, .fast).run()
+/// With few tiles every thread needs panels of its own, for which eight are too many: the weights are made at once.
+@Test(arguments: cases + large, [3, 8]) func threadsDoNotChangeABitOfWinograd(_ reference: ReferenceConvolution, threads: Int) {
+  let one = ConvolutionCase(reference, .fast).run(), many = ConvolutionCase(reference, threads: threads, .fast).run()
   #expect(one.y == many.y && one.dx == many.dx && one.dw == many.dw, "\(reference)")
 }
 
