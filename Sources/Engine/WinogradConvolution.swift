@@ -26,11 +26,11 @@ struct WinogradConvolution {
   }
 
   /// Whether it is also faster. In products for each pair of a channel and a filter: 9 an output against 36 or 81 a
-  /// tile, fewer for the last of a line or column, with a fifth for the transforms of tiles, and as much as 800 for making
-  /// and reading a weight that is four times as large (measured with 512 channels, where 8 tiles broke even before `areFew`).
+  /// tile, fewer for the last of a line or column, with a fifth for the transforms of tiles. Making a weight costs too
+  /// little to count where tiles are few: two of them and 512 channels are faster than the convolution itself.
   var pays: Bool {
     let products = shape.stride == 1 ? tiles.products(WinogradStride1.self) : tiles.products(WinogradStride2.self)
-    return 5 * 9 * shape.rows > 6 * products + 4000
+    return 5 * 9 * shape.rows > 6 * products
   }
 
   /// y ← x convolved with the weight (3, 3, C, K).
