@@ -1,6 +1,7 @@
 import CMPI
 
-/// What ranks exchange, and what its time counts as. Each has its own MPI communicator, so that the order of collectives is the same on every rank.
+/// What ranks exchange, and what its time counts as. Each has its own MPI communicator, so that the order of collectives
+/// is the same on every rank.
 package enum Channel: Int32, Sendable { case control, statistics, gradients }
 
 package enum Reduction: Int32, Sendable { case sum, max, min }
@@ -15,8 +16,8 @@ package protocol Communicator: AnyObject {
   func allReduce(_ data: UnsafeMutableBufferPointer<Float>, _ reduction: Reduction, on channel: Channel, _ what: StaticString)
   func allReduce(_ data: UnsafeMutableBufferPointer<Double>, _ reduction: Reduction, on channel: Channel, _ what: StaticString)
   func allReduce(_ data: UnsafeMutableBufferPointer<Int64>, _ reduction: Reduction, on channel: Channel, _ what: StaticString)
-  /// Begins the sum over all ranks, in place. All ranks begin the same sums in the same
-  /// order, and get the same bits. The floats are the communicator's until `finishSums`.
+  /// Begins the sum over all ranks, in place. All ranks begin the same sums in the same order, and get the same bits. The
+  /// floats are the communicator's until `finishSums`.
   func beginSum(_ data: UnsafeMutableBufferPointer<Float>, _ what: StaticString)
   /// Whether a sum was begun and is not known to be done.
   var isSumming: Bool { get }

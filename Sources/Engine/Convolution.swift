@@ -66,8 +66,8 @@ package struct Convolution {
     }
   }
 
-  /// Calls `body` with the way to compute, nil for the exact one. A dry run plans both, because a smaller batch than
-  /// the planned one may take the other.
+  /// Calls `body` with the way to compute, nil for the exact one. It depends on the map alone, not on the batch; a dry run
+  /// plans both.
   private func forEachWay(
     _ shape: ConvolutionShape, _ direction: StaticString, _ pass: Pass, _ body: (WinogradConvolution?) -> Void
   ) {
