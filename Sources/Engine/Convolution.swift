@@ -28,7 +28,7 @@ package struct Convolution {
     let shape = ConvolutionShape(self, x)
     precondition(y.shape == shape.output, "a convolution of \(x.shape) gives \(shape.output), not \(y.shape)")
     if x.n == 0 { return }
-    forEachWay(shape, "forward", pass) { winograd in
+    withWay(shape, "forward", pass) { winograd in
       if let winograd {
         winograd.forward(x.data, pass.state.parameters[weight], into: y.data)
       } else {
@@ -48,7 +48,7 @@ package struct Convolution {
     precondition(dx?.hasShape(of: x) ?? true, "a data gradient of shape \(dx!.shape) for an input of \(x.shape)")
     if x.n == 0 { return }
     let dw = pass.gradients![weight]
-    forEachWay(shape, "weight gradient", pass) { winograd in
+    withWay(shape, "weight gradient", pass) { winograd in
       if let winograd {
         winograd.weightGradient(dy.data, x.data, addingTo: dw)
       } else {
@@ -56,7 +56,7 @@ package struct Convolution {
       }
     }
     guard let dx else { return }
-    forEachWay(shape, "data gradient", pass) { winograd in
+    withWay(shape, "data gradient", pass) { winograd in
       if let winograd {
         winograd.dataGradient(dy.data, pass.state.parameters[weight], into: dx.data, accumulate: accumulate)
       } else {
@@ -66,17 +66,16 @@ package struct Convolution {
     }
   }
 
-  /// Calls `body` with the way to compute, nil for the exact one. It depends on the map alone, not on the batch; a dry run
-  /// plans both.
-  private func forEachWay(
+  /// Calls `body` with the way to compute, nil for the exact one. It depends on the map alone, so what a dry run plans for
+  /// a batch serves every smaller one.
+  private func withWay(
     _ shape: ConvolutionShape, _ direction: StaticString, _ pass: Pass, _ body: (WinogradConvolution?) -> Void
   ) {
     let winograd = WinogradConvolution(shape, pass.context)
     let fast = pass.context.convolution == .fast && WinogradConvolution.exists(shape) && winograd.pays
     let part: Profile.Part = fast ? .winograd : shape.isMatrix ? .pointwise : .lowered
     pass.context.part(part, operations: shape.operations, layer: "\(shape.name) \(direction)") {
-      if fast { body(winograd) }
-      if !fast || pass.context.isDry { body(nil) }
+      body(fast ? winograd : nil)
     }
   }
 }
