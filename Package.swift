@@ -50,13 +50,13 @@ let mpi = foreign(
 // The baseline that Swift's SIMD types are compiled for; `APUS_CPU=native` is for a build that stays on one machine.
 #if arch(x86_64)
 let baseline = environment["APUS_CPU"] ?? "x86-64-v3"
-let instructions = ["-Xcc", "-march=\(baseline)"]
+let instructions = ["-march=\(baseline)"]
 #else
 let baseline = environment["APUS_CPU"] ?? "generic"
-let instructions: [String] = environment["APUS_CPU"].map { ["-Xcc", "-mcpu=\($0)"] } ?? []
+let instructions = environment["APUS_CPU"].map { ["-mcpu=\($0)"] } ?? []
 #endif
 
-let swift: [SwiftSetting] = [.unsafeFlags(instructions)]
+let swift: [SwiftSetting] = [.unsafeFlags(instructions.flatMap { ["-Xcc", $0] })]
 /// Kernels are optimised in debug builds too, so that tests stay fast.
 let kernels: [SwiftSetting] = swift + [.unsafeFlags(["-O"], .when(configuration: .debug))]
 
@@ -88,7 +88,8 @@ let package = Package(
   ],
   targets: [
     // C waists: one foreign library each, no foreign type in the header.
-    .target(name: "CSystem", cSettings: [.define("APUS_BASELINE", to: "\"\(baseline)\"")]),
+    .target(
+      name: "CSystem", cSettings: [.define("APUS_BASELINE", to: "\"\(baseline)\""), .unsafeFlags(instructions)]),
     target("CMPI", wraps: mpi),
     target("CHDF5", wraps: foreign(["hdf5", "hdf5-serial"], wrapper: "h5cc", fallback: "hdf5")),
     target("CJPEG", wraps: foreign(["libjpeg"], fallback: "jpeg")),

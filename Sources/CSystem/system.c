@@ -105,18 +105,36 @@ const char *csystem_processor_name(void) {
 
 const char *csystem_baseline(void) { return APUS_BASELINE; }
 
+int csystem_has_wider_registers(void) {
+#if defined(__x86_64__) && !defined(__AVX512F__)
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx512f") != 0;
+#else
+  return 0;
+#endif
+}
+
 #if defined(__x86_64__)
-// Runs before any Swift code, and is itself compiled for plain x86-64: a processor that lacks the baseline gets one
-// line instead of an illegal instruction.
-__attribute__((constructor)) static void check_processor(void) {
+// Runs before any Swift code, and is itself compiled for plain x86-64: a processor that lacks what this file, and all of
+// Swift's, were compiled for gets one line instead of an illegal instruction.
+__attribute__((constructor, target("arch=x86-64"))) static void check_processor(void) {
   __builtin_cpu_init();
   const char *lacks = NULL;
-  if (strcmp(APUS_BASELINE, "x86-64") != 0 && strcmp(APUS_BASELINE, "x86-64-v2") != 0) {
-    if (!__builtin_cpu_supports("avx2")) lacks = "AVX2";
-    else if (!__builtin_cpu_supports("fma")) lacks = "FMA";
-    else if (!__builtin_cpu_supports("bmi2")) lacks = "BMI2";
-  }
-  if (strcmp(APUS_BASELINE, "x86-64-v4") == 0 && !__builtin_cpu_supports("avx512f")) lacks = "AVX-512";
+#if defined(__AVX512VL__)
+  if (!__builtin_cpu_supports("avx512vl")) lacks = "AVX-512VL";
+#endif
+#if defined(__AVX512F__)
+  if (!__builtin_cpu_supports("avx512f")) lacks = "AVX-512";
+#endif
+#if defined(__BMI2__)
+  if (!__builtin_cpu_supports("bmi2")) lacks = "BMI2";
+#endif
+#if defined(__FMA__)
+  if (!__builtin_cpu_supports("fma")) lacks = "FMA";
+#endif
+#if defined(__AVX2__)
+  if (!__builtin_cpu_supports("avx2")) lacks = "AVX2";
+#endif
   if (lacks == NULL) return;
   fprintf(stderr, "apus was built for %s, but this processor has no %s: rebuild with APUS_CPU=native Scripts/build\n",
           APUS_BASELINE, lacks);

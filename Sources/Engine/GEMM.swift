@@ -1,13 +1,14 @@
 import CSystem
 
-/// The second factor B (rows, columns) of a product A · B, in the order in which the kernel reads it: blocks of 256
-/// rows, in each of them panels of 16 columns; the last panel is padded. A panel takes 16 KiB and stays in the L1 cache
+/// The second factor B (rows, columns) of a product A · B, in the order in which the kernel reads it: blocks of rows, in
+/// each of them panels as wide as two registers; the last panel is padded. A panel takes 16 KiB and stays in the L1 cache
 /// while A goes by, of which nothing is copied.
 ///
 /// OpenBLAS copies A as well, which for the 64 to 512 channels of a convolution takes as long as a tenth to a half of
 /// the arithmetic: on one core with a peak of 117 GFLOP/s it reaches 70 to 106 there, this 100 to 113.
 struct Panels {
-  static let width = 16, depth = 256
+  /// Columns and rows of a panel: 16 and 256, with AVX-512 32 and 128.
+  static let width = 2 * Lanes.scalarCount, depth = 4096 / width
 
   let rows: Int, columns: Int
   let data: UnsafeMutablePointer<Float>
@@ -23,8 +24,8 @@ struct Panels {
   @inline(__always)
   func place(_ row: Int, _ column: Int) -> Int {
     let first = row & ~(Panels.depth &- 1), height = min(Panels.depth, rows &- first)
-    let padded = (columns &+ 15) & ~15
-    return first &* padded &+ (column & ~15) &* height &+ (row &- first) &* Panels.width &+ (column & 15)
+    let within = Panels.width &- 1, padded = (columns &+ within) & ~within
+    return first &* padded &+ (column & ~within) &* height &+ (row &- first) &* Panels.width &+ (column & within)
   }
 
   /// Takes some of B's rows over from a matrix in row order, or from its transpose.
@@ -94,7 +95,7 @@ struct Panels {
   }
 }
 
-/// C (m, 16) ← A · B (+ C) with A (m, k), and B (k, 16) a panel of up to 256 rows.
+/// C (m, width) ← A · B (+ C) with A (m, k), and B (k, width) a panel.
 func multiplyByPanel(
   _ m: Int, _ k: Int, _ a: UnsafePointer<Float>, lda: Int, _ panel: UnsafePointer<Float>, into c: UnsafeMutablePointer<Float>,
   ldc: Int, accumulate: Bool
@@ -103,7 +104,7 @@ func multiplyByPanel(
   rowsByPanel(m, k, a, lda, panel, c, ldc, accumulate, &ahead)
 }
 
-/// C (m, 16) ← Aᵀ · B (+ C) with A (k, m) and B (k, 16), few rows of either.
+/// C (m, width) ← Aᵀ · B (+ C) with A (k, m) and B (k, width), few rows of either.
 func multiplyTransposedByPanel(
   _ m: Int, _ k: Int, _ a: UnsafePointer<Float>, lda: Int, _ b: UnsafePointer<Float>, ldb: Int,
   into c: UnsafeMutablePointer<Float>, ldc: Int, accumulate: Bool
@@ -129,7 +130,7 @@ func multiplyTransposed(
 }
 
 /// Rows of the factors in a step, of both ways.
-private let shallow = 64, deep = 256
+private let shallow = 64, deep = Panels.depth
 /// Columns at most in a step of A.
 private let shallowWidth = 512, deepWidth = 256
 /// Floats of a strip, and from one to the next: other than a multiple of 4096 bytes, and room for what a copy writes
@@ -167,9 +168,9 @@ private func multiplyShallow(
   }
 }
 
-/// Elsewhere up to 256 rows go by at a time, so that C, which takes part once in so many steps, may be anywhere. 256
-/// columns of A lie in the L2 cache as strips of six, 16 of B in the L1 cache as a panel. The processor does not foresee
-/// the rows of either, so the next ones are asked for, as are C's.
+/// Elsewhere as many rows go by at a time as a panel has, so that C, which takes part once in so many steps, may be
+/// anywhere. 256 columns of A lie in the L2 cache as strips of six, a panel of B in the L1 cache. The processor does not
+/// foresee the rows of either, so the next ones are asked for, as are C's.
 private func multiplyDeep(
   _ m: Int, _ n: Int, _ k: Int, _ a: UnsafePointer<Float>, _ lda: Int, _ b: UnsafePointer<Float>, _ ldb: Int,
   _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ accumulate: Bool, _ work: UnsafeMutablePointer<Float>
@@ -192,7 +193,10 @@ private func multiplyDeep(
           let rows = min(6, width &- 6 &* call), to = c + ((left &+ 6 &* call) &* ldc &+ column)
           aheadA.fetch()
           aheadB.fetch()
-          for row in 0..<rows { csystem_prefetch_to_write(to + row &* ldc) }
+          for row in 0..<rows {
+            csystem_prefetch_to_write(to + row &* ldc)
+            csystem_prefetch_to_write(to + (row &* ldc &+ Lanes.scalarCount))
+          }
           stripByPanel(rows, some, work + call &* strip, panel, to, ldc, accumulate || first > 0)
         }
       }
@@ -211,7 +215,12 @@ private func cutStrips(
       var from = a + (top &* lda &+ 6 &* index), to = to + (index &* strip &+ 6 &* top)
       let count = columns &- 6 &* index
       for _ in 0..<some {
-        if count >= 8 { put(load(from), to, false) } else { for i in 0..<min(6, count) { to[i] = from[i] } }
+        if count >= 8 {
+          let eight = UnsafeRawPointer(from).loadUnaligned(as: SIMD8<Float>.self)
+          UnsafeMutableRawPointer(to).storeBytes(of: eight, as: SIMD8<Float>.self)
+        } else {
+          for i in 0..<min(6, count) { to[i] = from[i] }
+        }
         from += lda
         to += 6
       }
@@ -227,9 +236,9 @@ private func gather(
   for row in 0..<rows {
     let from = from + row &* ld, to = to + row &* columns
     var i = 0
-    while i &+ 8 <= columns {
+    while i &+ Lanes.scalarCount <= columns {
       put(load(from + i), to + i, false)
-      i &+= 8
+      i &+= Lanes.scalarCount
     }
     while i < columns {
       to[i] = from[i]
@@ -240,28 +249,34 @@ private func gather(
 
 // MARK: The kernel
 
-private typealias Lanes = SIMD8<Float>
-
 @inline(__always)
 private func load(_ from: UnsafePointer<Float>) -> Lanes { UnsafeRawPointer(from).loadUnaligned(as: Lanes.self) }
+
+/// A row of a panel.
+@inline(__always)
+private func pair(_ from: UnsafePointer<Float>) -> (left: Lanes, right: Lanes) {
+  (load(from), load(from + Lanes.scalarCount))
+}
 
 @inline(__always)
 private func put(_ value: Lanes, _ to: UnsafeMutablePointer<Float>, _ accumulate: Bool) {
   UnsafeMutableRawPointer(to).storeBytes(of: accumulate ? value + load(to) : value, as: Lanes.self)
 }
 
+/// In floats.
+private let cacheLine = 16
+
 /// What the next block needs, asked for in as many small portions as there are calls of the kernel.
 private struct Ahead {
   private var first: UnsafePointer<Float>, second: UnsafePointer<Float>
   private let firstEnd: UnsafePointer<Float>, secondEnd: UnsafePointer<Float>
   private let firstStep: Int, secondStep: Int
-  private static let line = 16
 
   /// So many floats from two places, the second of which may be written.
   init(_ first: UnsafePointer<Float>, _ m: Int, _ second: UnsafePointer<Float>, _ n: Int, _ calls: Int) {
     (self.first, self.second, firstEnd, secondEnd) = (first, second, first + m, second + n)
-    firstStep = pieces(pieces(m, of: Ahead.line), of: calls) * Ahead.line
-    secondStep = pieces(pieces(n, of: Ahead.line), of: calls) * Ahead.line
+    firstStep = pieces(pieces(m, of: cacheLine), of: calls) * cacheLine
+    secondStep = pieces(pieces(n, of: cacheLine), of: calls) * cacheLine
   }
 
   @inline(__always)
@@ -269,11 +284,11 @@ private struct Ahead {
     let firstStop = min(first + firstStep, firstEnd), secondStop = min(second + secondStep, secondEnd)
     while first < firstStop {
       csystem_prefetch(first)
-      first += Ahead.line
+      first += cacheLine
     }
     while second < secondStop {
       csystem_prefetch_to_write(second)
-      second += Ahead.line
+      second += cacheLine
     }
   }
 }
@@ -285,7 +300,7 @@ private struct RowsAhead {
 
   init(_ from: UnsafePointer<Float>, _ ld: Int, _ rows: Int, _ width: Int, _ calls: Int) {
     (self.from, end, self.rows, self.ld, self.width) = (from, from + width, rows, ld, width)
-    step = pieces(rows * pieces(width, of: 16), of: calls)
+    step = pieces(rows * pieces(width, of: cacheLine), of: calls)
   }
 
   @inline(__always)
@@ -293,7 +308,7 @@ private struct RowsAhead {
     var i = 0
     while i < step && rows > 0 {
       csystem_prefetch(from)
-      from += 16
+      from += cacheLine
       if from >= end {
         from = end + (ld &- width)
         end += ld
@@ -307,7 +322,7 @@ private struct RowsAhead {
 // A way through the kernel for each order in which the factors lie, compiled by itself: within a large caller the
 // compiler would stop inlining, and the kernel work out with three more instructions a row what is constant here.
 
-/// C (m, 16) ← A · panel (+ C) with A (m, k) in row order.
+/// C (m, width) ← A · panel (+ C) with A (m, k) in row order.
 @inline(never)
 private func rowsByPanel(
   _ m: Int, _ k: Int, _ a: UnsafePointer<Float>, _ lda: Int, _ panel: UnsafePointer<Float>,
@@ -321,7 +336,7 @@ private func rowsByPanel(
   }
 }
 
-/// C (m, 16) ← Aᵀ · B (+ C) with A (k, m) and B (k, 16) in row order.
+/// C (m, width) ← Aᵀ · B (+ C) with A (k, m) and B (k, width) in row order.
 @inline(never)
 private func columnsByRows(
   _ m: Int, _ k: Int, _ a: UnsafePointer<Float>, _ lda: Int, _ b: UnsafePointer<Float>, _ ldb: Int,
@@ -335,7 +350,7 @@ private func columnsByRows(
   }
 }
 
-/// C (m, 16) ← Aᵀ · panel (+ C) with a strip A (k, 6), of which m columns count.
+/// C (m, width) ← Aᵀ · panel (+ C) with a strip A (k, 6), of which m columns count.
 @inline(never)
 private func stripByPanel(
   _ m: Int, _ k: Int, _ strip: UnsafePointer<Float>, _ panel: UnsafePointer<Float>, _ c: UnsafeMutablePointer<Float>,
@@ -344,7 +359,7 @@ private func stripByPanel(
   rowsAtOnce(m, k, strip, 1, 6, panel, Panels.width, c, ldc, accumulate)
 }
 
-/// Up to six rows of C (m, 16) ← A · B (+ C), with A(i, p) = a[i·rowStep + p·columnStep]: six rows' twelve sums are what
+/// Up to six rows of C (m, width) ← A · B (+ C), with A(i, p) = a[i·rowStep + p·columnStep]: six rows' twelve sums are what
 /// sixteen registers hold beside the factors, and more than two FMA units with a latency of four need.
 @inline(__always)
 private func rowsAtOnce(
@@ -363,21 +378,21 @@ private func rowsAtOnce(
   if i < m { oneRow(k, a + i &* rowStep, columnStep, panel, panelStep, c + i &* ldc, accumulate) }
 }
 
-/// What the kernel has of one row of C: sixteen sums.
+/// What the kernel has of one row of C: two registers of sums.
 private struct RowOfSums {
   private var left = Lanes.zero, right = Lanes.zero
 
   @inline(__always)
-  mutating func add(_ a: Float, _ left: Lanes, _ right: Lanes) {
+  mutating func add(_ a: Float, _ b: (left: Lanes, right: Lanes)) {
     let a = Lanes(repeating: a)
-    self.left.addProduct(a, left)
-    self.right.addProduct(a, right)
+    left.addProduct(a, b.left)
+    right.addProduct(a, b.right)
   }
 
   @inline(__always)
   func store(_ c: UnsafeMutablePointer<Float>, _ accumulate: Bool) {
     put(left, c, accumulate)
-    put(right, c + 8, accumulate)
+    put(right, c + Lanes.scalarCount, accumulate)
   }
 }
 
@@ -387,21 +402,21 @@ private struct RowOfSums {
 @inline(__always)
 private func forEachStep(
   _ k: Int, _ upper: UnsafePointer<Float>, _ lower: UnsafePointer<Float>, _ columnStep: Int, _ b: UnsafePointer<Float>,
-  _ ldb: Int, _ body: (_ upper: UnsafePointer<Float>, _ lower: UnsafePointer<Float>, _ left: Lanes, _ right: Lanes) -> Void
+  _ ldb: Int, _ body: (_ upper: UnsafePointer<Float>, _ lower: UnsafePointer<Float>, _ b: (left: Lanes, right: Lanes)) -> Void
 ) {
   var upper = upper, lower = lower, b = b, rest = k
   while rest >= 4 {
-    body(upper, lower, load(b), load(b + 8))
-    body(upper + columnStep, lower + columnStep, load(b + ldb), load(b + ldb + 8))
-    body(upper + 2 &* columnStep, lower + 2 &* columnStep, load(b + 2 &* ldb), load(b + 2 &* ldb + 8))
-    body(upper + 3 &* columnStep, lower + 3 &* columnStep, load(b + 3 &* ldb), load(b + 3 &* ldb + 8))
+    body(upper, lower, pair(b))
+    body(upper + columnStep, lower + columnStep, pair(b + ldb))
+    body(upper + 2 &* columnStep, lower + 2 &* columnStep, pair(b + 2 &* ldb))
+    body(upper + 3 &* columnStep, lower + 3 &* columnStep, pair(b + 3 &* ldb))
     upper += 4 &* columnStep
     lower += 4 &* columnStep
     b += 4 &* ldb
     rest &-= 4
   }
   while rest > 0 {
-    body(upper, lower, load(b), load(b + 8))
+    body(upper, lower, pair(b))
     upper += columnStep
     lower += columnStep
     b += ldb
@@ -415,13 +430,13 @@ private func sixRows(
   _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ accumulate: Bool
 ) {
   var (s0, s1, s2) = (RowOfSums(), RowOfSums(), RowOfSums()), (s3, s4, s5) = (s0, s1, s2)
-  forEachStep(k, a, a + 3 &* rowStep, columnStep, b, ldb) { upper, lower, left, right in
-    s0.add(upper[0], left, right)
-    s1.add(upper[rowStep], left, right)
-    s2.add(upper[2 &* rowStep], left, right)
-    s3.add(lower[0], left, right)
-    s4.add(lower[rowStep], left, right)
-    s5.add(lower[2 &* rowStep], left, right)
+  forEachStep(k, a, a + 3 &* rowStep, columnStep, b, ldb) { upper, lower, b in
+    s0.add(upper[0], b)
+    s1.add(upper[rowStep], b)
+    s2.add(upper[2 &* rowStep], b)
+    s3.add(lower[0], b)
+    s4.add(lower[rowStep], b)
+    s5.add(lower[2 &* rowStep], b)
   }
   s0.store(c, accumulate)
   s1.store(c + ldc, accumulate)
@@ -437,11 +452,11 @@ private func fourRows(
   _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ accumulate: Bool
 ) {
   var (s0, s1) = (RowOfSums(), RowOfSums()), (s2, s3) = (s0, s1)
-  forEachStep(k, a, a + 2 &* rowStep, columnStep, b, ldb) { upper, lower, left, right in
-    s0.add(upper[0], left, right)
-    s1.add(upper[rowStep], left, right)
-    s2.add(lower[0], left, right)
-    s3.add(lower[rowStep], left, right)
+  forEachStep(k, a, a + 2 &* rowStep, columnStep, b, ldb) { upper, lower, b in
+    s0.add(upper[0], b)
+    s1.add(upper[rowStep], b)
+    s2.add(lower[0], b)
+    s3.add(lower[rowStep], b)
   }
   s0.store(c, accumulate)
   s1.store(c + ldc, accumulate)
@@ -455,9 +470,9 @@ private func twoRows(
   _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ accumulate: Bool
 ) {
   var (s0, s1) = (RowOfSums(), RowOfSums())
-  forEachStep(k, a, a, columnStep, b, ldb) { a, _, left, right in
-    s0.add(a[0], left, right)
-    s1.add(a[rowStep], left, right)
+  forEachStep(k, a, a, columnStep, b, ldb) { a, _, b in
+    s0.add(a[0], b)
+    s1.add(a[rowStep], b)
   }
   s0.store(c, accumulate)
   s1.store(c + ldc, accumulate)
@@ -469,7 +484,7 @@ private func oneRow(
   _ c: UnsafeMutablePointer<Float>, _ accumulate: Bool
 ) {
   var sums = RowOfSums()
-  forEachStep(k, a, a, columnStep, b, ldb) { a, _, left, right in sums.add(a[0], left, right) }
+  forEachStep(k, a, a, columnStep, b, ldb) { a, _, b in sums.add(a[0], b) }
   sums.store(c, accumulate)
 }
 

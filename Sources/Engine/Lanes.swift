@@ -1,3 +1,8 @@
+import CSystem
+
+/// A register of floats: eight with AVX2, sixteen with AVX-512, by the processor that is compiled for.
+package typealias Lanes = csystem_lanes
+
 /// Sixteen channels of a row: one AVX-512 register, or two of AVX2.
 package typealias Lanes16 = SIMD16<Float>
 

@@ -22,7 +22,7 @@ struct WinogradConvolution {
   /// Whether this way exists for the shape.
   static func exists(_ shape: ConvolutionShape) -> Bool {
     shape.kernel == 3 && shape.stride <= 2 && shape.padding == 1
-      && shape.c % Winograd.lanes == 0 && shape.k % Winograd.lanes == 0
+      && shape.c % Lanes.scalarCount == 0 && shape.k % Lanes.scalarCount == 0
   }
 
   /// Whether it is also faster. In products for each pair of a channel and a filter: 9 an output against 36 or 81 a
@@ -343,7 +343,7 @@ struct WinogradConvolution {
     func m(_ slot: Int, _ product: Int) -> UnsafeMutablePointer<Float> {
       buffers + (slot * products * (vStep + mStep) + products * vStep + product * mStep)
     }
-    func work(_ thread: Int) -> UnsafeMutablePointer<Winograd.Lanes> { vectors[thread] }
+    func work(_ thread: Int) -> UnsafeMutablePointer<Lanes> { vectors[thread] }
     /// Where the lines of a tile's patch are, of three tiles that follow one another.
     func lines(_ thread: Int, _ tile: Int) -> UnsafeMutablePointer<UnsafePointer<Float>> {
       patches + (thread * 3 + tile % 3) * 16

@@ -6,7 +6,7 @@ import CSystem
 ///     Y = S [ (K g Kᵀ) ⊙ (T d Tᵀ) ] Sᵀ          g the 3×3 kernel, d a patch of the input
 ///
 /// Every matrix acts along one direction, and once more along the other: a `LineTransform` is one of them. A scheme is a
-/// set that belongs together. All are vectorised over eight channels.
+/// set that belongs together. All are vectorised over channels.
 protocol WinogradScheme {
   /// T, of the input.
   associatedtype Input: LineTransform
@@ -39,12 +39,10 @@ protocol LineTransform {
   static var outputs: Int { get }
   /// - tile: outputs of the tile, 2 to 4.
   static func apply(
-    _ tile: Int, _ read: (_ i: Int) -> Winograd.Lanes, _ write: (_ i: Int, _ value: Winograd.Lanes) -> Void)
+    _ tile: Int, _ read: (_ i: Int) -> Lanes, _ write: (_ i: Int, _ value: Lanes) -> Void)
 }
 
 enum Winograd {
-  typealias Lanes = SIMD8<Float>
-  static let lanes = 8
   /// Outputs of a tile in one direction.
   static let tile = 4
   /// Transformed weights in one direction, and in both.
@@ -76,7 +74,7 @@ enum Winograd {
         let row = work + i &* T.inputs, to = v + (i &* T.outputs &* step &+ channel)
         T.apply(tile.width, { row[$0] }, { store($1, to + $0 &* step) })
       }
-      channel &+= lanes
+      channel &+= Lanes.scalarCount
     }
   }
 
@@ -102,11 +100,11 @@ enum Winograd {
             store(accumulate ? value + load(to) : value, to)
           })
       }
-      channel &+= lanes
+      channel &+= Lanes.scalarCount
     }
   }
 
-  /// u[weight] ← K g Kᵀ for eight neighbouring filters of a channel; the taps of g are `tap` floats apart.
+  /// u[weight] ← K g Kᵀ for a register of neighbouring filters of a channel; the taps of g are `tap` floats apart.
   @inline(__always)
   static func transformWeight<T: LineTransform>(
     _: T.Type, _ w: UnsafePointer<Float>, tap: Int, into u: UnsafeMutablePointer<Float>, step: Int,
@@ -145,7 +143,7 @@ enum Winograd {
         let row = work + r &* weights, to = dw + (3 &* r &* count &+ i)
         T.apply(tile, { row[$0] }, { store($1 + load(to + $0 &* count), to + $0 &* count) })
       }
-      i &+= lanes
+      i &+= Lanes.scalarCount
     }
   }
 
@@ -197,7 +195,7 @@ enum WinogradStride1: WinogradScheme {
   enum Input: LineTransform {
     static let inputs = 6, outputs = 6
     @inline(__always)
-    static func apply(_ tile: Int, _ d: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+    static func apply(_ tile: Int, _ d: (Int) -> Lanes, _ write: (Int, Lanes) -> Void) {
       let (d1, d2, d3) = (d(1), d(2), d(3))
       if tile < 4 {
         if tile == 2 {
@@ -230,7 +228,7 @@ enum WinogradStride1: WinogradScheme {
   enum Output: LineTransform {
     static let inputs = 6, outputs = 4
     @inline(__always)
-    static func apply(_ tile: Int, _ m: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+    static func apply(_ tile: Int, _ m: (Int) -> Lanes, _ write: (Int, Lanes) -> Void) {
       let (m1, m2) = (m(1), m(2))
       if tile == 2 {
         write(0, m(0).addingProduct(a / 4, m1 + m2))
@@ -256,7 +254,7 @@ enum WinogradStride1: WinogradScheme {
   enum Cotangent: LineTransform {
     static let inputs = 4, outputs = 6
     @inline(__always)
-    static func apply(_ tile: Int, _ e: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+    static func apply(_ tile: Int, _ e: (Int) -> Lanes, _ write: (Int, Lanes) -> Void) {
       let (e0, e1) = (e(0), e(1))
       if tile == 2 {
         let even = e0 * (a / 4)
@@ -290,7 +288,7 @@ enum WinogradStride1: WinogradScheme {
   enum Kernel: LineTransform {
     static let inputs = 3, outputs = 6
     @inline(__always)
-    static func apply(_: Int, _ g: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+    static func apply(_: Int, _ g: (Int) -> Lanes, _ write: (Int, Lanes) -> Void) {
       let (g0, g1, g2) = (g(0), g(1), g(2))
       let even = (b * g0).addingProduct(a, g2), evenB = (a * g0).addingProduct(b, g2)
       write(0, g0)
@@ -305,7 +303,7 @@ enum WinogradStride1: WinogradScheme {
   enum KernelGradient: LineTransform {
     static let inputs = 6, outputs = 3
     @inline(__always)
-    static func apply(_: Int, _ u: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+    static func apply(_: Int, _ u: (Int) -> Lanes, _ write: (Int, Lanes) -> Void) {
       let (u1, u2, u3, u4) = (u(1), u(2), u(3), u(4)), sum = u1 + u2, sumB = u3 + u4
       write(0, u(0).addingProduct(b, sum).addingProduct(a, sumB))
       write(1, (u1 - u2) + (u3 - u4))
@@ -354,7 +352,7 @@ enum WinogradStride2: WinogradScheme {
   /// T of `tile` + 1 samples.
   @inline(__always)
   private static func points(
-    _ tile: Int, _ d: (Int) -> Winograd.Lanes, step: Int, _ write: (Int, Winograd.Lanes) -> Void
+    _ tile: Int, _ d: (Int) -> Lanes, step: Int, _ write: (Int, Lanes) -> Void
   ) {
     if tile < 4 {
       let (d0, d1, d2) = (d(0), d(step), d(2 * step))
@@ -383,8 +381,8 @@ enum WinogradStride2: WinogradScheme {
   /// S of up to five products.
   @inline(__always)
   private static func sums(
-    _ tile: Int, _ m: (Int) -> Winograd.Lanes
-  ) -> (Winograd.Lanes, Winograd.Lanes, Winograd.Lanes, Winograd.Lanes) {
+    _ tile: Int, _ m: (Int) -> Lanes
+  ) -> (Lanes, Lanes, Lanes, Lanes) {
     if tile < 4 {
       let (m2, m3, m4) = (m(2), m(3), m(4)), sum = m2 + m3, difference = m2 - m3
       if tile == 2 { return (sum, m4.addingProduct(0.5, difference), .zero, .zero) }
@@ -404,7 +402,7 @@ enum WinogradStride2: WinogradScheme {
   enum Input: LineTransform {
     static let inputs = 9, outputs = 9
     @inline(__always)
-    static func apply(_ tile: Int, _ d: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+    static func apply(_ tile: Int, _ d: (Int) -> Lanes, _ write: (Int, Lanes) -> Void) {
       points(tile, d, step: 2, write)
       for i in 0..<tile { write(5 &+ i, d(2 &* i &+ 1)) }
     }
@@ -413,7 +411,7 @@ enum WinogradStride2: WinogradScheme {
   enum Output: LineTransform {
     static let inputs = 9, outputs = 4
     @inline(__always)
-    static func apply(_ tile: Int, _ m: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+    static func apply(_ tile: Int, _ m: (Int) -> Lanes, _ write: (Int, Lanes) -> Void) {
       let y = sums(tile, m)
       write(0, y.0 + m(5))
       write(1, y.1 + m(6))
@@ -425,7 +423,7 @@ enum WinogradStride2: WinogradScheme {
   enum Cotangent: LineTransform {
     static let inputs = 4, outputs = 9
     @inline(__always)
-    static func apply(_ tile: Int, _ e: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+    static func apply(_ tile: Int, _ e: (Int) -> Lanes, _ write: (Int, Lanes) -> Void) {
       let (e0, e1) = (e(0), e(1))
       if tile < 4 {
         let odd = 0.5 * e1
@@ -463,7 +461,7 @@ enum WinogradStride2: WinogradScheme {
   enum TurnedInput: LineTransform {
     static let inputs = 5, outputs = 9
     @inline(__always)
-    static func apply(_ tile: Int, _ d: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+    static func apply(_ tile: Int, _ d: (Int) -> Lanes, _ write: (Int, Lanes) -> Void) {
       points(tile, d, step: 1, write)
       for i in 0..<tile { write(5 &+ i, d(i)) }
     }
@@ -472,7 +470,7 @@ enum WinogradStride2: WinogradScheme {
   enum TurnedOutput: LineTransform {
     static let inputs = 9, outputs = 8
     @inline(__always)
-    static func apply(_ tile: Int, _ m: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+    static func apply(_ tile: Int, _ m: (Int) -> Lanes, _ write: (Int, Lanes) -> Void) {
       let odd = sums(tile, m)
       for i in 0..<tile { write(2 &* i, m(5 &+ i)) }
       write(1, odd.0)
@@ -485,7 +483,7 @@ enum WinogradStride2: WinogradScheme {
   enum Kernel: LineTransform {
     static let inputs = 3, outputs = 6
     @inline(__always)
-    static func apply(_: Int, _ g: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+    static func apply(_: Int, _ g: (Int) -> Lanes, _ write: (Int, Lanes) -> Void) {
       let (g0, g2) = (g(0), g(2)), sixth = g0 * (1 / 6), half = g0 * 0.5, quarter = g2 * 0.25
       write(0, quarter + sixth)
       write(1, quarter - sixth)
@@ -499,7 +497,7 @@ enum WinogradStride2: WinogradScheme {
   enum KernelGradient: LineTransform {
     static let inputs = 6, outputs = 3
     @inline(__always)
-    static func apply(_: Int, _ u: (Int) -> Winograd.Lanes, _ write: (Int, Winograd.Lanes) -> Void) {
+    static func apply(_: Int, _ u: (Int) -> Lanes, _ write: (Int, Lanes) -> Void) {
       let (u0, u1, u2, u3) = (u(0), u(1), u(2), u(3))
       write(0, ((u3 - u2) * 0.5).addingProduct(1 / 6, u0 - u1))
       write(1, u(5))
@@ -508,7 +506,7 @@ enum WinogradStride2: WinogradScheme {
   }
 }
 
-extension SIMD8<Float> {
+extension Lanes {
   @inline(__always)
   fileprivate func addingProduct(_ factor: Float, _ other: Self) -> Self {
     addingProduct(Self(repeating: factor), other)

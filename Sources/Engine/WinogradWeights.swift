@@ -47,7 +47,7 @@ struct WinogradWeightMaker {
       var i = 0
       while i < width {
         Winograd.transformWeight(T.self, from + i, tap: tap, into: u + (row &* Panels.width &+ i), step: step, vectors[thread])
-        i &+= Winograd.lanes
+        i &+= Lanes.scalarCount
       }
     }
   }
@@ -82,13 +82,13 @@ struct WinogradPanels {
 
 /// What a transform keeps between its two directions, for each thread.
 struct WinogradVectors {
-  private let first: UnsafeMutablePointer<Winograd.Lanes>
+  private let first: UnsafeMutablePointer<Lanes>
 
   init(_ context: Context, _ arena: Arena) {
-    first = arena.array(of: Winograd.Lanes.self, count: context.team.count * (Winograd.work + 1)).baseAddress!
+    first = arena.array(of: Lanes.self, count: context.team.count * (Winograd.work + 1)).baseAddress!
   }
 
-  subscript(_ thread: Int) -> UnsafeMutablePointer<Winograd.Lanes> { first + thread * (Winograd.work + 1) }
+  subscript(_ thread: Int) -> UnsafeMutablePointer<Lanes> { first + thread * (Winograd.work + 1) }
 }
 
 extension Winograd {

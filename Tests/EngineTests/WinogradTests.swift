@@ -19,8 +19,12 @@ private let strided = [
   (1, 8, 8, 16, 32), (2, 8, 7, 32, 16),
 ]
 
+/// Their channels are those of registers of eight; of wider ones there are as many.
 private let cases: [ReferenceConvolution] = [(shapes, 1), (strided, 2)].flatMap { shapes, stride in
-  shapes.map { ReferenceConvolution(n: $0.0, h: $0.1, w: $0.2, c: $0.3, k: $0.4, kernel: 3, stride: stride, padding: 1) }
+  shapes.map { n, h, w, c, k in
+    ReferenceConvolution(
+      n: n, h: h, w: w, c: c * Lanes.scalarCount / 8, k: k * Lanes.scalarCount / 8, kernel: 3, stride: stride, padding: 1)
+  }
 }
 
 private func rms(_ values: some Sequence<Double>) -> Double {

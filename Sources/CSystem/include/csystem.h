@@ -49,6 +49,16 @@ int csystem_online(void);
 /// The instruction-set baseline that the Swift code was compiled for.
 const char *csystem_baseline(void);
 
+/// Whether this processor has wider registers than the Swift code was compiled for.
+int csystem_has_wider_registers(void);
+
+/// Floats of one register of the processor that this is compiled for.
+#if defined(__AVX512F__)
+typedef float csystem_lanes __attribute__((ext_vector_type(16)));
+#else
+typedef float csystem_lanes __attribute__((ext_vector_type(8)));
+#endif
+
 /// Asks for a cache line that will be read, or written, soon.
 static inline void csystem_prefetch(const void *address) { __builtin_prefetch(address, 0, 2); }
 static inline void csystem_prefetch_to_write(const void *address) { __builtin_prefetch(address, 1, 2); }
