@@ -105,7 +105,7 @@ const char *csystem_processor_name(void) {
 
 const char *csystem_baseline(void) { return APUS_BASELINE; }
 
-int csystem_has_wider_registers(void) {
+int csystem_leaves_avx512(void) {
 #if defined(__x86_64__) && !defined(__AVX512F__)
   __builtin_cpu_init();
   return __builtin_cpu_supports("avx512f") != 0;

@@ -66,8 +66,8 @@ package struct Convolution {
     }
   }
 
-  /// Calls `body` with the way to compute, nil for the exact one. It depends on the map alone, so what a dry run plans for
-  /// a batch serves every smaller one.
+  /// Calls `body` with the way to compute, nil for the exact one. It depends on everything but the batch, and neither
+  /// way takes more memory for a smaller one: what a dry run plans serves them all.
   private func withWay(
     _ shape: ConvolutionShape, _ direction: StaticString, _ pass: Pass, _ body: (WinogradConvolution?) -> Void
   ) {

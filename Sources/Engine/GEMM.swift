@@ -5,7 +5,7 @@ import CSystem
 /// while A goes by, of which nothing is copied.
 ///
 /// OpenBLAS copies A as well, which for the 64 to 512 channels of a convolution takes as long as a tenth to a half of
-/// the arithmetic: on one core with a peak of 117 GFLOP/s it reaches 70 to 106 there, this 100 to 113.
+/// the arithmetic: on one core with AVX2 and a peak of 117 GFLOP/s it reaches 70 to 106 there, this 100 to 113.
 struct Panels {
   /// Columns and rows of a panel: 16 and 256, with AVX-512 32 and 128.
   static let width = 2 * Lanes.scalarCount, depth = 4096 / width
@@ -360,7 +360,7 @@ private func stripByPanel(
 }
 
 /// Up to six rows of C (m, width) ← A · B (+ C), with A(i, p) = a[i·rowStep + p·columnStep]: six rows' twelve sums are what
-/// sixteen registers hold beside the factors, and more than two FMA units with a latency of four need.
+/// AVX2's sixteen registers hold beside the factors, and more than two FMA units with a latency of four need.
 @inline(__always)
 private func rowsAtOnce(
   _ m: Int, _ k: Int, _ a: UnsafePointer<Float>, _ rowStep: Int, _ columnStep: Int, _ panel: UnsafePointer<Float>,

@@ -1,6 +1,6 @@
 import CSystem
 
-/// A register of floats: eight with AVX2, sixteen with AVX-512, by the processor that is compiled for.
+/// Floats that kernels take at once, by the processor that is compiled for: sixteen with AVX-512, else eight.
 package typealias Lanes = csystem_lanes
 
 /// Sixteen channels of a row: one AVX-512 register, or two of AVX2.

@@ -185,7 +185,7 @@ extension LoweredConvolution {
     context.run(pieces(count, of: block)) { index, _ in
       let range = piece(index, of: block, in: 0..<count)
       for sum in 0..<sums {
-        add(partial + sum * count + range.lowerBound, to: dw + range.lowerBound, count: range.count)
+        (dw + range.lowerBound).add(partial + sum * count + range.lowerBound, count: range.count)
       }
     }
   }

@@ -58,7 +58,7 @@ struct Lowering {
   /// Adds the rows of `matrix` to the places of `dx` that they were lowered from.
   func raise(_ matrix: UnsafePointer<Float>, lines: Range<Int>, addingTo dx: UnsafeMutablePointer<Float>) {
     forEachRun(lines) { at, from, before, within, _ in
-      if within > 0 { add(matrix + at + before, to: dx + from, count: within) }
+      if within > 0 { (dx + from).add(matrix + at + before, count: within) }
     }
   }
 }
@@ -67,29 +67,12 @@ struct Lowering {
 @inline(__always)
 private func copy(_ values: UnsafePointer<Float>, to target: UnsafeMutablePointer<Float>, count: Int) {
   var i = 0
-  while i &+ 8 <= count {
-    let lanes = UnsafeRawPointer(values + i).loadUnaligned(as: SIMD8<Float>.self)
-    UnsafeMutableRawPointer(target + i).storeBytes(of: lanes, as: SIMD8<Float>.self)
-    i &+= 8
+  while i &+ 16 <= count {
+    target.store(values.lanes(i), i)
+    i &+= 16
   }
   while i < count {
     target[i] = values[i]
-    i &+= 1
-  }
-}
-
-/// target += values.
-@inline(__always)
-func add(_ values: UnsafePointer<Float>, to target: UnsafeMutablePointer<Float>, count: Int) {
-  var i = 0
-  while i &+ 8 <= count {
-    let sum = UnsafeRawPointer(values + i).loadUnaligned(as: SIMD8<Float>.self)
-      + UnsafeRawPointer(target + i).loadUnaligned(as: SIMD8<Float>.self)
-    UnsafeMutableRawPointer(target + i).storeBytes(of: sum, as: SIMD8<Float>.self)
-    i &+= 8
-  }
-  while i < count {
-    target[i] += values[i]
     i &+= 1
   }
 }

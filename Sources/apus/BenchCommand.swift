@@ -100,7 +100,7 @@ struct BenchStepCommand: ParsableCommand {
       String(
         format: "roofs here: %.0f GFLOP/s of multiply-adds, %.0f of Winograd's convolution, %.1f GB/s of memory",
         peak.arithmetic * 1e-9, peak.winograd * 1e-9, peak.memory * 1e-9))
-    if let advice = Launch.advice { print(advice) }
+    for advice in Launch.advice { print(advice) }
     print()
     func row(_ name: String, _ part: Profile.Part?, _ sum: Profile.Sum, width: Int) -> String {
       var text = name.padding(toLength: width, withPad: " ", startingAt: 0) + pad(String(format: "%.4f s", sum.seconds), 10)

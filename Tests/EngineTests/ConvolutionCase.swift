@@ -62,10 +62,10 @@ final class ConvolutionCase {
   }
 
   private func traverse(_ n: Int) {
-    let (x, dy, pass) = (x.images(0..<n), dy.images(0..<n), pass)
-    let y = context.arena.tensor(like: dy), dx = context.arena.tensor(like: x)
-    convolution.forward(x, into: y, pass)
-    convolution.backward(dy, x: x, dx: dx, accumulate: false, pass)
+    // As large for every batch: what a smaller one saves of them must not serve its workspace.
+    let y = context.arena.tensor(like: dy), dx = context.arena.tensor(like: x), pass = pass
+    convolution.forward(x.images(0..<n), into: y.images(0..<n), pass)
+    convolution.backward(dy.images(0..<n), x: x.images(0..<n), dx: dx.images(0..<n), accumulate: false, pass)
   }
 
   /// The same three results in Double; of magnitudes, what the rounding errors of any order of summation scale with.

@@ -12,8 +12,9 @@ private let cases: [ReferenceConvolution] = [
   // weight gradients in parts: of channels, of filters
   .init(n: 2, h: 4, w: 4, c: 530, k: 7, kernel: 1, stride: 1, padding: 0),
   .init(n: 2, h: 4, w: 4, c: 7, k: 530, kernel: 1, stride: 1, padding: 0),
-  // narrow enough to be read in place
-  .init(n: 3, h: 9, w: 5, c: 13, k: 48, kernel: 1, stride: 1, padding: 0),
+  // panels of the weight's gradient: narrow enough to be read in place, and not, over more rows than a panel has
+  .init(n: 3, h: 9, w: 5, c: 13, k: 64, kernel: 1, stride: 1, padding: 0),
+  .init(n: 2, h: 13, w: 13, c: 130, k: 96, kernel: 1, stride: 1, padding: 0),
   .init(n: 2, h: 9, w: 13, c: 3, k: 32, kernel: 3, stride: 1, padding: 1),
   // 1×1 with stride, odd and even
   .init(n: 3, h: 7, w: 5, c: 5, k: 12, kernel: 1, stride: 2, padding: 0),
@@ -24,7 +25,7 @@ private let cases: [ReferenceConvolution] = [
   .init(n: 2, h: 7, w: 6, c: 3, k: 5, kernel: 3, stride: 1, padding: 1),
   .init(n: 3, h: 9, w: 4, c: 5, k: 12, kernel: 3, stride: 2, padding: 1),
   .init(n: 1, h: 6, w: 7, c: 12, k: 3, kernel: 3, stride: 1, padding: 0),
-  .init(n: 2, h: 5, w: 5, c: 70, k: 16, kernel: 3, stride: 2, padding: 1),
+  .init(n: 2, h: 5, w: 5, c: 70, k: 32, kernel: 3, stride: 2, padding: 1),
   // the stem, and a kernel wider than its input
   .init(n: 2, h: 15, w: 17, c: 3, k: 8, kernel: 7, stride: 2, padding: 3),
   .init(n: 1, h: 3, w: 2, c: 1, k: 5, kernel: 7, stride: 2, padding: 3),

@@ -49,10 +49,10 @@ int csystem_online(void);
 /// The instruction-set baseline that the Swift code was compiled for.
 const char *csystem_baseline(void);
 
-/// Whether this processor has wider registers than the Swift code was compiled for.
-int csystem_has_wider_registers(void);
+/// Whether this processor has AVX-512 and the Swift code was compiled without.
+int csystem_leaves_avx512(void);
 
-/// Floats of one register of the processor that this is compiled for.
+/// Floats that kernels take at once: a register of AVX-512 or of AVX2, two of NEON.
 #if defined(__AVX512F__)
 typedef float csystem_lanes __attribute__((ext_vector_type(16)));
 #else

@@ -43,11 +43,13 @@ package enum Launch {
     return Context(threads: threads ?? own, communicator: communicator)
   }
 
-  /// What another build would have that this one has not; nil where nothing.
-  package static var advice: String? {
-    if csystem_has_wider_registers() == 0 { return nil }
-    return "this processor has AVX-512, and this build for \(String(cString: csystem_baseline())) does without: "
-      + "'APUS_CPU=native Scripts/build' makes one that 'apus bench' may find faster"
+  /// What another build would have that this one has not.
+  package static var advice: [String] {
+    if csystem_leaves_avx512() == 0 { return [] }
+    return [
+      "this processor has AVX-512, and this build for \(String(cString: csystem_baseline())) does without: "
+        + "'APUS_CPU=native Scripts/build' makes one that 'apus bench' may find faster"
+    ]
   }
 
   /// What the numbers of a run depend on besides recipe and data: where it differs, results are equal within rounding

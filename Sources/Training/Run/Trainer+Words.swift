@@ -23,7 +23,7 @@ extension Trainer {
       ("disk", "\(megabytes(session.checkpointBytes * (stage.checkpoint.keep + 1))) MiB for \(stage.checkpoint.keep) checkpoints in \(folder.path)"),
     ]
     for (name, text) in facts { say(name.padding(toLength: 9, withPad: " ", startingAt: 0) + text) }
-    for notice in session.notices + [Launch.advice].compactMap(\.self) { say("Note: \(notice)") }
+    for notice in session.notices + Launch.advice { say("Note: \(notice)") }
     _ = try communicator.onRoot {
       try RunFolder.write(yaml, to: folder.recipe)
       let object = JSONValue.object(Dictionary(uniqueKeysWithValues: facts.map { ($0.0, JSONValue.text($0.1)) }))
