@@ -12,9 +12,9 @@ private let cases: [ReferenceConvolution] = [
   // weight gradients in parts: of channels, of filters
   .init(n: 2, h: 4, w: 4, c: 530, k: 7, kernel: 1, stride: 1, padding: 0),
   .init(n: 2, h: 4, w: 4, c: 7, k: 530, kernel: 1, stride: 1, padding: 0),
-  // panels of the weight's gradient: narrow enough to be read in place, and not, over more rows than a panel has
+  // panels of the weight's gradient: narrow enough to be read in place; not, and two partial sums of many panels' rows
   .init(n: 3, h: 9, w: 5, c: 13, k: 64, kernel: 1, stride: 1, padding: 0),
-  .init(n: 2, h: 13, w: 13, c: 130, k: 96, kernel: 1, stride: 1, padding: 0),
+  .init(n: 5, h: 41, w: 41, c: 66, k: 96, kernel: 1, stride: 1, padding: 0),
   .init(n: 2, h: 9, w: 13, c: 3, k: 32, kernel: 3, stride: 1, padding: 1),
   // 1×1 with stride, odd and even
   .init(n: 3, h: 7, w: 5, c: 5, k: 12, kernel: 1, stride: 2, padding: 0),
