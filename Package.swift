@@ -47,7 +47,8 @@ let mpi = foreign(
 
 // MARK: Instruction set
 
-// What Swift's SIMD types, and the check of the processor, are compiled for; `APUS_CPU=native` is for a build that stays on one machine.
+// What Swift's SIMD types, and the check of the processor, are compiled for; `APUS_CPU=native` is for a build that stays
+// on one machine.
 #if arch(x86_64)
 let baseline = environment["APUS_CPU"] ?? "x86-64-v3"
 let instructions = ["-march=\(baseline)"]
