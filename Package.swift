@@ -102,7 +102,7 @@ let package = Package(
     .target(name: "Threading", dependencies: ["CSystem"], swiftSettings: kernels),
     .target(name: "HDF5", dependencies: ["CHDF5"], swiftSettings: kernels),
     .target(
-      name: "Shards", dependencies: ["Randomness", "Threading", "HDF5", "CJPEG", "CPNG", "CZlib"],
+      name: "Shards", dependencies: ["Randomness", "Threading", "HDF5", "CJPEG", "CPNG", "CZlib", "CSystem"],
       swiftSettings: kernels),
     .target(
       name: "Engine", dependencies: ["Randomness", "Threading", "CMPI", "COpenBLAS", "CSystem"], swiftSettings: kernels),
@@ -117,13 +117,13 @@ let package = Package(
     // Counts allocations; linked into the tests alone.
     .target(name: "CAllocations", path: "Tests/CAllocations"),
     .testTarget(name: "RandomnessTests", dependencies: ["Randomness"], swiftSettings: swift),
-    .testTarget(name: "ThreadingTests", dependencies: ["Threading"], swiftSettings: swift),
+    .testTarget(name: "ThreadingTests", dependencies: ["Threading", "CSystem"], swiftSettings: swift),
     .testTarget(name: "HDF5Tests", dependencies: ["HDF5"], swiftSettings: swift),
     .testTarget(name: "ShardsTests", dependencies: ["Shards"], resources: [.copy("Fixtures")], swiftSettings: swift),
     .testTarget(name: "EngineTests", dependencies: ["Engine"], swiftSettings: swift),
     .testTarget(
       name: "TrainingTests", dependencies: ["Training", "CAllocations", "CZlib"], resources: [.copy("Fixtures")], swiftSettings: swift),
-    .testTarget(name: "CommandTests", dependencies: ["apus"], swiftSettings: swift),
+    .testTarget(name: "CommandTests", dependencies: ["apus", "Threading"], swiftSettings: swift),
   ],
   swiftLanguageModes: [.v6],
   cLanguageStandard: .c11

@@ -140,6 +140,10 @@ void *cmpi_node_memory(int64_t bytes, int64_t zeros) {
   return memory;
 }
 
+void cmpi_gather_on_node(const void *send, void *receive, int64_t bytes) {
+  check(MPI_Allgather(send, (int)bytes, MPI_BYTE, receive, (int)bytes, MPI_BYTE, node), "MPI_Allgather", "start");
+}
+
 void cmpi_begin_sum_of_nodes(int request, float *data, int64_t count, const char *what) {
   if (count > chunk) cmpi_abort("a non-blocking all-reduce of more than MPI's counts hold: use smaller buckets", 70);
   request_purposes[request] = what;

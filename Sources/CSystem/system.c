@@ -6,30 +6,33 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+static cpu_set_t bound;
+static int bound_is_known = 0;
+
+__attribute__((constructor)) static void remember_bound(void) {
+  bound_is_known = sched_getaffinity(0, sizeof bound, &bound) == 0;
+}
+
 int csystem_processors(int *processors, int capacity) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) != 0) {
+  if (!bound_is_known) {
     int online = (int)sysconf(_SC_NPROCESSORS_ONLN);
     for (int i = 0; i < online && i < capacity; i++) processors[i] = i;
     return online;
   }
   int count = 0;
   for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-    if (!CPU_ISSET(cpu, &set)) continue;
+    if (!CPU_ISSET(cpu, &bound)) continue;
     if (count < capacity) processors[count] = cpu;
     count++;
   }
   return count;
 }
 
-int csystem_pin(int processor) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(processor, &set);
-  return sched_setaffinity(0, sizeof set, &set) == 0 ? 0 : errno;
+void csystem_use_processors(void) {
+  if (bound_is_known) sched_setaffinity(0, sizeof bound, &bound);
 }
 
 // Swift's view of it is in ThreadTeam.swift. A closure that does not escape lies on its maker's stack; Swift itself would
@@ -76,6 +79,32 @@ static int64_t number_in(const char *path, const char *key) {
   }
   fclose(file);
   return value;
+}
+
+_Static_assert(sizeof(cpu_set_t) == sizeof(uint64_t[16]), "a set of processors");
+
+csystem_seat csystem_own_seat(void) {
+  csystem_seat seat = {.thread = (int32_t)syscall(SYS_gettid), .cache = -1};
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return seat;
+  memcpy(seat.processors, &set, sizeof set);
+  for (int cpu = 0, found = 0; cpu < CPU_SETSIZE; cpu++) {
+    if (!CPU_ISSET(cpu, &set)) continue;
+    char path[96];
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/cache/index3/shared_cpu_list", cpu);
+    int32_t cache = (int32_t)number_in(path, NULL);
+    if (found++ > 0 && cache != seat.cache) cache = -1;
+    seat.cache = cache;
+    if (cache < 0) break;
+  }
+  return seat;
+}
+
+int csystem_move(int32_t thread, const csystem_seat *seat) {
+  cpu_set_t set;
+  if (sched_setaffinity(thread, sizeof seat->processors, (const cpu_set_t *)seat->processors) != 0) return errno;
+  if (sched_getaffinity(thread, sizeof set, &set) != 0) return errno;
+  return memcmp(&set, seat->processors, sizeof set) == 0 ? 0 : ENXIO;
 }
 
 int64_t csystem_memory_available(void) {

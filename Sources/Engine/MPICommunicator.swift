@@ -1,4 +1,6 @@
 import CMPI
+import CSystem
+import Threading
 
 /// The ranks that `mpirun` or `srun` started. Rank and size come from MPI alone.
 package final class MPICommunicator: Communicator {
@@ -11,6 +13,7 @@ package final class MPICommunicator: Communicator {
   /// every rank.
   package var waits: [Double]?
   private var sums: SumQueue
+  private var turns: ProcessorTurns?
   /// Of every rank, for a gather.
   private var bytes: [Int64]
 
@@ -33,8 +36,25 @@ package final class MPICommunicator: Communicator {
   package static var library: String { String(cString: cmpi_library()) }
   package static var host: String { String(cString: cmpi_host()) }
 
+  /// From now on, ranks of one thread take turns at their node's processors; see `ProcessorTurns`. Every rank calls it.
+  /// - Parameter threads: that compute on this rank, the caller among them.
+  package func takeTurns(threads: Int) {
+    var own = csystem_own_seat()
+    if threads > 1 { own.thread = 0 }
+    var seats = Array(repeating: own, count: ranksOnNode)
+    cmpi_gather_on_node(&own, &seats, Int64(MemoryLayout<csystem_seat>.stride))
+    if cmpi_node_rank() == 0 { turns = ProcessorTurns(seats) }
+  }
+
+  /// Whether ranks of this node take turns at its processors; known to its first.
+  package var takesTurns: Bool { turns != nil }
+
   /// Ends MPI; after the last collective.
-  package func stop() { cmpi_stop() }
+  package func stop() {
+    barrier()  // a rank that has ended leaves its thread's number to others
+    turns?.stop()
+    cmpi_stop()
+  }
 
   /// Seconds since the start that the calling thread spent in collectives instead of computing.
   package var seconds: Double { exposed.reduce(0, +) }

@@ -1,3 +1,4 @@
+import CSystem
 import Foundation
 
 /// What the loader's threads share: a ring of batches in the making, and the next piece of work.
@@ -115,6 +116,7 @@ final class LoaderWork: @unchecked Sendable {
   // MARK: The threads' side
 
   private func run() {
+    csystem_use_processors()  // its maker may be on another rank's: see ProcessorTurns
     let maker = ViewMaker(views), spare = RunBytes()
     state.lock()
     while let (step, images) = nextChunk() {

@@ -26,26 +26,21 @@ package final class ThreadTeam: @unchecked Sendable {
   private let looks: Int
   private var threads: [pthread_t] = []
 
-  /// - Parameters:
-  ///   - count: how many threads; at least 1.
-  ///   - pinned: processors to pin the threads to, the caller to the first; empty leaves them to the system.
-  package init(count: Int, pinned: [Int] = []) {
+  /// - Parameter count: how many threads; at least 1.
+  package init(count: Int) {
     precondition(count > 0, "a team of \(count) threads")
     self.count = count
     looks = count <= boundProcessors().count ? 2000 : 0
     pthread_mutex_init(mutex, nil)
     pthread_cond_init(started, nil)
     pthread_cond_init(finished, nil)
-    if count > 1, !pinned.isEmpty { _ = csystem_pin(Int32(pinned[0])) }
     for thread in 1..<max(count, 1) {
-      let processor = pinned.isEmpty ? nil : pinned[thread % pinned.count]
-      let start = Unmanaged.passRetained(Start(team: Unmanaged.passUnretained(self), thread: thread, processor: processor))
+      let start = Unmanaged.passRetained(Start(team: Unmanaged.passUnretained(self), thread: thread))
       var handle = pthread_t()
       let status = pthread_create(
         &handle, nil,
         { argument in
           let start = Unmanaged<Start>.fromOpaque(argument!).takeRetainedValue()
-          if let processor = start.processor { _ = csystem_pin(Int32(processor)) }
           start.team._withUnsafeGuaranteedRef { $0.work(thread: start.thread) }
           return nil
         }, start.toOpaque())
@@ -131,11 +126,9 @@ package final class ThreadTeam: @unchecked Sendable {
   private final class Start {
     let team: Unmanaged<ThreadTeam>
     let thread: Int
-    let processor: Int?
-    init(team: Unmanaged<ThreadTeam>, thread: Int, processor: Int?) {
+    init(team: Unmanaged<ThreadTeam>, thread: Int) {
       self.team = team
       self.thread = thread
-      self.processor = processor
     }
   }
 }

@@ -1,5 +1,6 @@
 import Foundation
 import Testing
+import Threading
 
 extension CommandTests {
   /// What benches say of the work that they time; how fast it is belongs to Scripts/bench-peer.
@@ -48,6 +49,40 @@ extension CommandTests {
       #expect(exposed.values.allSatisfy { $0 > 0 }, "\(exposed)")
       let step = try #require(result["mean_seconds"] as? Double)
       #expect(exposed["gradients"]! + exposed["rest"]! + exposed["waiting"]! < step, "\(exposed), a step of \(step) s")
+    }
+
+    /// Processors that a process's first thread may use, as the system writes them.
+    private func processors(of process: Int32) throws -> String {
+      let status = try String(contentsOfFile: "/proc/\(process)/status", encoding: .utf8)
+      let line = try #require(status.split(separator: "\n").first { $0.hasPrefix("Cpus_allowed_list:") })
+      return String(line.split(separator: "\t")[1])
+    }
+
+    /// Two ranks of one thread change places where each is bound to a processor of its own, and stay where both have both.
+    @Test(.enabled(if: boundProcessors().count > 1), arguments: [true, false])
+    func boundRanksTakeTurns(areBound: Bool) throws {
+      let own = boundProcessors().prefix(2).map(String.init), pipes = own.map { work.path + "/turn-\($0)" }
+      func binding(_ rank: Int) -> [String] { ["-n", "1", "taskset", "-c", areBound ? own[rank] : own.joined(separator: ",")] }
+      func bench(_ rank: Int) -> [String] { ["bench"] + words + ["--steps", "1", "--turns", pipes[rank]] }
+      for pipe in pipes { #expect(mkfifo(pipe, 0o600) == 0) }
+      let others = pipes.map { open($0, O_RDWR) }
+      defer { for other in others { close(other) } }
+      let job = try Job(
+        bench(1), wrapper: ["mpirun"] + binding(0) + [Job.apus] + bench(0) + [":"] + binding(1), in: work.path)
+      // Until then MPI itself visits every processor, to see how they are connected.
+      for other in others { #expect(write(other, ".", 1) == 1) }
+      #expect(job.wait { job.output.contains("views_per_second") }, "\(job.output)")
+      let ranks = job.ranks
+      var seen = [Set<String>](repeating: [], count: ranks.count)
+      for _ in 0..<1000 where !areBound || seen.contains(where: { $0.count < 2 }) {
+        for (rank, process) in ranks.enumerated() { seen[rank].insert(try processors(of: process)) }
+        usleep(1000)
+      }
+      #expect(ranks.count == 2 && seen.allSatisfy { areBound ? $0 == Set(own) : $0.count == 1 }, "\(seen)")
+      for other in others { #expect(write(other, "..", 2) == 2) }
+      let outcome = job.outcome()
+      #expect(outcome.status == 0, "\(outcome.output)")
+      #expect(try json(outcome)["ranks"] as? Int == 2)
     }
 
     /// The step that warms up, two others and the end wait for a byte each, and each step says how fast it was.

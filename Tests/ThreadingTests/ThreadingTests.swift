@@ -1,3 +1,5 @@
+import CSystem
+import Foundation
 import Synchronization
 import Testing
 import Threading
@@ -20,4 +22,85 @@ import Threading
   }
 
   @Test func someProcessorIsBound() { #expect(!boundProcessors().isEmpty) }
+}
+
+@Suite struct ProcessorTurnsTests {
+  /// A thread that may use some processors, of which all share the cache with number `cache`.
+  private static func seat(_ thread: Int32, _ processors: [Int], cache: Int32 = 0) -> csystem_seat {
+    var seat = csystem_seat()
+    (seat.thread, seat.cache) = (thread, cache)
+    withUnsafeMutableBytes(of: &seat.processors) {
+      let words = $0.bindMemory(to: UInt64.self)
+      for processor in processors { words[processor / 64] |= 1 << (processor % 64) }
+    }
+    return seat
+  }
+
+  /// The first processor of a seat.
+  private static func processor(_ seat: csystem_seat) -> Int {
+    withUnsafeBytes(of: seat.processors) {
+      let words = $0.bindMemory(to: UInt64.self)
+      return words.indices.first { words[$0] != 0 }.map { 64 * $0 + words[$0].trailingZeroBitCount } ?? -1
+    }
+  }
+
+  @Test(arguments: [
+    ([], []), ([seat(1, [0])], []), ([seat(1, [0]), seat(2, [1])], [[1, 2]]),
+    // Two caches with two cores each, of which one thread may use both processors; and one alone.
+    (
+      [
+        seat(1, [0, 64]), seat(2, [1, 65]), seat(3, [2, 66], cache: 2), seat(4, [3, 67], cache: 2), seat(5, [4, 68], cache: 4),
+      ], [[1, 2], [3, 4]]
+    ),
+    // Several threads; unknown caches; nobody bound; unequal cores; two on one.
+    ([seat(0, [0]), seat(0, [1])], []), ([seat(1, [0], cache: -1), seat(2, [1], cache: -1)], []),
+    ([seat(1, [0, 1]), seat(2, [0, 1])], []), ([seat(1, [0]), seat(2, [1, 2])], []),
+    ([seat(1, [0]), seat(2, [1]), seat(3, [1])], []),
+  ]) func ringsAreOfThreadsWithProcessorsOfTheirOwn(seats: [csystem_seat], rings: [[Int32]]) {
+    #expect(ProcessorTurns.rings(seats).map { $0.map(\.thread) }.sorted { $0[0] < $1[0] } == rings)
+  }
+
+  /// Two threads that compute see both processors, and are at their own in the end.
+  @Test(.enabled(if: boundProcessors().count > 1)) func threadsTakeTurns() throws {
+    let processors = boundProcessors().prefix(2).map { Self.seat(0, [$0]) }
+    let seats = Mutex([csystem_seat?](repeating: nil, count: 2)), ended = Atomic<Int>(0), leaving = Atomic<Bool>(false)
+    let seen = Mutex([Set<Int>](repeating: [], count: 2))
+    for place in 0..<2 {
+      let processor = processors[place]
+      Thread.detachNewThread {
+        var own = csystem_own_seat()
+        let moved = withUnsafePointer(to: processor) { csystem_move(own.thread, $0) }
+        own = csystem_own_seat()
+        (own.thread, own.cache) = (moved == 0 ? own.thread : 0, 0)
+        seats.withLock { [own] in $0[place] = own }
+        while !leaving.load(ordering: .acquiring) { seen.withLock { _ = $0[place].insert(Self.processor(csystem_own_seat())) } }
+        ended.wrappingAdd(1, ordering: .releasing)
+      }
+    }
+    while seats.withLock({ $0.contains { $0 == nil } }) { usleep(1000) }
+    let taken = seats.withLock { $0.map { $0! } }, both = Set(boundProcessors().prefix(2))
+    #expect(taken.allSatisfy { $0.thread != 0 })
+    usleep(200_000)
+    #expect(seen.withLock { $0.map(\.count) } == [1, 1], "they have moved before there were turns")
+    let turns = try #require(ProcessorTurns(taken))
+    var looks = 0
+    while seen.withLock({ $0.contains { $0 != both } }), looks < 5000 {
+      usleep(1000)
+      looks += 1
+    }
+    #expect(seen.withLock { $0 } == [both, both])
+    turns.stop()
+    seen.withLock { $0 = [[], []] }
+    usleep(200_000)
+    #expect(seen.withLock { $0 } == boundProcessors().prefix(2).map { [$0] })
+    leaving.store(true, ordering: .releasing)
+    while ended.load(ordering: .acquiring) < 2 { usleep(1000) }
+  }
+
+  /// Nobody may take turns at a processor that is not there.
+  @Test func processorsThatCannotBeHadAreLeft() {
+    let own = csystem_own_seat()
+    defer { csystem_use_processors() }
+    #expect(ProcessorTurns([Self.seat(own.thread, [boundProcessors()[0]]), Self.seat(own.thread, [1000])]) == nil)
+  }
 }

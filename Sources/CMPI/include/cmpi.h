@@ -33,6 +33,8 @@ void cmpi_all_reduce(int channel, void *data, int64_t count, int type, int opera
 /// what its node needs, before they sum; another call gives the same. NULL where a rank has its node for itself; and where
 /// some node's ranks cannot share memory: then every rank counts as a node of its own.
 void *cmpi_node_memory(int64_t bytes, int64_t zeros);
+/// Gives every rank of this node the bytes of each, in the order of their places.
+void cmpi_gather_on_node(const void *send, void *receive, int64_t bytes);
 /// Begins the sum, in place, over those ranks of all nodes that have this one's place, which is among the first
 /// `cmpi_smallest_node`. It has the number of a request, 0 ..< CMPI_REQUESTS, whose last sum is done. The data may not be
 /// touched until this one is. Nothing moves but within MPI calls.

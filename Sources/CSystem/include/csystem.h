@@ -7,8 +7,22 @@
 /// Processors that the launcher bound this process to, ascending. Returns how many; fills at most `capacity`.
 int csystem_processors(int *processors, int capacity);
 
-/// Pins the calling thread to one processor. Returns 0, or errno.
-int csystem_pin(int processor);
+/// Lets the calling thread use all of those, whichever its maker used last.
+void csystem_use_processors(void);
+
+/// A thread's number in the system and the processors that it may use, a bit for each; `cache` is the first processor
+/// that shares their last-level cache, -1 where they have several or it is unknown.
+typedef struct {
+  int32_t thread, cache;
+  uint64_t processors[16];
+} csystem_seat;
+
+/// The calling thread's.
+csystem_seat csystem_own_seat(void);
+
+/// Moves a thread, of this process or of another of the same user, to the processors of a seat. Returns 0, or errno:
+/// ENXIO where the thread may use only some of them.
+int csystem_move(int32_t thread, const csystem_seat *seat);
 
 /// For loops that look at memory until another thread changes it: leaves the core's units to others for a moment.
 static inline void csystem_pause(void) {

@@ -40,6 +40,7 @@ package enum Launch {
           + "start with mpirun --map-by slot:PE=\(threads), srun --cpus-per-task=\(threads), or ask for fewer threads")
     }
     if let threads, threads < 1 { throw LaunchError("--threads is \(threads); it must be at least 1") }
+    communicator.takeTurns(threads: threads ?? own)
     return Context(threads: threads ?? own, communicator: communicator)
   }
 

@@ -12,10 +12,11 @@ extension Trainer {
       "negatives per anchor: \($0 - 1); loss at chance: \(String(format: "%.3f", session.chance ?? 0))"
     } ?? "no negatives"
     let onHost = (communicator as? MPICommunicator)?.ranksOnNode ?? ranks
+    let turns = (communicator as? MPICommunicator)?.takesTurns ?? false
     let facts: [(String, String)] = [
       ("data", "\(data.path): \(data.count) images, \(data.channels) channel\(data.channels == 1 ? "" : "s"), fingerprint \(String(data.fingerprint, radix: 16))"),
       ("encoder", "\(stage.encoder.name.rawValue), width \(stage.encoder.width): \(encoder.network.parameters.range(prefix: "encoder.").count) parameters, \(encoder.network.encoder.options.features) features"),
-      ("ranks", "\(ranks) × \(context.team.count) thread\(context.team.count == 1 ? "" : "s") on \(MPICommunicator.host)\(ranks > onHost ? " and others" : ""), \(Launch.fingerprint(context)["processor"]!), OpenBLAS \(Launch.fingerprint(context)["kernels"]!), \(MPICommunicator.library)"),
+      ("ranks", "\(ranks) × \(context.team.count) thread\(context.team.count == 1 ? "" : "s")\(turns ? " in turns at their cores" : "") on \(MPICommunicator.host)\(ranks > onHost ? " and others" : ""), \(Launch.fingerprint(context)["processor"]!), OpenBLAS \(Launch.fingerprint(context)["kernels"]!), \(MPICommunicator.library)"),
       ("batch", "\(stage.batch) images, \(session.shares(step: 0).min()!) to \(session.shares(step: 0).max()!) a rank; \(chance)"),
       ("rate", "\(stage.optimizer.rate) × \(stage.optimizer.scaling.rawValue) scaling \(String(format: "%.4g", session.rateScale)) = \(String(format: "%.4g", session.rate))"),
       ("length", "\(session.plan.totalSteps) steps of \(session.plan.stepsPerEpoch) an epoch\(first > 0 ? ", \(first) done" : "")"),
