@@ -2,17 +2,19 @@
 #include "csystem.h"
 
 #include <errno.h>
+#include <glob.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 static cpu_set_t bound;
 static int bound_is_known = 0;
 
-__attribute__((constructor)) static void remember_bound(void) {
+__attribute__((constructor)) void csystem_remember_processors(void) {
   bound_is_known = sched_getaffinity(0, sizeof bound, &bound) == 0;
 }
 
@@ -83,19 +85,34 @@ static int64_t number_in(const char *path, const char *key) {
 
 _Static_assert(sizeof(cpu_set_t) == sizeof(uint64_t[16]), "a set of processors");
 
+// The first processor of those that share a processor's third-level cache and its memory. One of the two lies within the
+// other.
+static int32_t home_of(int cpu) {
+  char path[96];
+  snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/cache/index3/shared_cpu_list", cpu);
+  int64_t home = number_in(path, NULL);
+  glob_t found;
+  snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/node*/cpulist", cpu);
+  if (home >= 0 && glob(path, 0, NULL, &found) == 0) {
+    int64_t first = number_in(found.gl_pathv[0], NULL);
+    if (first > home) home = first;
+    globfree(&found);
+  }
+  return (int32_t)home;
+}
+
 csystem_seat csystem_own_seat(void) {
-  csystem_seat seat = {.thread = (int32_t)syscall(SYS_gettid), .cache = -1};
+  csystem_seat seat = {.thread = (int32_t)syscall(SYS_gettid), .home = -1};
+  struct stat space;
   cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return seat;
+  if (stat("/proc/self/ns/pid", &space) != 0 || sched_getaffinity(0, sizeof set, &set) != 0) return seat;
+  seat.space = (uint64_t)space.st_ino;
   memcpy(seat.processors, &set, sizeof set);
   for (int cpu = 0, found = 0; cpu < CPU_SETSIZE; cpu++) {
     if (!CPU_ISSET(cpu, &set)) continue;
-    char path[96];
-    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/cache/index3/shared_cpu_list", cpu);
-    int32_t cache = (int32_t)number_in(path, NULL);
-    if (found++ > 0 && cache != seat.cache) cache = -1;
-    seat.cache = cache;
-    if (cache < 0) break;
+    int32_t home = home_of(cpu);
+    seat.home = found++ == 0 || home == seat.home ? home : -1;
+    if (seat.home < 0) break;
   }
   return seat;
 }

@@ -51,8 +51,10 @@ package final class MPICommunicator: Communicator {
 
   /// Ends MPI; after the last collective.
   package func stop() {
-    barrier()  // a rank that has ended leaves its thread's number to others
+    // A rank that has ended leaves its thread's number to others.
+    barrier()
     turns?.stop()
+    barrier()
     cmpi_stop()
   }
 

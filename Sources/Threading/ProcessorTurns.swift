@@ -10,13 +10,17 @@ import Synchronization
 /// Where cores are equal there is nothing to win. A change, after which the second-level cache is another's, costs about
 /// 0.1 ms: every 2 ms they cost 5 %.
 ///
-/// Only processors that share their last-level cache are taken in turns: beyond it a rank would leave its memory behind.
+/// Only processors that share their third-level cache and their memory are taken in turns: elsewhere a rank would be far
+/// from what it works on.
 package final class ProcessorTurns: @unchecked Sendable {
   /// Microseconds between changes: less than most layers take, which end in a normalisation, and much more than a change.
   private static let interval: UInt32 = 40_000
 
+  /// Threads of a ring, at most: they move one after the other, and some core has two meanwhile.
+  private static let most = 8
+
   /// The seats as they were taken, and between whom they go round.
-  private let rings: [[csystem_seat]]
+  private var rings: [[csystem_seat]]
   private let stopping = Atomic<Bool>(false)
   private var thread = pthread_t()
 
@@ -29,9 +33,9 @@ package final class ProcessorTurns: @unchecked Sendable {
     let status = pthread_create(
       &thread, nil,
       { argument in
-        Unmanaged<ProcessorTurns>.fromOpaque(argument!).takeUnretainedValue().run()
+        Unmanaged<ProcessorTurns>.fromOpaque(argument!).takeRetainedValue().run()
         return nil
-      }, Unmanaged.passUnretained(self).toOpaque())
+      }, Unmanaged.passRetained(self).toOpaque())
     precondition(status == 0, "could not start the thread of turns: \(String(cString: strerror(status)))")
   }
 
@@ -42,13 +46,16 @@ package final class ProcessorTurns: @unchecked Sendable {
     for ring in rings { _ = Self.move(ring, by: 0) }
   }
 
-  /// The seats that share a cache, where all are of as many processors and no two overlap.
+  /// The seats of one home, where all are of as many processors and no two overlap, in rings that are as even as can be.
   package static func rings(_ seats: [csystem_seat]) -> [[csystem_seat]] {
-    let rings = Dictionary(grouping: seats.filter { $0.thread != 0 && $0.cache >= 0 }, by: \.cache).values
-    return rings.filter { ring in
-      let sets = ring.map(\.words), counts = sets.map { $0.reduce(0) { $0 + $1.nonzeroBitCount } }
+    let homes = Dictionary(grouping: seats.filter { $0.thread != 0 && $0.home >= 0 }, by: { [UInt64($0.home), $0.space] }).values
+    return homes.filter { home in
+      let sets = home.map(\.words), counts = sets.map { $0.reduce(0) { $0 + $1.nonzeroBitCount } }
       let together = sets[0].indices.reduce(0) { sum, i in sum + sets.reduce(0) { $0 | $1[i] }.nonzeroBitCount }
-      return ring.count > 1 && counts.allSatisfy { $0 == counts[0] } && together == counts.reduce(0, +)
+      return home.count > 1 && counts.allSatisfy { $0 == counts[0] } && together == counts.reduce(0, +)
+    }.flatMap { home in
+      let rings = (home.count + most - 1) / most
+      return (0..<rings).map { Array(home[home.count * $0 / rings..<home.count * ($0 + 1) / rings]) }
     }
   }
 
@@ -60,12 +67,24 @@ package final class ProcessorTurns: @unchecked Sendable {
   }
 
   private func run() {
+    // Not behind whatever keeps one of the cores busy.
+    var own = csystem_own_seat()
+    withUnsafeMutableBytes(of: &own.processors) {
+      let words = $0.bindMemory(to: UInt64.self)
+      for seat in rings.joined() { for (i, word) in seat.words.enumerated() { words[i] |= word } }
+    }
+    _ = csystem_move(own.thread, &own)
     var turn = 0
     while true {
       usleep(Self.interval)
       if stopping.load(ordering: .relaxed) { return }
       turn += 1
-      for ring in rings { _ = Self.move(ring, by: turn) }
+      // Where one cannot be moved, its process has ended or may use less than before.
+      rings.removeAll { ring in
+        if Self.move(ring, by: turn) { return false }
+        _ = Self.move(ring, by: 0)
+        return true
+      }
     }
   }
 

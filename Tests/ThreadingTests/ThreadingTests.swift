@@ -25,10 +25,10 @@ import Threading
 }
 
 @Suite struct ProcessorTurnsTests {
-  /// A thread that may use some processors, of which all share the cache with number `cache`.
-  private static func seat(_ thread: Int32, _ processors: [Int], cache: Int32 = 0) -> csystem_seat {
+  /// A thread that may use some processors.
+  private static func seat(_ thread: Int32, _ processors: [Int], home: Int32 = 0, space: UInt64 = 1) -> csystem_seat {
     var seat = csystem_seat()
-    (seat.thread, seat.cache) = (thread, cache)
+    (seat.thread, seat.home, seat.space) = (thread, home, space)
     withUnsafeMutableBytes(of: &seat.processors) {
       let words = $0.bindMemory(to: UInt64.self)
       for processor in processors { words[processor / 64] |= 1 << (processor % 64) }
@@ -46,16 +46,19 @@ import Threading
 
   @Test(arguments: [
     ([], []), ([seat(1, [0])], []), ([seat(1, [0]), seat(2, [1])], [[1, 2]]),
-    // Two caches with two cores each, of which one thread may use both processors; and one alone.
+    // Two homes with two cores each, of which one thread may use both processors; and one alone.
     (
       [
-        seat(1, [0, 64]), seat(2, [1, 65]), seat(3, [2, 66], cache: 2), seat(4, [3, 67], cache: 2), seat(5, [4, 68], cache: 4),
+        seat(1, [0, 64]), seat(2, [1, 65]), seat(3, [2, 66], home: 2), seat(4, [3, 67], home: 2), seat(5, [4, 68], home: 4),
       ], [[1, 2], [3, 4]]
     ),
-    // Several threads; unknown caches; nobody bound; unequal cores; two on one.
-    ([seat(0, [0]), seat(0, [1])], []), ([seat(1, [0], cache: -1), seat(2, [1], cache: -1)], []),
+    // Several threads; unknown homes; nobody bound; unequal cores; two on one.
+    ([seat(0, [0]), seat(0, [1])], []), ([seat(1, [0], home: -1), seat(2, [1], home: -1)], []),
     ([seat(1, [0, 1]), seat(2, [0, 1])], []), ([seat(1, [0]), seat(2, [1, 2])], []),
     ([seat(1, [0]), seat(2, [1]), seat(3, [1])], []),
+    // Two of one number in containers of their own; nine of one home.
+    ([seat(1, [0]), seat(1, [1], space: 2)], []),
+    ((1...9).map { seat($0, [Int($0)]) }, [[1, 2, 3, 4], [5, 6, 7, 8, 9]]),
   ]) func ringsAreOfThreadsWithProcessorsOfTheirOwn(seats: [csystem_seat], rings: [[Int32]]) {
     #expect(ProcessorTurns.rings(seats).map { $0.map(\.thread) }.sorted { $0[0] < $1[0] } == rings)
   }
@@ -71,36 +74,35 @@ import Threading
         var own = csystem_own_seat()
         let moved = withUnsafePointer(to: processor) { csystem_move(own.thread, $0) }
         own = csystem_own_seat()
-        (own.thread, own.cache) = (moved == 0 ? own.thread : 0, 0)
+        (own.thread, own.home) = (moved == 0 ? own.thread : 0, 0)
         seats.withLock { [own] in $0[place] = own }
         while !leaving.load(ordering: .acquiring) { seen.withLock { _ = $0[place].insert(Self.processor(csystem_own_seat())) } }
         ended.wrappingAdd(1, ordering: .releasing)
       }
     }
     while seats.withLock({ $0.contains { $0 == nil } }) { usleep(1000) }
-    let taken = seats.withLock { $0.map { $0! } }, both = Set(boundProcessors().prefix(2))
-    #expect(taken.allSatisfy { $0.thread != 0 })
-    usleep(200_000)
-    #expect(seen.withLock { $0.map(\.count) } == [1, 1], "they have moved before there were turns")
-    let turns = try #require(ProcessorTurns(taken))
-    var looks = 0
-    while seen.withLock({ $0.contains { $0 != both } }), looks < 5000 {
-      usleep(1000)
-      looks += 1
+    defer {
+      leaving.store(true, ordering: .releasing)
+      while ended.load(ordering: .acquiring) < 2 { usleep(1000) }
     }
-    #expect(seen.withLock { $0 } == [both, both])
+    let taken = seats.withLock { $0.map { $0! } }, own = boundProcessors().prefix(2).map { Set([$0]) }
+    try #require(taken.allSatisfy { $0.thread != 0 })
+    /// Where the threads are seen from now on, until both are where they should be, or for 5 s.
+    func places(until wanted: [Set<Int>]) -> [Set<Int>] {
+      seen.withLock { $0 = [[], []] }
+      for _ in 0..<5000 where seen.withLock({ $0 != wanted }) { usleep(1000) }
+      return seen.withLock { $0 }
+    }
+    #expect(places(until: own) == own)
+    // Nobody takes turns at a processor that is not there.
+    #expect(ProcessorTurns([taken[0], Self.seat(taken[1].thread, [1000], space: taken[1].space)]) == nil)
+    #expect(withUnsafePointer(to: taken[1]) { csystem_move(taken[1].thread, $0) } == 0)
+    #expect(places(until: own) == own)
+    let turns = try #require(ProcessorTurns(taken)), both = own[0].union(own[1])
+    #expect(places(until: [both, both]) == [both, both])
     turns.stop()
-    seen.withLock { $0 = [[], []] }
+    #expect(places(until: own) == own)
     usleep(200_000)
-    #expect(seen.withLock { $0 } == boundProcessors().prefix(2).map { [$0] })
-    leaving.store(true, ordering: .releasing)
-    while ended.load(ordering: .acquiring) < 2 { usleep(1000) }
-  }
-
-  /// Nobody may take turns at a processor that is not there.
-  @Test func processorsThatCannotBeHadAreLeft() {
-    let own = csystem_own_seat()
-    defer { csystem_use_processors() }
-    #expect(ProcessorTurns([Self.seat(own.thread, [boundProcessors()[0]]), Self.seat(own.thread, [1000])]) == nil)
+    #expect(seen.withLock { $0 } == own)
   }
 }

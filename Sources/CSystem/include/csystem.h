@@ -4,16 +4,24 @@
 
 #include <stdint.h>
 
-/// Processors that the launcher bound this process to, ascending. Returns how many; fills at most `capacity`.
+/// Processors that the launcher, or MPI, bound this process to, ascending. Returns how many; fills at most `capacity`.
 int csystem_processors(int *processors, int capacity);
 
-/// Lets the calling thread use all of those, whichever its maker used last.
+/// Takes what the calling thread may use now for those; after MPI's start, which may bind the process. Until then they
+/// are what the process began with.
+void csystem_remember_processors(void);
+
+/// Lets the calling thread use all of them, whichever its maker used last.
 void csystem_use_processors(void);
 
-/// A thread's number in the system and the processors that it may use, a bit for each; `cache` is the first processor
-/// that shares their last-level cache, -1 where they have several or it is unknown.
+/// A thread's number in the system and the processors that it may use, a bit for each.
 typedef struct {
-  int32_t thread, cache;
+  int32_t thread;
+  /// The first processor of those that share their third-level cache and their memory; -1 where they do not share them,
+  /// or it is unknown.
+  int32_t home;
+  /// Where the thread has its number: a container may count for itself.
+  uint64_t space;
   uint64_t processors[16];
 } csystem_seat;
 

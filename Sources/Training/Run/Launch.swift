@@ -31,6 +31,7 @@ package enum Launch {
     csystem_flush_lines()
     StopSignal.install()
     let communicator = MPICommunicator()
+    csystem_remember_processors()
     let bound = boundProcessors().count, online = Int(csystem_online())
     // Unbound ranks share the node's processors.
     let own = max(1, min(bound, bound * communicator.ranksOnNode > online ? online / communicator.ranksOnNode : bound))
