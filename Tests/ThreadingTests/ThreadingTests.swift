@@ -103,10 +103,12 @@ import Threading
       return visited.withLock { $0 }
     }
 
-    /// Where the threads go within so many turns of 40 ms.
+    /// Where the threads go within so many turns of 40 ms; longer where other work keeps one from telling.
     func places(turns: UInt32 = 5) -> [[Int]] {
       visited.withLock { $0 = [[], []] }
       usleep(turns * 40_000)
+      let staying = staying.withLock { $0 }
+      for _ in 0..<5000 where visited.withLock({ zip($0, staying).contains { $0.isEmpty && $1 } }) { usleep(1000) }
       return visited.withLock { $0 }
     }
 
