@@ -11,7 +11,8 @@ import PackageDescription
 ///   - fallback: what to link where neither is there; the linker then says what is missing.
 func foreign(_ names: [String], wrapper: String? = nil, fallback: String) -> (compile: [String], link: [String]) {
   func output(_ arguments: [String]) -> [String]? {
-    let process = Process(), pipe = Pipe()
+    let process = Process()
+    let pipe = Pipe()
     process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
     process.arguments = arguments
     process.standardOutput = pipe
@@ -50,11 +51,11 @@ let mpi = foreign(
 // What Swift's SIMD types, and the check of the processor, are compiled for; `APUS_CPU=native` is for a build that stays
 // on one machine.
 #if arch(x86_64)
-let baseline = environment["APUS_CPU"] ?? "x86-64-v3"
-let instructions = ["-march=\(baseline)"]
+  let baseline = environment["APUS_CPU"] ?? "x86-64-v3"
+  let instructions = ["-march=\(baseline)"]
 #else
-let baseline = environment["APUS_CPU"] ?? "generic"
-let instructions = environment["APUS_CPU"].map { ["-mcpu=\($0)"] } ?? []
+  let baseline = environment["APUS_CPU"] ?? "generic"
+  let instructions = environment["APUS_CPU"].map { ["-mcpu=\($0)"] } ?? []
 #endif
 
 let swift: [SwiftSetting] = [.unsafeFlags(instructions.flatMap { ["-Xcc", $0] })]
@@ -122,7 +123,8 @@ let package = Package(
     .testTarget(name: "ShardsTests", dependencies: ["Shards"], resources: [.copy("Fixtures")], swiftSettings: swift),
     .testTarget(name: "EngineTests", dependencies: ["Engine"], swiftSettings: swift),
     .testTarget(
-      name: "TrainingTests", dependencies: ["Training", "CAllocations", "CZlib"], resources: [.copy("Fixtures")], swiftSettings: swift),
+      name: "TrainingTests", dependencies: ["Training", "CAllocations", "CZlib"], resources: [.copy("Fixtures")],
+      swiftSettings: swift),
     .testTarget(name: "CommandTests", dependencies: ["apus", "Threading"], swiftSettings: swift),
   ],
   swiftLanguageModes: [.v6],

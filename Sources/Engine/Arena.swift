@@ -30,7 +30,8 @@ package final class Arena {
     }
     precondition(address != MAP_FAILED, "the system gives no address space: \(String(cString: strerror(errno)))")
     base = address!
-    (reserved, limit) = (size, size)
+    reserved = size
+    limit = size
   }
 
   deinit { munmap(base, reserved) }
@@ -41,7 +42,8 @@ package final class Arena {
   /// Makes the peak so far the limit: what the dry run did not ask for is not there.
   package func seal() {
     precondition(upper == 0, "an arena sealed while its upper stack is in use")
-    (limit, refuse) = (peak, nil)
+    limit = peak
+    refuse = nil
     // A step goes through hundreds of megabytes, by rows that are pages apart: with small pages the processor looks
     // addresses up as often. Only now, for the dry run touches some pages. A kernel without large pages refuses, and
     // small ones are right, too.
@@ -52,7 +54,9 @@ package final class Arena {
   /// - Parameter refuse: called with the address space that there is where the plan needs more: a user can ask for that.
   package func unseal(refuse: ((_ bytes: Int) -> Never)? = nil) {
     precondition(lower == 0 && upper == 0, "an arena unsealed while \(lower) + \(upper) bytes are in use")
-    (limit, peak, self.refuse) = (reserved, 0, refuse)
+    limit = reserved
+    peak = 0
+    self.refuse = refuse
   }
 
   package func mark() -> Mark { Mark(lower: lower, upper: upper) }
@@ -62,7 +66,8 @@ package final class Arena {
 
   /// Takes both stacks down to a mark; what was taken down further stays so.
   package func release(to mark: Mark) {
-    (lower, upper) = (min(lower, mark.lower), min(upper, mark.upper))
+    lower = min(lower, mark.lower)
+    upper = min(upper, mark.upper)
   }
 
   /// Takes the lower stack down to a mark: what backward needed up there has been used.
@@ -102,7 +107,8 @@ package final class Arena {
     if bytes > limit - lower - upper, let refuse { refuse(reserved) }
     precondition(
       bytes <= limit - lower - upper,
-      "the arena's plan has \(limit) bytes, but \(lower) + \(upper) + \(bytes) are needed: the dry run missed this step's shape")
+      "the arena's plan has \(limit) bytes, but \(lower) + \(upper) + \(bytes) are needed: the dry run missed this step's shape"
+    )
     peak = max(peak, lower + upper + bytes)
     return bytes
   }

@@ -74,7 +74,10 @@ package struct BatchGroups {
   }
 
   private init(_ other: BatchGroups, _ group: UnsafeMutableBufferPointer<Int32>) {
-    (count, batches, isShared, spansRanks) = (other.count, other.batches, other.isShared, other.spansRanks)
+    count = other.count
+    batches = other.batches
+    isShared = other.isShared
+    spansRanks = other.spansRanks
     self.group = group
   }
 

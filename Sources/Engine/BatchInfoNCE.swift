@@ -17,18 +17,25 @@ package struct BatchInfoNCE {
     _ q: Tensor, keys k: Tensor, shares: [Int], _ context: Context,
     keeping embeddings: UnsafeMutablePointer<[Float]>? = nil
   ) -> ContrastiveStatistics {
-    let n = q.n, d = q.c, batch = shares.reduce(0, +), rank = context.communicator.rank
+    let n = q.n
+    let d = q.c
+    let batch = shares.reduce(0, +)
+    let rank = context.communicator.rank
     precondition(q.hasShape(of: k) && shares[rank] == n, "queries \(q.shape), keys \(k.shape), \(shares[rank]) images")
-    let first = shares[..<rank].reduce(0, +), scale = 1 / Float(batch)
+    let first = shares[..<rank].reduce(0, +)
+    let scale = 1 / Float(batch)
     return context.scratch { arena in
-      let unitQ = arena.tensor(like: q), unitK = arena.tensor(like: k), all = arena.tensor(n: batch, c: d)
+      let unitQ = arena.tensor(like: q)
+      let unitK = arena.tensor(like: k)
+      let all = arena.tensor(n: batch, c: d)
       let normsQ = arena.array(of: Float.self, count: max(1, n)).baseAddress!
       let normsK = arena.array(of: Float.self, count: max(1, n)).baseAddress!
       L2Normalise.forward(q, into: unitQ, norms: normsQ, context)
       L2Normalise.forward(k, into: unitK, norms: normsK, context)
       if let embeddings, !context.isDry { embeddings.pointee.replace(with: unitQ) }
       context.gather(unitK, shares: shares, into: all, "keys")
-      let logits = arena.tensor(n: n, c: batch), dK = arena.tensor(like: all)
+      let logits = arena.tensor(n: n, c: batch)
+      let dK = arena.tensor(like: all)
       let rows = arena.array(of: ContrastiveStatistics.self, count: max(1, n))
       context.product(unitQ, all, into: logits, alpha: 1 / temperature)
       context.run(n) { row, _ in

@@ -74,7 +74,8 @@ package struct BatchNorm {
 
   private func useRunningStatistics(_ tape: Tape, _ pass: Pass) {
     pass.context.run(1) { _, _ in
-      let mean = pass.state.statistics[self.mean], variance = pass.state.statistics[self.variance]
+      let mean = pass.state.statistics[self.mean]
+      let variance = pass.state.statistics[self.variance]
       tape.count[0] = 1
       for c in 0..<channels {
         tape.mean[c] = mean[c]
@@ -85,21 +86,26 @@ package struct BatchNorm {
 
   /// Batch statistics of every group, and the running ones moved towards them.
   private func measure(_ x: Tensor, _ tape: Tape, _ pass: Pass) {
-    let running = pass.state.statistics[mean], runningVariance = pass.state.statistics[variance]
+    let running = pass.state.statistics[mean]
+    let runningVariance = pass.state.statistics[variance]
     pass.context.scratch { arena in
       let sums = sumsByGroup(x.n, pass, arena, travel: pass.groups.isShared) { image, into in
         Self.moments(x.data + image * x.rowsPerImage * channels, rows: x.rowsPerImage, channels, shift: running, into)
       }
       pass.context.run(1) { _, _ in
-        let perBatch = pass.groups.count / pass.groups.batches, width = 2 * channels + 1, w = pass.runningWeight
+        let perBatch = pass.groups.count / pass.groups.batches
+        let width = 2 * channels + 1
+        let w = pass.runningWeight
         for c in 0..<channels {
           let shift = Double(running[c])
           for batch in 0..<pass.groups.batches {
             var present = 0.0  // a part of a batch has some of its groups only
-            var meanOfGroups = 0.0, varianceOfGroups = 0.0
+            var meanOfGroups = 0.0
+            var varianceOfGroups = 0.0
             for g in batch * perBatch..<(batch + 1) * perBatch where sums[g * width] > 0 {
               let n = sums[g * width] * Double(x.rowsPerImage)
-              let first = sums[g * width + 1 + c] / n, second = sums[g * width + 1 + channels + c] / n
+              let first = sums[g * width + 1 + c] / n
+              let second = sums[g * width + 1 + channels + c] / n
               let variance = max(0, second - first * first)
               tape.count[g] = n
               tape.mean[g * channels + c] = Float(shift + first)
@@ -125,11 +131,14 @@ package struct BatchNorm {
   }
 
   private func apply(_ x: Tensor, _ residual: Tensor?, _ relu: Bool, _ y: Tensor, _ tape: Tape, _ pass: Pass) {
-    let c = channels, rows = x.rowsPerImage, single = groupCount(pass) == 1
+    let c = channels
+    let rows = x.rowsPerImage
+    let single = groupCount(pass) == 1
     pass.context.scratch { arena in
       let (scale, shift) = coefficients(tape, pass, arena)
       fromLast(x.n, pass) { image in
-        let g = single ? 0 : Int(pass.groups.group[image]), start = image * rows * c
+        let g = single ? 0 : Int(pass.groups.group[image])
+        let start = image * rows * c
         Self.normalise(
           x.data + start, residual.map { $0.data + start }, y.data + start, rows: rows, c,
           mean: tape.mean + g * c, scale: scale + g * c, shift: shift, floor: relu ? 0 : -.infinity)
@@ -141,8 +150,10 @@ package struct BatchNorm {
   private func coefficients(
     _ tape: Tape, _ pass: Pass, _ arena: Arena
   ) -> (scale: UnsafeMutablePointer<Float>, shift: UnsafeMutablePointer<Float>) {
-    let c = channels, groups = groupCount(pass)
-    let gamma = gamma.map { pass.state.parameters[$0] }, beta = beta.map { pass.state.parameters[$0] }
+    let c = channels
+    let groups = groupCount(pass)
+    let gamma = gamma.map { pass.state.parameters[$0] }
+    let beta = beta.map { pass.state.parameters[$0] }
     let scale = arena.array(of: Float.self, count: groups * c).baseAddress!
     let shift = arena.array(of: Float.self, count: c).baseAddress!
     pass.context.run(1) { _, _ in
@@ -182,11 +193,15 @@ package struct BatchNorm {
   private func differentiate(
     _ dy: Tensor, _ x: Tensor, _ tape: Tape, _ mask: some ReLUMask, _ pass: Pass, _ arena: Arena
   ) {
-    let c = channels, rows = x.rowsPerImage, groups = groupCount(pass), width = 2 * c + 1
+    let c = channels
+    let rows = x.rowsPerImage
+    let groups = groupCount(pass)
+    let width = 2 * c + 1
     let gamma = gamma.map { pass.state.parameters[$0] }
     let local = arena.array(of: Double.self, count: 2 * c).baseAddress!
     let sums = sumsByGroup(x.n, pass, arena, travel: pass.groups.spansRanks, keeping: local) { image, into in
-      let start = image * rows * c, g = groups == 1 ? 0 : Int(pass.groups.group[image])
+      let start = image * rows * c
+      let g = groups == 1 ? 0 : Int(pass.groups.group[image])
       Self.moments(
         gradient: dy.data + start, x: x.data + start, rows: rows, c, mean: tape.mean + g * c,
         inverse: tape.inverse + g * c, mask.moved(by: start, group: g * c), into)
@@ -201,7 +216,8 @@ package struct BatchNorm {
       for g in 0..<groups {
         let measured = pass.mode.usesBatchStatistics && sums[g * width] > 0
         for i in 0..<c {
-          let inverse = Double(tape.inverse[g * c + i]), at = g * c + i
+          let inverse = Double(tape.inverse[g * c + i])
+          let at = g * c + i
           a[at] = Float(Double(gamma?[i] ?? 1) * inverse)
           b[at] = measured ? Float(sums[g * width + 1 + i] / tape.count[g]) : 0
           k[at] = measured ? Float(sums[g * width + 1 + c + i] / tape.count[g] * inverse) : 0
@@ -209,7 +225,8 @@ package struct BatchNorm {
       }
     }
     fromLast(x.n, pass) { image in
-      let start = image * rows * c, g = groups == 1 ? 0 : Int(pass.groups.group[image])
+      let start = image * rows * c
+      let g = groups == 1 ? 0 : Int(pass.groups.group[image])
       Self.gradient(
         dy.data + start, x: x.data + start, rows: rows, c, mean: tape.mean + g * c, a: a + g * c, b: b + g * c,
         k: k + g * c, mask.moved(by: start, group: g * c))
@@ -236,8 +253,11 @@ package struct BatchNorm {
     _ images: Int, _ pass: Pass, _ arena: Arena, travel: Bool, keeping local: UnsafeMutablePointer<Double>? = nil,
     _ add: (_ image: Int, _ into: UnsafeMutablePointer<Double>) -> Void
   ) -> UnsafeMutablePointer<Double> {
-    let groups = groupCount(pass), c2 = 2 * channels, width = c2 + 1
-    let perBlock = groups == 1 ? 4 : 1, blocks = (images + perBlock - 1) / perBlock
+    let groups = groupCount(pass)
+    let c2 = 2 * channels
+    let width = c2 + 1
+    let perBlock = groups == 1 ? 4 : 1
+    let blocks = (images + perBlock - 1) / perBlock
     let sums = arena.array(of: Double.self, count: groups * width)
     let partial = arena.array(of: Double.self, count: max(1, blocks * c2)).baseAddress!
     pass.context.run(blocks) { block, _ in
@@ -250,7 +270,8 @@ package struct BatchNorm {
       local?.update(repeating: 0, count: c2)
       for block in 0..<blocks {
         let g = groups == 1 ? 0 : Int(pass.groups.group[block])
-        let from = partial + block * c2, into = sums.baseAddress! + g * width
+        let from = partial + block * c2
+        let into = sums.baseAddress! + g * width
         into[0] += Double(min(images, (block + 1) * perBlock) - block * perBlock)
         for i in 0..<c2 { into[1 + i] += from[i] }
         if let local { for i in 0..<c2 { local[i] += from[i] } }

@@ -10,7 +10,9 @@ extension BatchNorm {
   // the next rows is asked for all the same.
 
   /// Adds Σ(x − shift) and Σ(x − shift)² of every channel.
-  static func moments(_ x: UnsafePointer<Float>, rows: Int, _ c: Int, shift: UnsafePointer<Float>, _ sums: UnsafeMutablePointer<Double>) {
+  static func moments(
+    _ x: UnsafePointer<Float>, rows: Int, _ c: Int, shift: UnsafePointer<Float>, _ sums: UnsafeMutablePointer<Double>
+  ) {
     let ahead = rowsPerSum &* c
     var from = 0
     while from < rows {
@@ -18,7 +20,9 @@ extension BatchNorm {
       var i = 0
       while i &+ 16 <= c {
         let base = shift.lanes(i)
-        var first = Lanes16(), second = Lanes16(), at = from &* c &+ i
+        var first = Lanes16()
+        var second = Lanes16()
+        var at = from &* c &+ i
         for _ in from..<to {
           csystem_prefetch(x + (at &+ ahead))
           let value = x.lanes(at) - base
@@ -78,13 +82,17 @@ extension BatchNorm {
       let to = min(rows, from &+ rowsPerSum)
       var i = 0
       while i &+ 16 <= c {
-        let centre = mean.lanes(i), unit = inverse.lanes(i)
-        var first = Lanes16(), second = Lanes16(), at = from &* c &+ i
+        let centre = mean.lanes(i)
+        let unit = inverse.lanes(i)
+        var first = Lanes16()
+        var second = Lanes16()
+        var at = from &* c &+ i
         for _ in from..<to {
           csystem_prefetch(x + (at &+ ahead))
           csystem_prefetch(dy + (at &+ ahead))
           mask.prefetch(at &+ ahead)
-          let centred = x.lanes(at) - centre, value = mask.apply(dy.lanes(at), centred, at, channel: i)
+          let centred = x.lanes(at) - centre
+          let value = mask.apply(dy.lanes(at), centred, at, channel: i)
           if Mask.isStored { dy.store(value, at) }
           first += value
           second.addProduct(value, centred * unit)
@@ -96,7 +104,9 @@ extension BatchNorm {
       }
       while i < c {
         for row in from..<to {
-          let at = row &* c &+ i, centred = x[at] - mean[i], value = mask.apply(dy[at], centred, at, channel: i)
+          let at = row &* c &+ i
+          let centred = x[at] - mean[i]
+          let value = mask.apply(dy[at], centred, at, channel: i)
           if Mask.isStored { dy[at] = value }
           sums[i] += Double(value)
           sums[c &+ i] += Double(value) * Double(centred * inverse[i])
@@ -116,13 +126,15 @@ extension BatchNorm {
       let start = row &* c
       var i = 0
       while i &+ 16 <= c {
-        let at = start &+ i, centred = x.lanes(at) - mean.lanes(i)
+        let at = start &+ i
+        let centred = x.lanes(at) - mean.lanes(i)
         let value = Mask.isStored ? dy.lanes(at) : mask.apply(dy.lanes(at), centred, at, channel: i)
         x.store(a.lanes(i) * (value - b.lanes(i) - centred * k.lanes(i)), at)
         i &+= 16
       }
       while i < c {
-        let at = start &+ i, centred = x[at] - mean[i]
+        let at = start &+ i
+        let centred = x[at] - mean[i]
         let value = Mask.isStored ? dy[at] : mask.apply(dy[at], centred, at, channel: i)
         x[at] = a[i] * (value - b[i] - centred * k[i])
         i &+= 1
@@ -172,7 +184,10 @@ struct KeptMask: ReLUMask {
 /// From the output's sign, made again as `normalise` does.
 struct MadeMask: ReLUMask {
   let scale: UnsafePointer<Float>, shift: UnsafePointer<Float>
-  init(scale: UnsafePointer<Float>, shift: UnsafePointer<Float>) { (self.scale, self.shift) = (scale, shift) }
+  init(scale: UnsafePointer<Float>, shift: UnsafePointer<Float>) {
+    self.scale = scale
+    self.shift = shift
+  }
   static var isStored: Bool { false }
   @inline(__always) func apply(_ dy: Lanes16, _ centred: Lanes16, _: Int, channel i: Int) -> Lanes16 {
     dy.replacing(with: Lanes16(), where: shift.lanes(i).addingProduct(centred, scale.lanes(i)) .<= Lanes16())
@@ -186,8 +201,10 @@ struct MadeMask: ReLUMask {
 extension UnsafeMutablePointer<Double> {
   /// Adds sixteen floats.
   @inline(__always) fileprivate func add(_ lanes: Lanes16) {
-    let low = UnsafeMutableRawPointer(self), high = low + 64
+    let low = UnsafeMutableRawPointer(self)
+    let high = low + 64
     low.storeBytes(of: low.loadUnaligned(as: SIMD8<Double>.self) + SIMD8<Double>(lanes.lowHalf), as: SIMD8<Double>.self)
-    high.storeBytes(of: high.loadUnaligned(as: SIMD8<Double>.self) + SIMD8<Double>(lanes.highHalf), as: SIMD8<Double>.self)
+    high.storeBytes(
+      of: high.loadUnaligned(as: SIMD8<Double>.self) + SIMD8<Double>(lanes.highHalf), as: SIMD8<Double>.self)
   }
 }

@@ -13,9 +13,12 @@ package protocol Communicator: AnyObject {
   var rank: Int { get }
   var size: Int { get }
   /// In place over all ranks; every rank gets the same bits.
-  func allReduce(_ data: UnsafeMutableBufferPointer<Float>, _ reduction: Reduction, on channel: Channel, _ what: StaticString)
-  func allReduce(_ data: UnsafeMutableBufferPointer<Double>, _ reduction: Reduction, on channel: Channel, _ what: StaticString)
-  func allReduce(_ data: UnsafeMutableBufferPointer<Int64>, _ reduction: Reduction, on channel: Channel, _ what: StaticString)
+  func allReduce(
+    _ data: UnsafeMutableBufferPointer<Float>, _ reduction: Reduction, on channel: Channel, _ what: StaticString)
+  func allReduce(
+    _ data: UnsafeMutableBufferPointer<Double>, _ reduction: Reduction, on channel: Channel, _ what: StaticString)
+  func allReduce(
+    _ data: UnsafeMutableBufferPointer<Int64>, _ reduction: Reduction, on channel: Channel, _ what: StaticString)
   /// Begins the sum over all ranks, in place. All ranks begin the same sums in the same order, and get the same bits. The
   /// floats are the communicator's until `finishSums`.
   func beginSum(_ data: UnsafeMutableBufferPointer<Float>, _ what: StaticString)
@@ -26,7 +29,9 @@ package protocol Communicator: AnyObject {
   /// Waits until all sums are done.
   func finishSums()
   /// Concatenates `rows[r]` rows of `width` floats of every rank r in rank order.
-  func allGather(_ send: UnsafePointer<Float>, rows: [Int], width: Int, into receive: UnsafeMutablePointer<Float>, _ what: StaticString)
+  func allGather(
+    _ send: UnsafePointer<Float>, rows: [Int], width: Int, into receive: UnsafeMutablePointer<Float>,
+    _ what: StaticString)
   func broadcast(_ data: UnsafeMutableRawBufferPointer, from root: Int, _ what: StaticString)
   func barrier()
   /// Reports and ends the whole job with the code.
@@ -35,7 +40,9 @@ package protocol Communicator: AnyObject {
 
 /// Where nothing can go on beside the arithmetic, a sum is done when it was begun.
 extension Communicator {
-  package func beginSum(_ data: UnsafeMutableBufferPointer<Float>, _ what: StaticString) { allReduce(data, .sum, on: .gradients, what) }
+  package func beginSum(_ data: UnsafeMutableBufferPointer<Float>, _ what: StaticString) {
+    allReduce(data, .sum, on: .gradients, what)
+  }
   package var isSumming: Bool { false }
   package func advanceSums() {}
   package func finishSums() {}
@@ -73,9 +80,16 @@ extension Communicator {
 
   /// Runs `body` on the root alone and gives every rank its text, or the root's error.
   package func onRoot(_ body: () throws -> String) throws -> String {
-    var text = "", failed: (any Error)?
-    if isRoot { do { text = try body() } catch { failed = error; text = "\(error)" } }
-    let agreed = String(decoding: broadcast(isRoot ? Array(((failed == nil ? "+" : "-") + text).utf8) : nil), as: UTF8.self)
+    var text = ""
+    var failed: (any Error)?
+    if isRoot {
+      do { text = try body() } catch {
+        failed = error
+        text = "\(error)"
+      }
+    }
+    let agreed = String(
+      decoding: broadcast(isRoot ? Array(((failed == nil ? "+" : "-") + text).utf8) : nil), as: UTF8.self)
     if let failed { throw failed }
     if agreed.first == "-" { throw RankFailed(description: String(agreed.dropFirst())) }
     return String(agreed.dropFirst())
@@ -104,7 +118,9 @@ package final class SingleProcess: Communicator {
   package func allReduce(_: UnsafeMutableBufferPointer<Float>, _: Reduction, on _: Channel, _: StaticString) {}
   package func allReduce(_: UnsafeMutableBufferPointer<Double>, _: Reduction, on _: Channel, _: StaticString) {}
   package func allReduce(_: UnsafeMutableBufferPointer<Int64>, _: Reduction, on _: Channel, _: StaticString) {}
-  package func allGather(_ send: UnsafePointer<Float>, rows: [Int], width: Int, into receive: UnsafeMutablePointer<Float>, _: StaticString) {
+  package func allGather(
+    _ send: UnsafePointer<Float>, rows: [Int], width: Int, into receive: UnsafeMutablePointer<Float>, _: StaticString
+  ) {
     receive.update(from: send, count: rows[0] * width)
   }
   package func broadcast(_: UnsafeMutableRawBufferPointer, from _: Int, _: StaticString) {}

@@ -39,9 +39,12 @@ enum SoftmaxRow {
   ///   - temperature: that the logits were divided by.
   /// - Returns: the row's loss and similarities.
   static func apply(
-    _ logits: UnsafeMutablePointer<Float>, count: Int, target: Int, excluded: Int? = nil, temperature: Float, scale: Float
+    _ logits: UnsafeMutablePointer<Float>, count: Int, target: Int, excluded: Int? = nil, temperature: Float,
+    scale: Float
   ) -> ContrastiveStatistics {
-    var largest = -Float.infinity, sum = 0.0, total = 0.0
+    var largest = -Float.infinity
+    var sum = 0.0
+    var total = 0.0
     let targetLogit = logits[target]
     for i in 0..<count where i != excluded {
       largest = max(largest, logits[i])

@@ -27,7 +27,8 @@ package struct ConvNorm {
 
   /// The output in memory that is needed briefly.
   package func forward(_ x: Tensor, relu: Bool, _ pass: Pass) -> (tape: Tape, y: Tensor) {
-    let shape = output(x), y = pass.arena.brief(n: x.n, h: shape.h, w: shape.w, c: shape.c)
+    let shape = output(x)
+    let y = pass.arena.brief(n: x.n, h: shape.h, w: shape.w, c: shape.c)
     return (forward(x, relu: relu, into: y, pass), y)
   }
 

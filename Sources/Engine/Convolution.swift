@@ -17,7 +17,11 @@ package struct Convolution {
     _ initialisation: Initialisation
   ) {
     weight = layout.add(name + ".weight", [kernel, kernel, inputs, filters], .weight, initialisation)
-    (self.inputs, self.filters, self.kernel, self.stride, self.padding) = (inputs, filters, kernel, stride, padding)
+    self.inputs = inputs
+    self.filters = filters
+    self.kernel = kernel
+    self.stride = stride
+    self.padding = padding
   }
 
   /// Height or width of the output for one of the input.
@@ -90,8 +94,12 @@ struct ConvolutionShape {
   init(_ convolution: Convolution, _ x: Tensor) {
     precondition(x.c == convolution.inputs, "a convolution of \(convolution.inputs) channels got \(x.shape)")
     (n, h, w, c) = x.shape
-    (height, width, k) = (convolution.extent(of: h), convolution.extent(of: w), convolution.filters)
-    (kernel, stride, padding) = (convolution.kernel, convolution.stride, convolution.padding)
+    height = convolution.extent(of: h)
+    width = convolution.extent(of: w)
+    k = convolution.filters
+    kernel = convolution.kernel
+    stride = convolution.stride
+    padding = convolution.padding
   }
 
   var output: (Int, Int, Int, Int) { (n, height, width, k) }

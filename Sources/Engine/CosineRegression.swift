@@ -16,9 +16,11 @@ package struct CosineRegression {
     _ p: Tensor, targets z: Tensor, count: Int, _ context: Context
   ) -> ContrastiveStatistics {
     precondition(p.hasShape(of: z) && p.n % 2 == 0, "predictions \(p.shape), targets \(z.shape)")
-    let d = p.c, n = p.n / 2
+    let d = p.c
+    let n = p.n / 2
     return context.scratch { arena in
-      let unit = arena.tensor(like: p), target = arena.tensor(like: z)
+      let unit = arena.tensor(like: p)
+      let target = arena.tensor(like: z)
       let norms = arena.array(of: Float.self, count: max(1, p.n)).baseAddress!
       let cosines = arena.array(of: Double.self, count: max(1, p.n))
       L2Normalise.forward(p, into: unit, norms: norms, context)
@@ -42,7 +44,8 @@ package struct CosineRegression {
         }
       }
       statistics.allReduce(context)
-      (statistics.correct, statistics.negative) = (.nan, .nan)
+      statistics.correct = .nan
+      statistics.negative = .nan
       return statistics
     }
   }

@@ -17,7 +17,9 @@ package struct DrawnContrast {
   static let epsilon = 1e-7
 
   package init(_ loss: Loss, temperature: Float, images: Int) {
-    (self.loss, self.temperature, self.images) = (loss, temperature, images)
+    self.loss = loss
+    self.temperature = temperature
+    self.images = images
   }
 
   /// A rank's rows of the bank.
@@ -29,7 +31,8 @@ package struct DrawnContrast {
 
     package init(_ values: Tensor, rows: Range<Int>) {
       precondition(values.n == rows.count, "\(values.n) rows of a bank for \(rows)")
-      (self.values, self.rows) = (values, rows)
+      self.values = values
+      self.rows = rows
     }
   }
 
@@ -41,12 +44,16 @@ package struct DrawnContrast {
   ///   - z: Z of NCE; where it is 0, it is estimated from these queries: N times the mean of exp(q·v/τ).
   /// - Returns: the statistics over all ranks, and Z.
   package func apply(
-    _ q: Tensor, _ queries: GatheredQueries, _ bank: Bank, drawn: UnsafePointer<Int64>, count: Int, z: Float, _ context: Context
+    _ q: Tensor, _ queries: GatheredQueries, _ bank: Bank, drawn: UnsafePointer<Int64>, count: Int, z: Float,
+    _ context: Context
   ) -> (statistics: ContrastiveStatistics, z: Float) {
-    let batch = queries.all.n, d = q.c, scale = 1 / Double(batch)
+    let batch = queries.all.n
+    let d = q.c
+    let scale = 1 / Double(batch)
     precondition(bank.values.c == d, "queries of \(d), a bank of \(bank.values.c)")
     return context.scratch { arena in
-      let scores = arena.tensor(n: batch, c: count), rows = arena.array(of: CandidateSums.self, count: batch)
+      let scores = arena.tensor(n: batch, c: count)
+      let rows = arena.array(of: CandidateSums.self, count: batch)
       let maxima = arena.array(of: Float.self, count: batch)
       /// The place here of a query's candidate; nil where another rank has it.
       @inline(__always) func place(_ i: Int, _ c: Int) -> Int? {
@@ -55,7 +62,8 @@ package struct DrawnContrast {
       }
 
       context.run(batch) { i, _ in
-        let x = UnsafePointer(queries.all.data + i * d), s = scores.data + i * count
+        let x = UnsafePointer(queries.all.data + i * d)
+        let s = scores.data + i * count
         var largest = -Float.infinity
         for c in 0..<count {
           guard let row = place(i, c) else { continue }
@@ -67,7 +75,8 @@ package struct DrawnContrast {
       context.allReduce(maxima, .max, on: .statistics, "maxima over candidates")
 
       context.run(batch) { i, _ in
-        let s = scores.data + i * count, largest = maxima[i]
+        let s = scores.data + i * count
+        let largest = maxima[i]
         var row = CandidateSums()
         for c in 0..<count where place(i, c) != nil {
           row.count += 1
@@ -81,10 +90,12 @@ package struct DrawnContrast {
       let z = z == 0 && loss == .nce ? partition(maxima, rows, count: count, context) : z
 
       // Every score becomes its derivative; of NCE also the loss's terms, each on the rank that has the candidate.
-      let noise = Double(count - 1) / Double(images), epsilon = Self.epsilon
+      let noise = Double(count - 1) / Double(images)
+      let epsilon = Self.epsilon
       let terms = arena.array(of: Double.self, count: batch)
       context.run(batch) { i, _ in
-        let s = scores.data + i * count, largest = maxima[i]
+        let s = scores.data + i * count
+        let largest = maxima[i]
         var sum = 0.0
         for c in 0..<count where place(i, c) != nil {
           var slope: Double
@@ -92,7 +103,8 @@ package struct DrawnContrast {
           case .softmax:
             slope = Double(exponential((s[c] - largest) / temperature)) / rows[i].sum - (c == 0 ? 1 : 0)
           case .nce:
-            let p = power(Double(s[c]) / Double(temperature)) / Double(z), all = p + noise + epsilon
+            let p = power(Double(s[c]) / Double(temperature)) / Double(z)
+            let all = p + noise + epsilon
             slope = c == 0 ? -(noise + epsilon) / all : p / all
             sum -= logarithm((c == 0 ? p : noise) / all)
           }
@@ -103,7 +115,8 @@ package struct DrawnContrast {
       if loss == .nce { context.allReduce(terms, on: .statistics, "terms of the loss") }
 
       context.run(batch) { i, _ in
-        let gradient = queries.gradient.data + i * d, s = scores.data + i * count
+        let gradient = queries.gradient.data + i * d
+        let s = scores.data + i * count
         for j in 0..<d { gradient[j] = 0 }
         for c in 0..<count {
           if let row = place(i, c) { gradient.add(bank.values.data + row * d, times: s[c], count: d) }
@@ -125,7 +138,8 @@ package struct DrawnContrast {
 
   /// N · mean of exp(q·v/τ) over all queries and their candidates.
   private func partition(
-    _ maxima: UnsafeMutableBufferPointer<Float>, _ rows: UnsafeMutableBufferPointer<CandidateSums>, count: Int, _ context: Context
+    _ maxima: UnsafeMutableBufferPointer<Float>, _ rows: UnsafeMutableBufferPointer<CandidateSums>, count: Int,
+    _ context: Context
   ) -> Float {
     var sum = 0.0
     context.run(1) { _, _ in

@@ -33,7 +33,8 @@ package struct Network {
   ///   - layers: of the head.
   ///   - prototypes: how many vectors, of the head's outputs each, are trained beside it.
   package init(_ options: ResNet.Options, head layers: [Head.Layer] = [], prototypes count: Int? = nil) {
-    var parameters = ParameterLayout(), statistics = ParameterLayout()
+    var parameters = ParameterLayout()
+    var statistics = ParameterLayout()
     encoder = ResNet(options, &parameters, &statistics)
     head = Head(layers, inputs: options.features, &parameters, &statistics)
     let width = layers.last?.outputs ?? options.features
@@ -50,11 +51,12 @@ package struct Network {
   /// Images in, features at a tap out. One call serves queries, keys, teachers and evaluation.
   package func forward(_ x: Tensor, tap: Tap = .embedding, _ pass: Pass) -> Tape {
     let features = encoder.forward(x, pass)
-    let layers: Int? = switch tap {
-    case .features: 0
-    case .head(let layers): layers
-    case .embedding: nil
-    }
+    let layers: Int? =
+      switch tap {
+      case .features: 0
+      case .head(let layers): layers
+      case .embedding: nil
+      }
     let projected = pass.context.part(.head) { head.forward(features.features, layers: layers, pass) }
     return Tape(encoder: features, head: projected, end: pass.arena.mark())
   }

@@ -15,7 +15,9 @@ struct Panels {
 
   /// - data: `floats(rows, columns)`, the caller's.
   init(_ data: UnsafeMutablePointer<Float>, rows: Int, columns: Int) {
-    (self.data, self.rows, self.columns) = (data, rows, columns)
+    self.data = data
+    self.rows = rows
+    self.columns = columns
   }
 
   static func floats(_ rows: Int, _ columns: Int) -> Int { rows * pieces(columns, of: width) * width }
@@ -23,8 +25,10 @@ struct Panels {
   /// Where the element (row, column) is; those of the next columns follow up to the panel's end.
   @inline(__always)
   func place(_ row: Int, _ column: Int) -> Int {
-    let first = row & ~(Panels.depth &- 1), height = min(Panels.depth, rows &- first)
-    let within = Panels.width &- 1, padded = (columns &+ within) & ~within
+    let first = row & ~(Panels.depth &- 1)
+    let height = min(Panels.depth, rows &- first)
+    let within = Panels.width &- 1
+    let padded = (columns &+ within) & ~within
     return first &* padded &+ (column & ~within) &* height &+ (row &- first) &* Panels.width &+ (column & within)
   }
 
@@ -54,15 +58,19 @@ struct Panels {
     let block = rows * columns > 1 << 20 ? 144 : 48
     var first = 0
     while first < m {
-      let some = min(block, m &- first), next = min(block, m &- first &- some)
+      let some = min(block, m &- first)
+      let next = min(block, m &- first &- some)
       let calls = pieces(some, of: 6) * pieces(columns, of: Panels.width) * pieces(rows, of: Panels.depth)
-      var ahead = Ahead(a + (first &+ some) &* rows, next &* rows, c + (first &+ some) &* columns, next &* columns, calls)
+      var ahead = Ahead(
+        a + (first &+ some) &* rows, next &* rows, c + (first &+ some) &* columns, next &* columns, calls)
       var top = 0
       while top < rows {
-        let height = min(Panels.depth, rows &- top), add = accumulate || top > 0
+        let height = min(Panels.depth, rows &- top)
+        let add = accumulate || top > 0
         var column = 0
         while column < columns {
-          let panel = data + place(top, column), from = a + (first &* rows &+ top)
+          let panel = data + place(top, column)
+          let from = a + (first &* rows &+ top)
           let to = c + (first &* columns &+ column)
           if column &+ Panels.width <= columns {
             rowsByPanel(some, height, from, rows, panel, to, columns, add, &ahead)
@@ -84,10 +92,12 @@ struct Panels {
   ) {
     withUnsafeTemporaryAllocation(of: Float.self, capacity: 6 * Panels.width) { square in
       for first in stride(from: 0, to: m, by: 6) {
-        let some = min(6, m - first), square = square.baseAddress!
+        let some = min(6, m - first)
+        let square = square.baseAddress!
         rowsByPanel(some, height, a + first &* rows, rows, panel, square, Panels.width, false, &ahead)
         for row in 0..<some {
-          let to = c + (first &+ row) &* columns, from = square + row &* Panels.width
+          let to = c + (first &+ row) &* columns
+          let from = square + row &* Panels.width
           for i in 0..<count { to[i] = accumulate ? to[i] + from[i] : from[i] }
         }
       }
@@ -97,7 +107,8 @@ struct Panels {
 
 /// C (m, width) ← A · B (+ C) with A (m, k), and B (k, width) a panel.
 func multiplyByPanel(
-  _ m: Int, _ k: Int, _ a: UnsafePointer<Float>, lda: Int, _ panel: UnsafePointer<Float>, into c: UnsafeMutablePointer<Float>,
+  _ m: Int, _ k: Int, _ a: UnsafePointer<Float>, lda: Int, _ panel: UnsafePointer<Float>,
+  into c: UnsafeMutablePointer<Float>,
   ldc: Int, accumulate: Bool
 ) {
   var ahead = Ahead(a, 0, c, 0, 1)
@@ -130,15 +141,18 @@ func multiplyTransposed(
 }
 
 /// Rows of the factors in a step, of both ways.
-private let shallow = 64, deep = Panels.depth
+private let shallow = 64
+private let deep = Panels.depth
 /// Columns at most in a step of A.
-private let shallowWidth = 512, deepWidth = 256
+private let shallowWidth = 512
+private let deepWidth = 256
 /// Floats of a strip, and from one to the next: other than a multiple of 4096 bytes, and room for what a copy writes
 /// beyond the last row.
 private let strip = 6 * deep + 16
 
 /// Floats that `multiplyTransposed` works with.
-let transposedWork = max(shallow * (shallowWidth + Panels.width), pieces(deepWidth, of: 6) * strip + deep * Panels.width)
+let transposedWork = max(
+  shallow * (shallowWidth + Panels.width), pieces(deepWidth, of: 6) * strip + deep * Panels.width)
 
 /// Where one of the factors is narrow, and to copy the other would be felt: 64 rows go by at a time and C, small as well,
 /// stays in the cache. Rows that are so far apart that they would fight for the same sets of the L1 cache are copied
@@ -147,10 +161,13 @@ private func multiplyShallow(
   _ m: Int, _ n: Int, _ k: Int, _ a: UnsafePointer<Float>, _ lda: Int, _ b: UnsafePointer<Float>, _ ldb: Int,
   _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ accumulate: Bool, _ work: UnsafeMutablePointer<Float>
 ) {
-  let farA = lda > 512, farB = ldb > 512, panel = work + shallow * shallowWidth
+  let farA = lda > 512
+  let farB = ldb > 512
+  let panel = work + shallow * shallowWidth
   var first = 0
   while first < k {
-    let some = min(shallow, k &- first), next = min(shallow, k &- first &- some)
+    let some = min(shallow, k &- first)
+    let next = min(shallow, k &- first &- some)
     let calls = pieces(m, of: 6) * (n / Panels.width)
     var ahead = Ahead(a + (first &+ some) &* lda, next &* lda, b + (first &+ some) &* ldb, next &* ldb, calls)
     let a = a + first &* lda
@@ -175,22 +192,28 @@ private func multiplyDeep(
   _ m: Int, _ n: Int, _ k: Int, _ a: UnsafePointer<Float>, _ lda: Int, _ b: UnsafePointer<Float>, _ ldb: Int,
   _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ accumulate: Bool, _ work: UnsafeMutablePointer<Float>
 ) {
-  let height = pieces(k, of: pieces(k, of: deep)), panel = work + pieces(deepWidth, of: 6) * strip
+  let height = pieces(k, of: pieces(k, of: deep))
+  let panel = work + pieces(deepWidth, of: 6) * strip
   for left in stride(from: 0, to: m, by: deepWidth) {
-    let width = min(deepWidth, m &- left), calls = pieces(width, of: 6)
+    let width = min(deepWidth, m &- left)
+    let calls = pieces(width, of: 6)
     for first in stride(from: 0, to: k, by: height) {
-      let some = min(height, k &- first), next = min(height, k &- first &- some)
-      let a = a + (first &* lda &+ left), below = b + (first &+ some) &* ldb
+      let some = min(height, k &- first)
+      let next = min(height, k &- first &- some)
+      let a = a + (first &* lda &+ left)
+      let below = b + (first &+ some) &* ldb
       cutStrips(a, lda, some, width, into: work)
       var aheadA = RowsAhead(a + some &* lda, lda, next, width, calls &* (n / Panels.width))
       for column in stride(from: 0, to: n, by: Panels.width) {
         let from = b + (first &* ldb &+ column)
         gather(from, ldb, some, columns: Panels.width, into: panel)
-        var aheadB = column &+ Panels.width < n
+        var aheadB =
+          column &+ Panels.width < n
           ? RowsAhead(from + Panels.width, ldb, some, Panels.width, calls)
           : RowsAhead(below, ldb, next, Panels.width, calls)
         for call in 0..<calls {
-          let rows = min(6, width &- 6 &* call), to = c + ((left &+ 6 &* call) &* ldc &+ column)
+          let rows = min(6, width &- 6 &* call)
+          let to = c + ((left &+ 6 &* call) &* ldc &+ column)
           aheadA.fetch()
           aheadB.fetch()
           for row in 0..<rows {
@@ -212,7 +235,8 @@ private func cutStrips(
   for top in stride(from: 0, to: rows, by: 8) {
     let some = min(8, rows &- top)
     for index in 0..<pieces(columns, of: 6) {
-      var from = a + (top &* lda &+ 6 &* index), to = to + (index &* strip &+ 6 &* top)
+      var from = a + (top &* lda &+ 6 &* index)
+      var to = to + (index &* strip &+ 6 &* top)
       let count = columns &- 6 &* index
       for _ in 0..<some {
         if count >= 8 {
@@ -234,7 +258,8 @@ private func gather(
   _ from: UnsafePointer<Float>, _ ld: Int, _ rows: Int, columns: Int, into to: UnsafeMutablePointer<Float>
 ) {
   for row in 0..<rows {
-    let from = from + row &* ld, to = to + row &* columns
+    let from = from + row &* ld
+    let to = to + row &* columns
     var i = 0
     while i &+ Lanes.scalarCount <= columns {
       put(load(from + i), to + i, false)
@@ -274,14 +299,18 @@ private struct Ahead {
 
   /// So many floats from two places, the second of which may be written.
   init(_ first: UnsafePointer<Float>, _ m: Int, _ second: UnsafePointer<Float>, _ n: Int, _ calls: Int) {
-    (self.first, self.second, firstEnd, secondEnd) = (first, second, first + m, second + n)
+    self.first = first
+    self.second = second
+    firstEnd = first + m
+    secondEnd = second + n
     firstStep = pieces(pieces(m, of: cacheLine), of: calls) * cacheLine
     secondStep = pieces(pieces(n, of: cacheLine), of: calls) * cacheLine
   }
 
   @inline(__always)
   mutating func fetch() {
-    let firstStop = min(first + firstStep, firstEnd), secondStop = min(second + secondStep, secondEnd)
+    let firstStop = min(first + firstStep, firstEnd)
+    let secondStop = min(second + secondStep, secondEnd)
     while first < firstStop {
       csystem_prefetch(first)
       first += cacheLine
@@ -299,7 +328,11 @@ private struct RowsAhead {
   private let ld: Int, width: Int, step: Int
 
   init(_ from: UnsafePointer<Float>, _ ld: Int, _ rows: Int, _ width: Int, _ calls: Int) {
-    (self.from, end, self.rows, self.ld, self.width) = (from, from + width, rows, ld, width)
+    self.from = from
+    end = from + width
+    self.rows = rows
+    self.ld = ld
+    self.width = width
     step = pieces(rows * pieces(width, of: cacheLine), of: calls)
   }
 
@@ -402,9 +435,13 @@ private struct RowOfSums {
 @inline(__always)
 private func forEachStep(
   _ k: Int, _ upper: UnsafePointer<Float>, _ lower: UnsafePointer<Float>, _ columnStep: Int, _ b: UnsafePointer<Float>,
-  _ ldb: Int, _ body: (_ upper: UnsafePointer<Float>, _ lower: UnsafePointer<Float>, _ b: (left: Lanes, right: Lanes)) -> Void
+  _ ldb: Int,
+  _ body: (_ upper: UnsafePointer<Float>, _ lower: UnsafePointer<Float>, _ b: (left: Lanes, right: Lanes)) -> Void
 ) {
-  var upper = upper, lower = lower, b = b, rest = k
+  var upper = upper
+  var lower = lower
+  var b = b
+  var rest = k
   while rest >= 4 {
     body(upper, lower, pair(b))
     body(upper + columnStep, lower + columnStep, pair(b + ldb))
@@ -429,7 +466,8 @@ private func sixRows(
   _ k: Int, _ a: UnsafePointer<Float>, _ rowStep: Int, _ columnStep: Int, _ b: UnsafePointer<Float>, _ ldb: Int,
   _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ accumulate: Bool
 ) {
-  var (s0, s1, s2) = (RowOfSums(), RowOfSums(), RowOfSums()), (s3, s4, s5) = (s0, s1, s2)
+  var (s0, s1, s2) = (RowOfSums(), RowOfSums(), RowOfSums())
+  var (s3, s4, s5) = (s0, s1, s2)
   forEachStep(k, a, a + 3 &* rowStep, columnStep, b, ldb) { upper, lower, b in
     s0.add(upper[0], b)
     s1.add(upper[rowStep], b)
@@ -451,7 +489,8 @@ private func fourRows(
   _ k: Int, _ a: UnsafePointer<Float>, _ rowStep: Int, _ columnStep: Int, _ b: UnsafePointer<Float>, _ ldb: Int,
   _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ accumulate: Bool
 ) {
-  var (s0, s1) = (RowOfSums(), RowOfSums()), (s2, s3) = (s0, s1)
+  var (s0, s1) = (RowOfSums(), RowOfSums())
+  var (s2, s3) = (s0, s1)
   forEachStep(k, a, a + 2 &* rowStep, columnStep, b, ldb) { upper, lower, b in
     s0.add(upper[0], b)
     s1.add(upper[rowStep], b)
@@ -469,7 +508,8 @@ private func twoRows(
   _ k: Int, _ a: UnsafePointer<Float>, _ rowStep: Int, _ columnStep: Int, _ b: UnsafePointer<Float>, _ ldb: Int,
   _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ accumulate: Bool
 ) {
-  var (s0, s1) = (RowOfSums(), RowOfSums())
+  var s0 = RowOfSums()
+  var s1 = RowOfSums()
   forEachStep(k, a, a, columnStep, b, ldb) { a, _, b in
     s0.add(a[0], b)
     s1.add(a[rowStep], b)
@@ -489,7 +529,8 @@ private func oneRow(
 }
 
 /// (columns, rows) ← (rows, columns)ᵀ, whose rows are `ld` floats apart; a square that stays in the L1 cache at a time.
-func transpose(_ from: UnsafePointer<Float>, ld: Int, _ rows: Int, _ columns: Int, into to: UnsafeMutablePointer<Float>) {
+func transpose(_ from: UnsafePointer<Float>, ld: Int, _ rows: Int, _ columns: Int, into to: UnsafeMutablePointer<Float>)
+{
   let side = 16
   for top in stride(from: 0, to: rows, by: side) {
     for left in stride(from: 0, to: columns, by: side) {

@@ -17,15 +17,18 @@ package struct GatheredQueries {
   ///   - shares: queries of every rank.
   ///   - embeddings: gets the normalised queries of this rank where given, for health figures.
   package init(
-    _ q: Tensor, shares: [Int], in arena: Arena, _ context: Context, keeping embeddings: UnsafeMutablePointer<[Float]>? = nil
+    _ q: Tensor, shares: [Int], in arena: Arena, _ context: Context,
+    keeping embeddings: UnsafeMutablePointer<[Float]>? = nil
   ) {
-    let rank = context.communicator.rank, first = shares[..<rank].reduce(0, +)
+    let rank = context.communicator.rank
+    let first = shares[..<rank].reduce(0, +)
     precondition(q.n == shares[rank], "\(q.n) queries for a share of \(shares[rank]) on rank \(rank)")
     own = first..<first + q.n
     all = arena.tensor(n: shares.reduce(0, +), c: q.c)
     gradient = arena.tensor(like: all)
     norms = arena.array(of: Float.self, count: max(1, q.n)).baseAddress!
-    let (all, norms) = (all, norms)
+    let all = all
+    let norms = norms
     context.scratch { arena in
       let unit = arena.tensor(like: q)
       L2Normalise.forward(q, into: unit, norms: norms, context)
@@ -66,7 +69,10 @@ struct CandidateSums: BitwiseCopyable {
   /// - loss: of this query.
   func statistics(loss: Double) -> ContrastiveStatistics {
     var row = ContrastiveStatistics()
-    (row.rows, row.loss, row.correct, row.positive) = (1, loss, correct, positive)
+    row.rows = 1
+    row.loss = loss
+    row.correct = correct
+    row.positive = positive
     row.negative = count > 1 ? (scores - positive) / (count - 1) : 0
     return row
   }

@@ -18,12 +18,14 @@ package final class GradientReducer {
     self.context = context
     self.gradients = gradients
     self.bucket = bucket
-    (finished, begun) = (gradients.count, gradients.count)
+    finished = gradients.count
+    begun = gradients.count
   }
 
   /// Backward has finished every gradient from `offset` to the slab's end.
   package func ready(from offset: Int) {
-    precondition(offset <= finished, "gradients from \(offset) are ready, but those from \(finished) were ready already")
+    precondition(
+      offset <= finished, "gradients from \(offset) are ready, but those from \(finished) were ready already")
     finished = offset
     if overlaps { begin() }
   }
@@ -33,7 +35,8 @@ package final class GradientReducer {
     finished = 0
     begin()
     context.finishSums()
-    (finished, begun) = (gradients.count, gradients.count)
+    finished = gradients.count
+    begun = gradients.count
   }
 
   /// Begins the sums of the buckets that are finished.

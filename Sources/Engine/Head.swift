@@ -11,8 +11,15 @@ package struct Head {
     package var weight: Initialisation?
 
     /// - weight: torch's default where nil.
-    package init(_ outputs: Int, bias: Bool, _ normalisation: Normalisation = .none, relu: Bool = false, weight: Initialisation? = nil) {
-      (self.outputs, self.bias, self.normalisation, self.relu, self.weight) = (outputs, bias, normalisation, relu, weight)
+    package init(
+      _ outputs: Int, bias: Bool, _ normalisation: Normalisation = .none, relu: Bool = false,
+      weight: Initialisation? = nil
+    ) {
+      self.outputs = outputs
+      self.bias = bias
+      self.normalisation = normalisation
+      self.relu = relu
+      self.weight = weight
     }
   }
 
@@ -41,16 +48,23 @@ package struct Head {
   /// Where its parameters begin in the slab.
   var firstParameter: Int? { units.first?.linear.weight.offset }
 
-  package init(_ layers: [Layer], inputs: Int, _ parameters: inout ParameterLayout, _ statistics: inout ParameterLayout, prefix: String = "head.") {
-    var units: [Unit] = [], inputs = inputs
+  package init(
+    _ layers: [Layer], inputs: Int, _ parameters: inout ParameterLayout, _ statistics: inout ParameterLayout,
+    prefix: String = "head."
+  ) {
+    var units: [Unit] = []
+    var inputs = inputs
     for (i, layer) in layers.enumerated() {
       let linear = Linear(
         &parameters, "\(prefix)\(i)", inputs: inputs, outputs: layer.outputs, bias: layer.bias,
         weight: layer.weight ?? .torchLinear(fanIn: inputs),
         biasInitialisation: layer.weight == nil ? .torchLinear(fanIn: inputs) : .constant(0))
-      let norm = layer.normalisation == .none
+      let norm =
+        layer.normalisation == .none
         ? nil
-        : BatchNorm(&parameters, &statistics, "\(prefix)\(i).bn", channels: layer.outputs, shift: layer.normalisation == .scaleAndShift)
+        : BatchNorm(
+          &parameters, &statistics, "\(prefix)\(i).bn", channels: layer.outputs,
+          shift: layer.normalisation == .scaleAndShift)
       units.append(Unit(linear: linear, norm: norm, relu: layer.relu))
       inputs = layer.outputs
     }
@@ -67,7 +81,8 @@ package struct Head {
     for (i, unit) in units.enumerated() {
       let z = pass.arena.tensor(n: x.n, c: unit.linear.outputs)
       unit.linear.forward(x, into: z, pass)
-      var y = z, norm: BatchNorm.Tape?
+      var y = z
+      var norm: BatchNorm.Tape?
       if let layer = unit.norm {
         y = pass.arena.tensor(like: z)
         norm = layer.forward(z, relu: unit.relu, into: y, pass)
@@ -87,7 +102,8 @@ package struct Head {
   package func backward(_ dy: Tensor, _ tape: Tape, dx: Tensor, _ pass: Pass) {
     var dy = dy
     for i in tape.units.indices.reversed() {
-      let unit = units[i], tapeUnit = tape.units[i]
+      let unit = units[i]
+      let tapeUnit = tape.units[i]
       var d = dy
       if let norm = unit.norm {
         norm.backward(dy, relu: unit.relu, x: tapeUnit.z, tapeUnit.norm!, pass)

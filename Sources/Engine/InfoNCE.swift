@@ -8,7 +8,10 @@ package struct InfoNCE {
   /// Factor on the loss.
   package let scale: Float
 
-  package init(temperature: Float, scale: Float = 1) { (self.temperature, self.scale) = (temperature, scale) }
+  package init(temperature: Float, scale: Float = 1) {
+    self.temperature = temperature
+    self.scale = scale
+  }
 
   /// - Parameters:
   ///   - q: (n, D) queries of this rank, not normalised; becomes their gradient.
@@ -17,11 +20,17 @@ package struct InfoNCE {
   ///   - embeddings: gets the normalised queries where given, for health figures.
   ///   - count: queries of the global batch, that the loss is the mean over.
   /// - Returns: the statistics over all ranks.
-  package func apply(_ q: Tensor, keys k: Tensor, queue: Tensor, count: Int, _ context: Context, keeping embeddings: UnsafeMutablePointer<[Float]>? = nil) -> ContrastiveStatistics {
+  package func apply(
+    _ q: Tensor, keys k: Tensor, queue: Tensor, count: Int, _ context: Context,
+    keeping embeddings: UnsafeMutablePointer<[Float]>? = nil
+  ) -> ContrastiveStatistics {
     precondition(q.hasShape(of: k) && queue.c == q.c, "queries \(q.shape), keys \(k.shape), queue \(queue.shape)")
-    let d = q.c, candidates = queue.n + 1, scale = scale / Float(count)
+    let d = q.c
+    let candidates = queue.n + 1
+    let scale = scale / Float(count)
     return context.scratch { arena in
-      let unit = arena.tensor(like: q), norms = arena.array(of: Float.self, count: max(1, q.n)).baseAddress!
+      let unit = arena.tensor(like: q)
+      let norms = arena.array(of: Float.self, count: max(1, q.n)).baseAddress!
       L2Normalise.forward(q, into: unit, norms: norms, context)
       if let embeddings, !context.isDry { embeddings.pointee.replace(with: unit) }
       let logits = arena.tensor(n: q.n, c: candidates)

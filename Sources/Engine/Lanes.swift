@@ -14,7 +14,8 @@ extension UnsafePointer<Float> {
 
   /// Σ of the products, element by element.
   @inline(__always) func dot(_ other: UnsafePointer<Float>, count: Int) -> Float {
-    var sums = Lanes16(), i = 0
+    var sums = Lanes16()
+    var i = 0
     while i &+ 16 <= count {
       sums.addProduct(lanes(i), other.lanes(i))
       i &+= 16

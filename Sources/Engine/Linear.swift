@@ -19,15 +19,18 @@ package struct Linear {
     self.name = name
     weight = layout.add(name + ".weight", [inputs, outputs], .weight, initialisation)
     self.bias = bias ? layout.add(name + ".bias", [outputs], .bias, biasInitialisation) : nil
-    (self.inputs, self.outputs) = (inputs, outputs)
+    self.inputs = inputs
+    self.outputs = outputs
   }
 
   /// - x: (N, in). y: (N, out), overwritten.
   package func forward(_ x: Tensor, into y: Tensor, _ pass: Pass) {
     precondition(x.c == inputs && y.c == outputs && x.n == y.n, "\(name): \(x.shape) into \(y.shape)")
-    let weight = pass.state.parameters[weight], bias = bias.map { pass.state.parameters[$0] }
+    let weight = pass.state.parameters[weight]
+    let bias = bias.map { pass.state.parameters[$0] }
     pass.context.run((x.n + Self.rowsPerBlock - 1) / Self.rowsPerBlock) { block, _ in
-      let row = block * Self.rowsPerBlock, rows = min(Self.rowsPerBlock, x.n - row)
+      let row = block * Self.rowsPerBlock
+      let rows = min(Self.rowsPerBlock, x.n - row)
       if let bias { for r in row..<row + rows { (y.data + r * outputs).update(from: bias, count: outputs) } }
       sgemm(
         rows, outputs, inputs, x.data + row * inputs, lda: inputs, weight, ldb: outputs,
@@ -38,9 +41,11 @@ package struct Linear {
 
   /// Adds to dW and db; where dx is given, overwrites it.
   package func backward(_ dy: Tensor, x: Tensor, dx: Tensor?, _ pass: Pass) {
-    let weight = pass.state.parameters[self.weight], gradient = pass.gradients![self.weight]
+    let weight = pass.state.parameters[self.weight]
+    let gradient = pass.gradients![self.weight]
     pass.context.run((outputs + Self.columnsPerBlock - 1) / Self.columnsPerBlock) { block, _ in
-      let column = block * Self.columnsPerBlock, columns = min(Self.columnsPerBlock, outputs - column)
+      let column = block * Self.columnsPerBlock
+      let columns = min(Self.columnsPerBlock, outputs - column)
       sgemm(
         inputs, columns, x.n, x.data, lda: inputs, transposed: true, dy.data + column, ldb: outputs,
         into: gradient + column, ldc: outputs, beta: 1)
@@ -55,7 +60,8 @@ package struct Linear {
     }
     guard let dx else { return }
     pass.context.run((x.n + Self.rowsPerBlock - 1) / Self.rowsPerBlock) { block, _ in
-      let row = block * Self.rowsPerBlock, rows = min(Self.rowsPerBlock, x.n - row)
+      let row = block * Self.rowsPerBlock
+      let rows = min(Self.rowsPerBlock, x.n - row)
       sgemm(
         rows, inputs, outputs, dy.data + row * outputs, lda: outputs, transposed: false, weight, ldb: outputs,
         transposed: true,

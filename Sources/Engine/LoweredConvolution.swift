@@ -18,7 +18,8 @@ struct LoweredConvolution {
   private static let blockRows = 256
 
   init(_ shape: ConvolutionShape, _ context: Context) {
-    (self.shape, self.context) = (shape, context)
+    self.shape = shape
+    self.context = context
     lowering = Lowering(shape)
   }
 
@@ -28,7 +29,9 @@ struct LoweredConvolution {
   }
 
   func forward(_ x: UnsafePointer<Float>, _ weight: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>) {
-    let (k, depth, width) = (shape.k, shape.depth, shape.width)
+    let k = shape.k
+    let depth = shape.depth
+    let width = shape.width
     if shape.isMatrix {
       context.scratch { arena in
         let w = pack(weight, depth, k, arena)
@@ -54,7 +57,9 @@ struct LoweredConvolution {
   func dataGradient(
     _ dy: UnsafePointer<Float>, _ weight: UnsafePointer<Float>, into dx: UnsafeMutablePointer<Float>, accumulate: Bool
   ) {
-    let (k, depth, width) = (shape.k, shape.depth, shape.width)
+    let k = shape.k
+    let depth = shape.depth
+    let width = shape.width
     if shape.isMatrix {
       context.scratch { arena in
         let w = pack(weight, k, depth, transposed: true, arena)
@@ -65,7 +70,9 @@ struct LoweredConvolution {
       return
     }
     // Raised rows of neighbouring lines overlap, those of different images do not: a thread takes whole images.
-    let block = blockLines, images = max(1, block / shape.height), imageFloats = shape.h * shape.w * shape.c
+    let block = blockLines
+    let images = max(1, block / shape.height)
+    let imageFloats = shape.h * shape.w * shape.c
     context.scratch { arena in
       let w = pack(weight, k, depth, transposed: true, arena)
       let matrices = arena.array(of: Float.self, count: context.team.count * block * width * depth).baseAddress!
@@ -86,7 +93,8 @@ struct LoweredConvolution {
   private func pack(
     _ weight: UnsafePointer<Float>, _ rows: Int, _ columns: Int, transposed: Bool = false, _ arena: Arena
   ) -> Panels {
-    let count = Panels.floats(rows, columns), part = max(1, (1 << 14) / columns)
+    let count = Panels.floats(rows, columns)
+    let part = max(1, (1 << 14) / columns)
     let panels = Panels(arena.array(of: Float.self, count: count).baseAddress!, rows: rows, columns: columns)
     context.run(pieces(rows, of: part)) { index, _ in
       panels.pack(weight, transposed: transposed, rows: piece(index, of: part, in: 0..<rows))
@@ -96,7 +104,8 @@ struct LoweredConvolution {
 
   /// Blocks where nothing is lowered: a thousand rows; where there are few, up to four blocks for threads to share.
   private func forEachRowBlock(_ body: (Range<Int>) -> Void) {
-    let rows = shape.rows, size = rows >= 4096 ? 1024 : pieces(rows, of: max(1, min(4, rows / 384)))
+    let rows = shape.rows
+    let size = rows >= 4096 ? 1024 : pieces(rows, of: max(1, min(4, rows / 384)))
     context.run(pieces(rows, of: size)) { index, _ in body(piece(index, of: size, in: 0..<rows)) }
   }
 }
@@ -114,17 +123,21 @@ extension LoweredConvolution {
   func weightGradient(_ dy: UnsafePointer<Float>, _ x: UnsafePointer<Float>, addingTo dw: UnsafeMutablePointer<Float>) {
     let sums = min(max(1, shape.rows / Self.partialRows), 2 * Self.enough, shape.lines)
     let parts = sums < Self.enough ? partsOfWeight(atMost: pieces(Self.enough, of: sums)) : 1
-    let count = shape.depth * shape.k, lines = shape.lines
+    let count = shape.depth * shape.k
+    let lines = shape.lines
     context.scratch { arena in
       let partial = arena.array(of: Float.self, count: sums > 1 ? sums * count : 0).baseAddress!
-      let block = blockLines, floats = shape.isMatrix ? 0 : block * shape.width * shape.depth
+      let block = blockLines
+      let floats = shape.isMatrix ? 0 : block * shape.width * shape.depth
       let matrices = arena.array(of: Float.self, count: context.team.count * floats).baseAddress!
       let works = arena.array(of: Float.self, count: context.team.count * transposedWork).baseAddress!
       context.run(sums * parts) { index, thread in
-        let (sum, part) = (index / parts, index % parts)
+        let sum = index / parts
+        let part = index % parts
         let range = share(sum, of: sums, lines)
         let target = sums > 1 ? partial + sum * count : dw
-        let matrix = matrices + thread * floats, work = works + thread * transposedWork
+        let matrix = matrices + thread * floats
+        let work = works + thread * transposedWork
         if shape.isMatrix {
           addMatrix(dy, x, range, part, of: parts, to: target, clear: sums > 1, work)
         } else {
@@ -147,7 +160,8 @@ extension LoweredConvolution {
     _ dy: UnsafePointer<Float>, _ x: UnsafePointer<Float>, _ lines: Range<Int>, _ part: Int, of parts: Int,
     to dw: UnsafeMutablePointer<Float>, clear: Bool, _ work: UnsafeMutablePointer<Float>
   ) {
-    let (c, k) = (shape.c, shape.k), first = lines.lowerBound * shape.width
+    let (c, k) = (shape.c, shape.k)
+    let first = lines.lowerBound * shape.width
     let (channels, filters) = c >= k ? (share(part, of: parts, c), 0..<k) : (0..<c, share(part, of: parts, k))
     multiplyTransposed(
       channels.count, filters.count, lines.count * shape.width, x + first * c + channels.lowerBound, lda: c,
@@ -161,7 +175,8 @@ extension LoweredConvolution {
     _ work: UnsafeMutablePointer<Float>
   ) {
     let k = shape.k
-    let (kernelRows, filters) = shape.kernel > 1
+    let (kernelRows, filters) =
+      shape.kernel > 1
       ? (share(part, of: parts, shape.kernel), 0..<k) : (0..<1, share(part, of: parts, k))
     let lowering = Lowering(shape, kernelRows: kernelRows)
     for index in 0..<pieces(lines.count, of: block) {

@@ -11,7 +11,10 @@ struct Lowering {
 
   init(_ shape: ConvolutionShape) { self.init(shape, kernelRows: 0..<shape.kernel) }
 
-  init(_ shape: ConvolutionShape, kernelRows: Range<Int>) { (self.shape, self.kernelRows) = (shape, kernelRows) }
+  init(_ shape: ConvolutionShape, kernelRows: Range<Int>) {
+    self.shape = shape
+    self.kernelRows = kernelRows
+  }
 
   /// Floats of a lowered row.
   var depth: Int { kernelRows.count * shape.kernel * shape.c }
@@ -22,13 +25,18 @@ struct Lowering {
   private func forEachRun(
     _ lines: Range<Int>, _ body: (_ at: Int, _ from: Int, _ before: Int, _ within: Int, _ after: Int) -> Void
   ) {
-    let (h, w, c, taps) = (shape.h, shape.w, shape.c, shape.kernel)
+    let h = shape.h
+    let w = shape.w
+    let c = shape.c
+    let taps = shape.kernel
     var at = 0
     for line in lines {
-      let (image, outputLine) = (line / shape.height, line % shape.height)
+      let image = line / shape.height
+      let outputLine = line % shape.height
       for column in 0..<shape.width {
         let left = column &* shape.stride &- shape.padding
-        let first = min(max(0, -left), taps), last = max(first, min(taps, w &- left))
+        let first = min(max(0, -left), taps)
+        let last = max(first, min(taps, w &- left))
         for kernelRow in kernelRows {
           let inputLine = outputLine &* shape.stride &- shape.padding &+ kernelRow
           if inputLine >= 0 && inputLine < h && last > first {

@@ -70,24 +70,35 @@ package final class MPICommunicator: Communicator {
     if channel != .gradients { waits?.append(seconds) }
   }
 
-  private func reduce(_ data: UnsafeMutableRawPointer?, _ count: Int, _ type: cmpi_type, _ reduction: Reduction, _ channel: Channel, _ what: StaticString) {
+  private func reduce(
+    _ data: UnsafeMutableRawPointer?, _ count: Int, _ type: cmpi_type, _ reduction: Reduction, _ channel: Channel,
+    _ what: StaticString
+  ) {
     if size == 1 || count == 0 { return }
     timed(channel) {
       what.withUTF8Buffer {
-        cmpi_all_reduce(channel.rawValue, data, Int64(count), Int32(type.rawValue), reduction.rawValue, UnsafeRawPointer($0.baseAddress!).assumingMemoryBound(to: CChar.self))
+        cmpi_all_reduce(
+          channel.rawValue, data, Int64(count), Int32(type.rawValue), reduction.rawValue,
+          UnsafeRawPointer($0.baseAddress!).assumingMemoryBound(to: CChar.self))
       }
     }
   }
 
-  package func allReduce(_ data: UnsafeMutableBufferPointer<Float>, _ reduction: Reduction, on channel: Channel, _ what: StaticString) {
+  package func allReduce(
+    _ data: UnsafeMutableBufferPointer<Float>, _ reduction: Reduction, on channel: Channel, _ what: StaticString
+  ) {
     reduce(data.baseAddress, data.count, CMPI_FLOAT, reduction, channel, what)
   }
 
-  package func allReduce(_ data: UnsafeMutableBufferPointer<Double>, _ reduction: Reduction, on channel: Channel, _ what: StaticString) {
+  package func allReduce(
+    _ data: UnsafeMutableBufferPointer<Double>, _ reduction: Reduction, on channel: Channel, _ what: StaticString
+  ) {
     reduce(data.baseAddress, data.count, CMPI_DOUBLE, reduction, channel, what)
   }
 
-  package func allReduce(_ data: UnsafeMutableBufferPointer<Int64>, _ reduction: Reduction, on channel: Channel, _ what: StaticString) {
+  package func allReduce(
+    _ data: UnsafeMutableBufferPointer<Int64>, _ reduction: Reduction, on channel: Channel, _ what: StaticString
+  ) {
     reduce(data.baseAddress, data.count, CMPI_INT64, reduction, channel, what)
   }
 
@@ -106,12 +117,17 @@ package final class MPICommunicator: Communicator {
     if !sums.isEmpty { timed(.gradients) { sums.finish() } }
   }
 
-  package func allGather(_ send: UnsafePointer<Float>, rows: [Int], width: Int, into receive: UnsafeMutablePointer<Float>, _ what: StaticString) {
+  package func allGather(
+    _ send: UnsafePointer<Float>, rows: [Int], width: Int, into receive: UnsafeMutablePointer<Float>,
+    _ what: StaticString
+  ) {
     precondition(rows.count == size, "\(rows.count) counts of rows for \(size) ranks")
     timed(.control) {
       for rank in 0..<size { bytes[rank] = Int64(rows[rank] * width * MemoryLayout<Float>.stride) }
       what.withUTF8Buffer {
-        cmpi_all_gather(Channel.control.rawValue, send, receive, bytes, UnsafeRawPointer($0.baseAddress!).assumingMemoryBound(to: CChar.self))
+        cmpi_all_gather(
+          Channel.control.rawValue, send, receive, bytes,
+          UnsafeRawPointer($0.baseAddress!).assumingMemoryBound(to: CChar.self))
       }
     }
   }
@@ -120,7 +136,9 @@ package final class MPICommunicator: Communicator {
     if size == 1 || data.isEmpty { return }
     timed(.control) {
       what.withUTF8Buffer {
-        cmpi_broadcast(Channel.control.rawValue, data.baseAddress, Int64(data.count), Int32(root), UnsafeRawPointer($0.baseAddress!).assumingMemoryBound(to: CChar.self))
+        cmpi_broadcast(
+          Channel.control.rawValue, data.baseAddress, Int64(data.count), Int32(root),
+          UnsafeRawPointer($0.baseAddress!).assumingMemoryBound(to: CChar.self))
       }
     }
   }

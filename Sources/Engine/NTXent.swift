@@ -35,12 +35,17 @@ package struct NTXent {
     _ z: Tensor, shares: [Int], queue: Tensor? = nil, _ context: Context,
     keeping embeddings: UnsafeMutablePointer<[Float]>? = nil
   ) -> ContrastiveStatistics {
-    let n = z.n / 2, d = z.c, batch = shares.reduce(0, +), rank = context.communicator.rank
+    let n = z.n / 2
+    let d = z.c
+    let batch = shares.reduce(0, +)
+    let rank = context.communicator.rank
     precondition(z.n == 2 * n && shares[rank] == n, "\(z.n) embeddings for \(shares[rank]) images on rank \(rank)")
     let first = 2 * shares[..<rank].reduce(0, +)
-    let rowScale = scale / Float(2 * batch), candidates = 2 * batch + (queue?.n ?? 0)
+    let rowScale = scale / Float(2 * batch)
+    let candidates = 2 * batch + (queue?.n ?? 0)
     return context.scratch { arena in
-      let unit = arena.tensor(like: z), norms = arena.array(of: Float.self, count: max(1, z.n)).baseAddress!
+      let unit = arena.tensor(like: z)
+      let norms = arena.array(of: Float.self, count: max(1, z.n)).baseAddress!
       L2Normalise.forward(z, into: unit, norms: norms, context)
       if let embeddings, !context.isDry { embeddings.pointee.replace(with: unit) }
       // Rank by rank: its first views, then its second views.

@@ -45,7 +45,8 @@ package final class NetworkState {
     for (to, from) in [(parameters, other.parameters), (statistics, other.statistics)] {
       for entry in to.layout.entries where entry.name.hasPrefix("encoder.") {
         guard let source = from.layout.entry(entry.name), source.shape == entry.shape else {
-          preconditionFailure("\(entry.name) of \(entry.shape) copied from \(from.layout.entry(entry.name)?.shape ?? [])")
+          preconditionFailure(
+            "\(entry.name) of \(entry.shape) copied from \(from.layout.entry(entry.name)?.shape ?? [])")
         }
         to[entry.slice].update(from: from[source.slice], count: entry.slice.count)
       }

@@ -17,14 +17,18 @@ package struct NodeMemory {
   private static let stride = 128 / MemoryLayout<Atomic<Int>>.stride
 
   /// Bytes for so many ranks, and how many of them must be zero at first: the counters.
-  package static func bytes(ranks: Int) -> Int { zeros(ranks: ranks) + (ranks + 1) * slots * floats * MemoryLayout<Float>.stride }
+  package static func bytes(ranks: Int) -> Int {
+    zeros(ranks: ranks) + (ranks + 1) * slots * floats * MemoryLayout<Float>.stride
+  }
   package static func zeros(ranks: Int) -> Int { (ranks + slots) * 128 }
 
   /// - Parameter memory: `bytes(ranks:)` on a cache line, the same for all ranks. Who puts a part there first has it near.
   package init(_ memory: UnsafeMutableRawPointer, ranks: Int, place: Int) {
-    (self.ranks, self.place) = (ranks, place)
+    self.ranks = ranks
+    self.place = place
     counters = memory.bindMemory(to: Atomic<Int>.self, capacity: (ranks + Self.slots) * Self.stride)
-    data = (memory + Self.zeros(ranks: ranks)).bindMemory(to: Float.self, capacity: (ranks + 1) * Self.slots * Self.floats)
+    data = (memory + Self.zeros(ranks: ranks)).bindMemory(
+      to: Float.self, capacity: (ranks + 1) * Self.slots * Self.floats)
   }
 
   /// The rank's part of a sum.
@@ -39,6 +43,10 @@ package struct NodeMemory {
     (0..<ranks).allSatisfy { counters[$0 * Self.stride].load(ordering: .acquiring) > sum }
   }
 
-  func finishResult(of sum: Int) { counters[(ranks + sum % Self.slots) * Self.stride].store(sum + 1, ordering: .releasing) }
-  func hasResult(of sum: Int) -> Bool { counters[(ranks + sum % Self.slots) * Self.stride].load(ordering: .acquiring) > sum }
+  func finishResult(of sum: Int) {
+    counters[(ranks + sum % Self.slots) * Self.stride].store(sum + 1, ordering: .releasing)
+  }
+  func hasResult(of sum: Int) -> Bool {
+    counters[(ranks + sum % Self.slots) * Self.stride].load(ordering: .acquiring) > sum
+  }
 }

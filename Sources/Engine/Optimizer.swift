@@ -5,7 +5,8 @@ package protocol Optimizer: Sendable {
   ///   - gradients: summed over ranks, scaled by the loss.
   ///   - momentum: v, starts at 0; same layout.
   ///   - rate: the schedule's value at this step.
-  func update(_ parameters: ParameterSlab, _ gradients: ParameterSlab, momentum: ParameterSlab, rate: Float, _ context: Context)
+  func update(
+    _ parameters: ParameterSlab, _ gradients: ParameterSlab, momentum: ParameterSlab, rate: Float, _ context: Context)
 }
 
 /// Which kinds of parameters an optimizer leaves out of decay and trust.
@@ -29,13 +30,22 @@ package struct SGD: Optimizer, Equatable {
   package var exclude: [Exclusion]
 
   package init(momentum: Float = 0.9, nesterov: Bool = false, decay: Float = 1e-4, exclude: [Exclusion] = []) {
-    (self.momentum, self.nesterov, self.decay, self.exclude) = (momentum, nesterov, decay, exclude)
+    self.momentum = momentum
+    self.nesterov = nesterov
+    self.decay = decay
+    self.exclude = exclude
   }
 
-  package func update(_ parameters: ParameterSlab, _ gradients: ParameterSlab, momentum velocity: ParameterSlab, rate: Float, _ context: Context) {
+  package func update(
+    _ parameters: ParameterSlab, _ gradients: ParameterSlab, momentum velocity: ParameterSlab, rate: Float,
+    _ context: Context
+  ) {
     for entry in parameters.layout.entries where !entry.frozen {
-      let w = parameters[entry.slice], g = gradients[entry.slice], v = velocity[entry.slice]
-      let decay = exclude.contains { $0.covers(entry.kind) } ? 0 : decay, rate = rate * entry.rateFactor
+      let w = parameters[entry.slice]
+      let g = gradients[entry.slice]
+      let v = velocity[entry.slice]
+      let decay = exclude.contains { $0.covers(entry.kind) } ? 0 : decay
+      let rate = rate * entry.rateFactor
       context.elementwise(entry.slice.count) { range in
         for i in range {
           let gradient = g[i] + decay * w[i]
@@ -67,19 +77,34 @@ package struct LARS: Optimizer, Equatable {
   package var exclude: [Exclusion]
 
   package init(
-    momentum: Float = 0.9, nesterov: Bool = false, decay: Float = 1e-6, trust: Float = 1e-3, rateIn: RatePlacement = .inside,
+    momentum: Float = 0.9, nesterov: Bool = false, decay: Float = 1e-6, trust: Float = 1e-3,
+    rateIn: RatePlacement = .inside,
     ratio: TrustRatio = .combined, exclude: [Exclusion] = [.normalisation, .bias]
   ) {
-    (self.momentum, self.nesterov, self.decay, self.trust) = (momentum, nesterov, decay, trust)
-    (self.rateIn, self.ratio, self.exclude) = (rateIn, ratio, exclude)
+    self.momentum = momentum
+    self.nesterov = nesterov
+    self.decay = decay
+    self.trust = trust
+    self.rateIn = rateIn
+    self.ratio = ratio
+    self.exclude = exclude
   }
 
-  package func update(_ parameters: ParameterSlab, _ gradients: ParameterSlab, momentum velocity: ParameterSlab, rate: Float, _ context: Context) {
+  package func update(
+    _ parameters: ParameterSlab, _ gradients: ParameterSlab, momentum velocity: ParameterSlab, rate: Float,
+    _ context: Context
+  ) {
     for entry in parameters.layout.entries where !entry.frozen {
-      let w = parameters[entry.slice], g = gradients[entry.slice], v = velocity[entry.slice], count = entry.slice.count
-      let excluded = exclude.contains { $0.covers(entry.kind) }, decay = excluded ? 0 : decay
+      let w = parameters[entry.slice]
+      let g = gradients[entry.slice]
+      let v = velocity[entry.slice]
+      let count = entry.slice.count
+      let excluded = exclude.contains { $0.covers(entry.kind) }
+      let decay = excluded ? 0 : decay
       let r = excluded ? 1 : trustRatio(w, g, count, decay)
-      let rate = rate * entry.rateFactor, inside = rateIn == .inside ? rate * r : r, outside = rateIn == .inside ? 1 : rate
+      let rate = rate * entry.rateFactor
+      let inside = rateIn == .inside ? rate * r : r
+      let outside = rateIn == .inside ? 1 : rate
       context.elementwise(count) { range in
         for i in range {
           let gradient = inside * (g[i] + decay * w[i])
@@ -91,7 +116,8 @@ package struct LARS: Optimizer, Equatable {
   }
 
   private func trustRatio(_ w: UnsafePointer<Float>, _ g: UnsafePointer<Float>, _ count: Int, _ decay: Float) -> Float {
-    let weight = norm(w, count), denominator: Double
+    let weight = norm(w, count)
+    let denominator: Double
     switch ratio {
     case .separate: denominator = norm(g, count) + Double(decay) * weight
     case .combined:
@@ -108,7 +134,8 @@ package struct LARS: Optimizer, Equatable {
 
 /// ‖x‖, accumulated in Double.
 package func norm(_ x: UnsafePointer<Float>, _ count: Int) -> Double {
-  var sum = SIMD8<Double>(), i = 0
+  var sum = SIMD8<Double>()
+  var i = 0
   while i &+ 8 <= count {
     let value = SIMD8<Double>(UnsafeRawPointer(x + i).loadUnaligned(as: SIMD8<Float>.self))
     sum.addProduct(value, value)

@@ -37,7 +37,9 @@ package struct ParameterLayout: Sendable {
   package init() {}
 
   /// Appends a parameter; names are unique.
-  package mutating func add(_ name: String, _ shape: [Int], _ kind: ParameterKind, _ initialisation: Initialisation) -> Slice {
+  package mutating func add(_ name: String, _ shape: [Int], _ kind: ParameterKind, _ initialisation: Initialisation)
+    -> Slice
+  {
     precondition(!entries.contains { $0.name == name }, "two parameters are named \(name)")
     let slice = Slice(offset: count, count: shape.reduce(1, *))
     entries.append(Entry(name: name, shape: shape, kind: kind, slice: slice, initialisation: initialisation))
@@ -100,7 +102,8 @@ package final class ParameterSlab {
     let lanes = count / 16
     let a = UnsafeMutableRawPointer(data).assumingMemoryBound(to: SIMD16<Float>.self)
     let b = UnsafeRawPointer(other.data).assumingMemoryBound(to: SIMD16<Float>.self)
-    let keep = SIMD16<Float>(repeating: m), take = SIMD16<Float>(repeating: 1 - m)
+    let keep = SIMD16<Float>(repeating: m)
+    let take = SIMD16<Float>(repeating: 1 - m)
     for i in 0..<lanes { a[i] = keep * a[i] + take * b[i] }
   }
 }

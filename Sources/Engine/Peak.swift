@@ -36,9 +36,11 @@ package struct Peak: Sendable {
     var layout = ParameterLayout()
     let convolution = Convolution(
       &layout, "peak", inputs: 256, filters: 256, kernel: 3, stride: 1, padding: 1, .constant(0.01))
-    let state = NetworkState(layout, ParameterLayout()), arena = context.arena
+    let state = NetworkState(layout, ParameterLayout())
+    let arena = context.arena
     state.initialise(seed: 1)
-    let x = arena.tensor(n: 16 * context.team.count, h: 16, w: 16, c: 256), y = arena.tensor(like: x)
+    let x = arena.tensor(n: 16 * context.team.count, h: 16, w: 16, c: 256)
+    let y = arena.tensor(like: x)
     x.buffer.update(repeating: 1)
     let pass = Pass(context, state, .inference, BatchGroups(images: x.n, in: arena))
     let operations = 2 * Double(y.count) * 9 * 256
@@ -46,7 +48,10 @@ package struct Peak: Sendable {
   }
 
   private static func memory(_ context: Context) -> Double {
-    let arena = context.arena, a = arena.tensor(n: 1, c: 1 << 24), b = arena.tensor(like: a), c = arena.tensor(like: a)
+    let arena = context.arena
+    let a = arena.tensor(n: 1, c: 1 << 24)
+    let b = arena.tensor(like: a)
+    let c = arena.tensor(like: a)
     for map in [a, b, c] { map.buffer.update(repeating: 1) }
     let seconds = best(of: 4) {
       context.elementwise(a.count) { range in
@@ -75,14 +80,33 @@ package struct Peak: Sendable {
   /// Twelve independent chains: as many as hide the latency of two units.
   @inline(never)
   private static func chain(_ rounds: Int) -> Float {
-    let m = Lanes(repeating: 0.999_999), a = Lanes(repeating: 1e-6)
-    var (s0, s1, s2, s3, s4, s5) = (a, a, a, a, a, a)
-    var (s6, s7, s8, s9, s10, s11) = (a, a, a, a, a, a)
+    let m = Lanes(repeating: 0.999_999)
+    let a = Lanes(repeating: 1e-6)
+    var s0 = a
+    var s1 = a
+    var s2 = a
+    var s3 = a
+    var s4 = a
+    var s5 = a
+    var s6 = a
+    var s7 = a
+    var s8 = a
+    var s9 = a
+    var s10 = a
+    var s11 = a
     for _ in 0..<rounds {
-      s0 = a.addingProduct(s0, m); s1 = a.addingProduct(s1, m); s2 = a.addingProduct(s2, m)
-      s3 = a.addingProduct(s3, m); s4 = a.addingProduct(s4, m); s5 = a.addingProduct(s5, m)
-      s6 = a.addingProduct(s6, m); s7 = a.addingProduct(s7, m); s8 = a.addingProduct(s8, m)
-      s9 = a.addingProduct(s9, m); s10 = a.addingProduct(s10, m); s11 = a.addingProduct(s11, m)
+      s0 = a.addingProduct(s0, m)
+      s1 = a.addingProduct(s1, m)
+      s2 = a.addingProduct(s2, m)
+      s3 = a.addingProduct(s3, m)
+      s4 = a.addingProduct(s4, m)
+      s5 = a.addingProduct(s5, m)
+      s6 = a.addingProduct(s6, m)
+      s7 = a.addingProduct(s7, m)
+      s8 = a.addingProduct(s8, m)
+      s9 = a.addingProduct(s9, m)
+      s10 = a.addingProduct(s10, m)
+      s11 = a.addingProduct(s11, m)
     }
     return (s0 + s1 + s2 + s3 + s4 + s5 + s6 + s7 + s8 + s9 + s10 + s11).sum()
   }

@@ -12,9 +12,11 @@ package enum MaxPool {
       for oh in 0..<y.h {
         for ow in 0..<y.w {
           let out = ((image * y.h + oh) * y.w + ow) * y.c
-          let lines = max(0, 2 * oh - 1)..<min(x.h, 2 * oh + 2), columns = max(0, 2 * ow - 1)..<min(x.w, 2 * ow + 2)
+          let lines = max(0, 2 * oh - 1)..<min(x.h, 2 * oh + 2)
+          let columns = max(0, 2 * ow - 1)..<min(x.w, 2 * ow + 2)
           largest(
-            x.data + image * x.h * x.w * x.c, x, lines, columns, firstTap: (lines.lowerBound - 2 * oh + 1) * 3 - 2 * ow + 1,
+            x.data + image * x.h * x.w * x.c, x, lines, columns,
+            firstTap: (lines.lowerBound - 2 * oh + 1) * 3 - 2 * ow + 1,
             into: y.data + out, winner.map { $0 + out })
         }
       }
@@ -30,7 +32,9 @@ package enum MaxPool {
     let c = x.c
     var channel = 0
     while channel &+ 8 <= c {
-      var best = SIMD8<Float>(repeating: -.infinity), taps = SIMD8<Int32>.zero, first = firstTap
+      var best = SIMD8<Float>(repeating: -.infinity)
+      var taps = SIMD8<Int32>.zero
+      var first = firstTap
       for line in lines {
         for column in columns {
           let from = image + ((line &* x.w &+ column) &* c &+ channel)
@@ -46,7 +50,8 @@ package enum MaxPool {
       channel &+= 8
     }
     while channel < c {
-      var best = -Float.infinity, first = firstTap
+      var best = -Float.infinity
+      var first = firstTap
       winner?[channel] = UInt8(first &+ columns.lowerBound)
       for line in lines {
         for column in columns {
@@ -118,7 +123,8 @@ package enum AveragePool {
   /// dx is overwritten.
   package static func backward(_ dy: Tensor, dx: Tensor, _ context: Context) {
     context.run(dx.n) { image, _ in
-      let scale = 1 / Float(dx.rowsPerImage), from = dy.data + image * dx.c
+      let scale = 1 / Float(dx.rowsPerImage)
+      let from = dy.data + image * dx.c
       for row in 0..<dx.rowsPerImage {
         let into = dx.data + (image * dx.rowsPerImage + row) * dx.c
         for c in 0..<dx.c { into[c] = scale * from[c] }

@@ -48,7 +48,9 @@ extension Context {
   ///   - views: rows of each image.
   package func gather(_ local: Tensor, shares: [Int], views: Int = 1, into all: Tensor, _ what: StaticString) {
     if isDry { return }
-    part(.communication) { communicator.allGather(local.data, rows: shares, width: views * local.c, into: all.data, what) }
+    part(.communication) {
+      communicator.allGather(local.data, rows: shares, width: views * local.c, into: all.data, what)
+    }
   }
 
   /// Every rank's rows in the order of the global batch, view after view, kept beyond the step.
@@ -56,12 +58,14 @@ extension Context {
   package func collect(
     _ local: Tensor, shares: [Int], views: Int = 1, into kept: inout [Float], _ what: StaticString
   ) {
-    let n = local.n / views, batch = shares.reduce(0, +)
+    let n = local.n / views
+    let batch = shares.reduce(0, +)
     scratch { arena in
       let all = arena.tensor(n: views * batch, c: local.c)
       for view in 0..<views {
         gather(
-          local.images(view * n..<(view + 1) * n), shares: shares, into: all.images(view * batch..<(view + 1) * batch), what)
+          local.images(view * n..<(view + 1) * n), shares: shares, into: all.images(view * batch..<(view + 1) * batch),
+          what)
       }
       if !isDry { kept.replace(with: all) }
     }

@@ -27,7 +27,9 @@ package final class Profile {
     package var bytes = 0.0
 
     package init(seconds: Double = 0, operations: Double = 0, bytes: Double = 0) {
-      (self.seconds, self.operations, self.bytes) = (seconds, operations, bytes)
+      self.seconds = seconds
+      self.operations = operations
+      self.bytes = bytes
     }
 
     package var gflops: Double { operations / seconds * 1e-9 }

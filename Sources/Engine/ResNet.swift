@@ -45,9 +45,14 @@ package struct ResNet {
       channels: Int = 3, zeroInitLastBN: Bool = false, initialisation: InitialisationScheme = .kaiming
     ) {
       precondition(selectiveKernels == 0 || depth.hasBottlenecks, "\(depth) has no bottlenecks for selective kernels")
-      (self.depth, self.width, self.stem, self.channels) = (depth, width, stem, channels)
-      (self.variant, self.selectiveKernels) = (variant, selectiveKernels)
-      (self.zeroInitLastBN, self.initialisation) = (zeroInitLastBN, initialisation)
+      self.depth = depth
+      self.width = width
+      self.stem = stem
+      self.channels = channels
+      self.variant = variant
+      self.selectiveKernels = selectiveKernels
+      self.zeroInitLastBN = zeroInitLastBN
+      self.initialisation = initialisation
     }
 
     package var planes: Int { max(1, Int((64 * width).rounded())) }
@@ -87,12 +92,16 @@ package struct ResNet {
   let stem: ResNetStem
   let blocks: [ResidualBlock]
 
-  package init(_ options: Options, _ parameters: inout ParameterLayout, _ statistics: inout ParameterLayout, prefix: String = "encoder.") {
+  package init(
+    _ options: Options, _ parameters: inout ParameterLayout, _ statistics: inout ParameterLayout,
+    prefix: String = "encoder."
+  ) {
     self.options = options
     var builder = ResNetBuilder(options: options, parameters: parameters, statistics: statistics, prefix: prefix)
     let planes = options.planes
     stem = builder.stem()
-    var blocks: [ResidualBlock] = [], inputs = planes
+    var blocks: [ResidualBlock] = []
+    var inputs = planes
     for (stage, count) in options.depth.blocks.enumerated() {
       for i in 0..<count {
         let block = builder.block(
@@ -103,7 +112,8 @@ package struct ResNet {
       }
     }
     self.blocks = blocks
-    (parameters, statistics) = (builder.parameters, builder.statistics)
+    parameters = builder.parameters
+    statistics = builder.statistics
   }
 
   // MARK: Forward
@@ -112,17 +122,21 @@ package struct ResNet {
   /// - Returns: the features, (N, D), and what backward needs where the mode records.
   package func forward(_ x: Tensor, _ pass: Pass) -> Tape {
     precondition(x.c == options.channels, "images of \(x.c) channels for an encoder of \(options.channels)")
-    let arena = pass.arena, tapes = arena.array(of: ResidualBlock.Tape.self, count: blocks.count)
-    let features = arena.tensor(n: x.n, c: options.features), shape = stem.output(x)
+    let arena = pass.arena
+    let tapes = arena.array(of: ResidualBlock.Tape.self, count: blocks.count)
+    let features = arena.tensor(n: x.n, c: options.features)
+    let shape = stem.output(x)
     if pass.mode.records {
       let first = arena.tensor(n: x.n, h: shape.h, w: shape.w, c: shape.c)
       let stemTape = stem.forward(x, into: first, pass)
-      let starts = arena.array(of: Arena.Mark.self, count: blocks.count), below = arena.mark()
+      let starts = arena.array(of: Arena.Mark.self, count: blocks.count)
+      let below = arena.mark()
       var y = first
       for (i, block) in blocks.enumerated() {
         let shape = block.output(y)
         starts[i] = arena.mark()
-        let into = block.keepsOutput
+        let into =
+          block.keepsOutput
           ? arena.tensor(n: x.n, h: shape.h, w: shape.w, c: shape.c)
           : arena.brief(n: x.n, h: shape.h, w: shape.w, c: shape.c)
         let above = arena.mark()
@@ -136,16 +150,19 @@ package struct ResNet {
     }
     // Nothing is kept: maps alternate between two places.
     return pass.context.scratch { arena in
-      let size = largestMap(x), places = (arena.tensor(n: 1, c: size), arena.tensor(n: 1, c: size))
+      let size = largestMap(x)
+      let places = (arena.tensor(n: 1, c: size), arena.tensor(n: 1, c: size))
       var even = true
       func place(_ n: Int, _ h: Int, _ w: Int, _ c: Int) -> Tensor {
         even.toggle()
         return Tensor((even ? places.0 : places.1).data, n: n, h: h, w: w, c: c)
       }
-      let first = place(x.n, shape.h, shape.w, shape.c), stemTape = stem.forward(x, into: first, pass)
+      let first = place(x.n, shape.h, shape.w, shape.c)
+      let stemTape = stem.forward(x, into: first, pass)
       var y = first
       for block in blocks {
-        let shape = block.output(y), into = place(x.n, shape.h, shape.w, shape.c)
+        let shape = block.output(y)
+        let into = place(x.n, shape.h, shape.w, shape.c)
         pass.context.scratch { _ in _ = block.forward(y, into: into, pass) }
         y = into
       }
@@ -172,17 +189,22 @@ package struct ResNet {
   ///   - d: gradient of the features, (N, D).
   ///   - consuming: whether blocks that are done with are taken off the arena's lower stack, which ends with the tape.
   package func backward(_ d: Tensor, _ tape: Tape, consuming: Bool = false, _ pass: Pass) {
-    let arena = pass.arena, start = arena.mark()
-    var y = output(blocks.count - 1, tape, pass), dy = arena.brief(like: y)
+    let arena = pass.arena
+    let start = arena.mark()
+    var y = output(blocks.count - 1, tape, pass)
+    var dy = arena.brief(like: y)
     var belowMade = start
     AveragePool.backward(d, dx: dy, pass.context)
     for (i, block) in blocks.enumerated().reversed() {
       // Where the input is the residual, its gradient takes the place of the output's.
       let dx = block.shortcut == nil ? dy : arena.brief(like: i == 0 ? tape.first : tape.blocks[i - 1].last.z)
-      let below = arena.mark(), x = output(i - 1, tape, pass)
+      let below = arena.mark()
+      let x = output(i - 1, tape, pass)
       pass.context.scratch { _ in block.backward(dy, tape.blocks[i], x: x, y: y, dx: dx, pass) }
       if !block.keepsOutput, i < blocks.count - 1 { arena.releaseUpper(to: belowMade) }
-      (dy, y, belowMade) = (dx, x, below)
+      dy = dx
+      y = x
+      belowMade = below
       if consuming { arena.releaseLower(to: tape.starts![i]) }
       pass.reducer?.ready(from: block.firstParameter)
     }

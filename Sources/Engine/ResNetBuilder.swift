@@ -7,10 +7,11 @@ struct ResNetBuilder {
   private mutating func convolution(
     _ name: String, _ inputs: Int, _ filters: Int, kernel: Int, stride: Int
   ) -> Convolution {
-    let initialisation: Initialisation = switch options.initialisation {
-    case .kaiming: .kaimingFanOut(kernel * kernel * filters)
-    case .varianceScaling: .varianceScaling(fanIn: kernel * kernel * inputs)
-    }
+    let initialisation: Initialisation =
+      switch options.initialisation {
+      case .kaiming: .kaimingFanOut(kernel * kernel * filters)
+      case .varianceScaling: .varianceScaling(fanIn: kernel * kernel * inputs)
+      }
     return Convolution(
       &parameters, prefix + name, inputs: inputs, filters: filters, kernel: kernel, stride: stride, padding: kernel / 2,
       initialisation)
@@ -26,7 +27,9 @@ struct ResNetBuilder {
   }
 
   mutating func stem() -> ResNetStem {
-    let channels = options.channels, planes = options.planes, half = max(1, planes / 2)
+    let channels = options.channels
+    let planes = options.planes
+    let half = max(1, planes / 2)
     switch (options.stem, options.variant) {
     case (.small, _): return ResNetStem(units: [convNorm("conv1", "bn1", channels, planes, kernel: 3)], pools: false)
     case (.imagenet, .b):
@@ -43,7 +46,8 @@ struct ResNetBuilder {
 
   mutating func block(_ name: String, inputs: Int, planes: Int, stride: Int, keepsOutput: Bool) -> ResidualBlock {
     let outputs = planes * options.depth.expansion
-    var units: [ConvNorm], selection: SelectiveKernels?
+    var units: [ConvNorm]
+    var selection: SelectiveKernels?
     if options.depth.hasBottlenecks {
       let streams = options.selectiveKernels > 0 ? 2 : 1
       units = [

@@ -16,7 +16,8 @@ struct ResNetStem {
 
   /// - x: the images. y: overwritten.
   func forward(_ x: Tensor, into y: Tensor, _ pass: Pass) -> Tape {
-    let arena = pass.arena, tapes = arena.array(of: ConvNorm.Tape.self, count: units.count)
+    let arena = pass.arena
+    let tapes = arena.array(of: ConvNorm.Tape.self, count: units.count)
     let winner = pools && pass.mode.records ? arena.array(of: UInt8.self, count: y.count).baseAddress : nil
     let mark = arena.mark()
     var z = x

@@ -56,7 +56,8 @@ package struct ResidualBlock {
     let count = units.count
     var d = units[count - 2].again(tape.middle ?? tape.first, pass)
     if let selection, let choice = tape.selection {
-      let streams = d, selected = selection.again(streams, choice, pass)
+      let streams = d
+      let selected = selection.again(streams, choice, pass)
       units[count - 1].backward(dy, tape.last, x: selected, y: y, dx: selected, pass)  // dy is masked now
       selection.backward(selected, choice, x: streams, pass)
     } else {

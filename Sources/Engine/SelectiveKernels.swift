@@ -32,7 +32,9 @@ struct SelectiveKernels {
   /// - x: the streams, (N, H, W, 2F), x₁ before x₂ in every pixel.
   /// - Returns: y, (N, H, W, F), in memory that is needed briefly.
   func forward(_ x: Tensor, _ pass: Pass) -> (tape: Tape, y: Tensor) {
-    let arena = pass.arena, pooled = arena.tensor(n: x.n, c: filters), weights = arena.tensor(n: x.n, c: 2 * filters)
+    let arena = pass.arena
+    let pooled = arena.tensor(n: x.n, c: filters)
+    let weights = arena.tensor(n: x.n, c: 2 * filters)
     let squeezed = arena.tensor(n: x.n, c: squeeze.convolution.filters)
     pass.context.part(.pooling, bytes: x.bytes) { mean(x, into: pooled, pass.context) }
     let squeezeTape = squeeze.forward(pooled, relu: true, into: squeezed, pass)
@@ -45,12 +47,16 @@ struct SelectiveKernels {
 
   /// y from the streams and the tape, to the bit, in memory that is needed briefly.
   func again(_ x: Tensor, _ tape: Tape, _ pass: Pass) -> Tensor {
-    let f = filters, y = pass.arena.brief(n: x.n, h: x.h, w: x.w, c: f)
+    let f = filters
+    let y = pass.arena.brief(n: x.n, h: x.h, w: x.w, c: f)
     pass.context.part(.pooling, bytes: x.bytes + y.bytes) {
       pass.context.run(x.n) { image, _ in
-        let a1 = tape.weights.data + image * 2 * f, a2 = a1 + f
+        let a1 = tape.weights.data + image * 2 * f
+        let a2 = a1 + f
         for row in image * x.rowsPerImage..<(image + 1) * x.rowsPerImage {
-          let x1 = x.data + row * 2 * f, x2 = x1 + f, out = y.data + row * f
+          let x1 = x.data + row * 2 * f
+          let x2 = x1 + f
+          let out = y.data + row * f
           for c in 0..<f { out[c] = a1[c] * x1[c] + a2[c] * x2[c] }
         }
       }
@@ -62,7 +68,8 @@ struct SelectiveKernels {
   /// - x: the streams; on return they hold their own gradient.
   func backward(_ dy: Tensor, _ tape: Tape, x: Tensor, _ pass: Pass) {
     pass.context.scratch { arena in
-      let dWeights = arena.tensor(like: tape.weights), dSqueezed = arena.tensor(like: tape.squeezed)
+      let dWeights = arena.tensor(like: tape.weights)
+      let dSqueezed = arena.tensor(like: tape.squeezed)
       let dPooled = arena.tensor(like: tape.pooled)
       pass.context.part(.pooling, bytes: dy.bytes + x.bytes) {
         differentiateChoice(dy, x, tape.weights, into: dWeights, pass.context)
@@ -83,7 +90,8 @@ struct SelectiveKernels {
       sum.add(x.data + row * 2 * filters + filters, count: filters)
     }
     context.run(x.n) { image, _ in
-      let scale = 1 / Float(x.rowsPerImage), s = pooled.data + image * filters
+      let scale = 1 / Float(x.rowsPerImage)
+      let s = pooled.data + image * filters
       for c in 0..<filters { s[c] *= scale }
     }
   }
@@ -91,7 +99,8 @@ struct SelectiveKernels {
   /// a₁ = 1/(1 + exp(e₂ − e₁)), and a₂ likewise, in place of e.
   private func softmax(_ e: Tensor, _ context: Context) {
     context.run(e.n) { image, _ in
-      let first = e.data + image * 2 * filters, second = first + filters
+      let first = e.data + image * 2 * filters
+      let second = first + filters
       for c in 0..<filters {
         let difference = second[c] - first[c]
         first[c] = 1 / (1 + exponential(difference))
@@ -106,11 +115,15 @@ struct SelectiveKernels {
     context.scratch { arena in
       let sums = arena.tensor(n: x.n, c: f)
       sumByLine(of: x, into: sums, context) { sum, row in
-        let x1 = x.data + row * 2 * f, x2 = x1 + f, dy = dy.data + row * f
+        let x1 = x.data + row * 2 * f
+        let x2 = x1 + f
+        let dy = dy.data + row * f
         for c in 0..<f { sum[c] += dy[c] * (x1[c] - x2[c]) }
       }
       context.run(x.n) { image, _ in
-        let a = weights.data + image * 2 * f, de = d.data + image * 2 * f, sum = sums.data + image * f
+        let a = weights.data + image * 2 * f
+        let de = d.data + image * 2 * f
+        let sum = sums.data + image * f
         for c in 0..<f {
           de[c] = a[c] * a[f + c] * sum[c]
           de[f + c] = -de[c]
@@ -121,11 +134,16 @@ struct SelectiveKernels {
 
   /// dx₁ = a₁·dy + ds/(H·W), and dx₂ likewise.
   private func spread(_ dy: Tensor, _ weights: Tensor, _ ds: Tensor, into dx: Tensor, _ context: Context) {
-    let f = filters, scale = 1 / Float(dx.rowsPerImage)
+    let f = filters
+    let scale = 1 / Float(dx.rowsPerImage)
     context.run(dx.n) { image, _ in
-      let a1 = weights.data + image * 2 * f, a2 = a1 + f, ds = ds.data + image * f
+      let a1 = weights.data + image * 2 * f
+      let a2 = a1 + f
+      let ds = ds.data + image * f
       for row in image * dx.rowsPerImage..<(image + 1) * dx.rowsPerImage {
-        let dx1 = dx.data + row * 2 * f, dx2 = dx1 + f, dy = dy.data + row * f
+        let dx1 = dx.data + row * 2 * f
+        let dx2 = dx1 + f
+        let dy = dy.data + row * f
         for c in 0..<f {
           dx1[c] = a1[c] * dy[c] + scale * ds[c]
           dx2[c] = a2[c] * dy[c] + scale * ds[c]
@@ -143,7 +161,8 @@ struct SelectiveKernels {
     context.scratch { arena in
       let lines = arena.array(of: Float.self, count: context.team.count * f).baseAddress!
       context.run(x.n) { image, thread in
-        let sum = sums.data + image * f, line = lines + thread * f
+        let sum = sums.data + image * f
+        let line = lines + thread * f
         sum.update(repeating: 0, count: f)
         for h in image * x.h..<(image + 1) * x.h {
           line.update(repeating: 0, count: f)

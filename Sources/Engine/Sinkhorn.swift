@@ -11,16 +11,22 @@ package struct Sinkhorn {
   package let iterations: Int
   private static let columnsPerBlock = 64
 
-  package init(epsilon: Double, iterations: Int = 3) { (self.epsilon, self.iterations) = (epsilon, iterations) }
+  package init(epsilon: Double, iterations: Int = 3) {
+    self.epsilon = epsilon
+    self.iterations = iterations
+  }
 
   /// - Parameters:
   ///   - scores: (N, K) similarities of this rank's embeddings; all ranks' are assigned together.
   ///   - q: (N, K), overwritten; every row sums to 1.
   package func assign(_ scores: Tensor, into q: Tensor, _ context: Context) {
     precondition(scores.hasShape(of: q), "assignments \(q.shape) of scores \(scores.shape)")
-    let n = scores.n, k = scores.c, sharpness = 1 / epsilon
+    let n = scores.n
+    let k = scores.c
+    let sharpness = 1 / epsilon
     context.scratch { arena in
-      let u = arena.array(of: Double.self, count: k), largest = arena.array(of: Double.self, count: k)
+      let u = arena.array(of: Double.self, count: k)
+      let largest = arena.array(of: Double.self, count: k)
       let v = arena.array(of: Double.self, count: max(1, n))
       context.run(1) { _, _ in
         u.update(repeating: 0)
@@ -44,7 +50,8 @@ package struct Sinkhorn {
         context.run(1) { _, _ in for j in 0..<k { u[j] = -(log(u[j]) + largest[j]) } }
         context.run(n) { b, _ in
           let row = scores.data + b * k
-          var top = -Double.infinity, sum = 0.0
+          var top = -Double.infinity
+          var sum = 0.0
           for j in 0..<k { top = max(top, Double(row[j]) * sharpness + u[j]) }
           for j in 0..<k { sum += exp(Double(row[j]) * sharpness + u[j] - top) }
           v[b] = -(log(sum) + top)

@@ -21,7 +21,10 @@ package struct SpreadInfoNCE {
     package let targets: UnsafeMutableBufferPointer<Int32>
 
     package init(_ rows: Tensor, keys: Int, otherKeys: Bool, targets: UnsafeMutableBufferPointer<Int32>) {
-      (self.rows, self.keys, self.otherKeys, self.targets) = (rows, keys, otherKeys, targets)
+      self.rows = rows
+      self.keys = keys
+      self.otherKeys = otherKeys
+      self.targets = targets
     }
   }
 
@@ -32,7 +35,10 @@ package struct SpreadInfoNCE {
     /// (rows of the bank here, D): of the loss by the normalised rows; added to.
     package let gradient: Tensor
 
-    package init(temperature: Float, gradient: Tensor) { (self.temperature, self.gradient) = (temperature, gradient) }
+    package init(temperature: Float, gradient: Tensor) {
+      self.temperature = temperature
+      self.gradient = gradient
+    }
   }
 
   /// - Parameters:
@@ -44,20 +50,27 @@ package struct SpreadInfoNCE {
     _ q: Tensor, _ queries: GatheredQueries, _ candidates: Candidates, weight: Float = 1, adversary: Adversary? = nil,
     _ context: Context
   ) -> (statistics: ContrastiveStatistics, inBatch: Double) {
-    let batch = queries.all.n, m = candidates.rows.n, keys = candidates.keys
+    let batch = queries.all.n
+    let m = candidates.rows.n
+    let keys = candidates.keys
     precondition(
       candidates.targets.count == batch && candidates.rows.c == q.c && keys <= m,
-      "\(batch) queries of \(q.c), \(candidates.targets.count) targets, candidates \(candidates.rows.shape), \(keys) of them keys")
-    let scale = weight / Float(batch), targets = candidates.targets
+      "\(batch) queries of \(q.c), \(candidates.targets.count) targets, candidates \(candidates.rows.shape), \(keys) of them keys"
+    )
+    let scale = weight / Float(batch)
+    let targets = candidates.targets
     return context.scratch { arena in
-      let scores = arena.tensor(n: batch, c: m), p = arena.tensor(like: scores)
-      let maxima = arena.array(of: Float.self, count: batch), rows = arena.array(of: CandidateSums.self, count: batch)
+      let scores = arena.tensor(n: batch, c: m)
+      let p = arena.tensor(like: scores)
+      let maxima = arena.array(of: Float.self, count: batch)
+      let rows = arena.array(of: CandidateSums.self, count: batch)
       if m > 0 { context.product(queries.all, candidates.rows, into: scores) }
       /// Whether a candidate takes part in a query's softmax.
       func counts(_ j: Int, _ target: Int) -> Bool { j >= keys || candidates.otherKeys || j == target }
 
       context.run(batch) { i, _ in
-        let s = scores.data + i * m, target = Int(targets[i])
+        let s = scores.data + i * m
+        let target = Int(targets[i])
         var largest = -Float.infinity
         for j in 0..<m where counts(j, target) { largest = max(largest, s[j]) }
         maxima[i] = largest
@@ -66,10 +79,16 @@ package struct SpreadInfoNCE {
 
       let sharper = adversary?.temperature
       context.run(batch) { i, _ in
-        let s = scores.data + i * m, e = p.data + i * m, largest = maxima[i], target = Int(targets[i])
+        let s = scores.data + i * m
+        let e = p.data + i * m
+        let largest = maxima[i]
+        let target = Int(targets[i])
         var row = CandidateSums()
         for j in 0..<m {
-          guard counts(j, target) else { e[j] = 0; continue }
+          guard counts(j, target) else {
+            e[j] = 0
+            continue
+          }
           e[j] = exponential((s[j] - largest) / temperature)
           row.count += 1
           row.sum += Double(e[j])
@@ -84,7 +103,9 @@ package struct SpreadInfoNCE {
 
       // ∂L/∂s = (p − onehot)/τ
       context.run(batch) { i, _ in
-        let e = p.data + i * m, factor = Float(Double(scale) / Double(temperature) / rows[i].sum), target = Int(targets[i])
+        let e = p.data + i * m
+        let factor = Float(Double(scale) / Double(temperature) / rows[i].sum)
+        let target = Int(targets[i])
         for j in 0..<m { e[j] *= factor }
         if target >= 0 { e[target] -= scale / temperature }
       }
@@ -96,10 +117,12 @@ package struct SpreadInfoNCE {
       queries.backward(into: q, context)
       if let adversary { climb(adversary, queries, scores, maxima, rows, keys: keys, scale: scale, context) }
 
-      var statistics = ContrastiveStatistics(), inBatch = 0.0
+      var statistics = ContrastiveStatistics()
+      var inBatch = 0.0
       context.run(1) { _, _ in
         for i in 0..<batch {
-          let row = rows[i], loss = logarithm(row.sum) + (Double(maxima[i]) - row.positive) / Double(temperature)
+          let row = rows[i]
+          let loss = logarithm(row.sum) + (Double(maxima[i]) - row.positive) / Double(temperature)
           statistics.add(row.statistics(loss: loss))
           inBatch += row.inBatch / row.sum
         }
@@ -113,10 +136,14 @@ package struct SpreadInfoNCE {
     _ adversary: Adversary, _ queries: GatheredQueries, _ scores: Tensor, _ maxima: UnsafeMutableBufferPointer<Float>,
     _ rows: UnsafeMutableBufferPointer<CandidateSums>, keys: Int, scale: Float, _ context: Context
   ) {
-    let m = scores.c, d = queries.all.c, batch = queries.all.n, gradient = adversary.gradient
+    let m = scores.c
+    let d = queries.all.c
+    let batch = queries.all.n
+    let gradient = adversary.gradient
     precondition(gradient.n == m - keys && gradient.c == d, "a gradient \(gradient.shape) of \(m - keys) rows of \(d)")
     context.run(batch) { i, _ in
-      let s = scores.data + i * m, factor = Float(Double(scale) / Double(adversary.temperature) / rows[i].sharper)
+      let s = scores.data + i * m
+      let factor = Float(Double(scale) / Double(adversary.temperature) / rows[i].sharper)
       for j in keys..<m { s[j] = factor * exponential((s[j] - maxima[i]) / adversary.temperature) }
     }
     context.blocks(of: gradient.n) { row, count in

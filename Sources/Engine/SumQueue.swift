@@ -36,7 +36,9 @@ package struct SumQueue {
   ///   - adders: ranks of each node that add sums: as many as the smallest node has, for they pass them on to each other.
   ///   - nodes: in all.
   package init(_ memory: NodeMemory?, adders: Int, nodes: Int) {
-    (self.memory, self.adders, self.nodes) = (memory, adders, nodes)
+    self.memory = memory
+    self.adders = adders
+    self.nodes = nodes
     let place = memory?.place ?? 0
     adding = place < adders ? place : .max
     passing = adding
@@ -89,7 +91,10 @@ package struct SumQueue {
       passing += adders
     }
     while taken < put, memory?.hasResult(of: taken) ?? (taken < passing) {
-      if let memory { sums[taken - first].data.baseAddress!.update(from: memory.result(of: taken), count: sums[taken - first].data.count) }
+      if let memory {
+        sums[taken - first].data.baseAddress!.update(
+          from: memory.result(of: taken), count: sums[taken - first].data.count)
+      }
       taken += 1
     }
     return before != (put, adding, passing, taken)
@@ -98,7 +103,9 @@ package struct SumQueue {
   private func putPart(of sum: Int) {
     guard let memory else { return }
     let data = sums[sum - first].data
-    if sum % adders != memory.place { memory.part(memory.place, of: sum).update(from: data.baseAddress!, count: data.count) }
+    if sum % adders != memory.place {
+      memory.part(memory.place, of: sum).update(from: data.baseAddress!, count: data.count)
+    }
     memory.finishPart(of: sum)
   }
 
@@ -115,7 +122,8 @@ package struct SumQueue {
     if nodes > 1 {
       what.withUTF8Buffer {
         cmpi_begin_sum_of_nodes(
-          Int32(sum % NodeMemory.slots), result, Int64(data.count), UnsafeRawPointer($0.baseAddress!).assumingMemoryBound(to: CChar.self))
+          Int32(sum % NodeMemory.slots), result, Int64(data.count),
+          UnsafeRawPointer($0.baseAddress!).assumingMemoryBound(to: CChar.self))
       }
     }
   }

@@ -20,7 +20,9 @@ package struct SwappedPrediction {
   package func apply(
     _ scores: Tensor, codes: Tensor, images n: Int, count: Int, _ context: Context
   ) -> ContrastiveStatistics {
-    let k = scores.c, crops = n == 0 ? 0 : scores.n / n, assigned = n == 0 ? 0 : codes.n / n
+    let k = scores.c
+    let crops = n == 0 ? 0 : scores.n / n
+    let assigned = n == 0 ? 0 : codes.n / n
     precondition(
       codes.c == k && scores.n == crops * n && codes.n == assigned * n && assigned <= crops,
       "scores \(scores.shape), codes \(codes.shape), \(n) images")
@@ -28,15 +30,21 @@ package struct SwappedPrediction {
     return context.scratch { arena in
       let rows = arena.array(of: ContrastiveStatistics.self, count: max(1, scores.n))
       context.run(scores.n) { row, _ in
-        let s = scores.data + row * k, crop = row / n, image = row % n
-        var largest = -Float.infinity, nearest = 0, sum = 0.0
+        let s = scores.data + row * k
+        let crop = row / n
+        let image = row % n
+        var largest = -Float.infinity
+        var nearest = 0
+        var sum = 0.0
         for j in 0..<k where s[j] > largest { (largest, nearest) = (s[j], j) }
         for j in 0..<k { sum += Foundation.exp(Double((s[j] - largest) / temperature)) }
         let logSum = Foundation.log(sum) + Double(largest / temperature)
-        var statistics = ContrastiveStatistics(), targets = 0.0
+        var statistics = ContrastiveStatistics()
+        var targets = 0.0
         for a in 0..<assigned where a != crop {
           let q = codes.data + (a * n + image) * k
-          var top = 0, cross = 0.0
+          var top = 0
+          var cross = 0.0
           for j in 0..<k {
             if q[j] > q[top] { top = j }
             cross += Double(q[j]) * (logSum - Double(s[j] / temperature))
@@ -61,7 +69,8 @@ package struct SwappedPrediction {
         statistics.rows = Double(n)
       }
       statistics.allReduce(context)
-      (statistics.positive, statistics.negative) = (.nan, .nan)
+      statistics.positive = .nan
+      statistics.negative = .nan
       return statistics
     }
   }

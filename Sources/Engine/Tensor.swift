@@ -11,7 +11,10 @@ package struct Tensor: BitwiseCopyable {
 
   package init(_ data: UnsafeMutablePointer<Float>, n: Int, h: Int = 1, w: Int = 1, c: Int) {
     self.data = data
-    (self.n, self.h, self.w, self.c) = (n, h, w, c)
+    self.n = n
+    self.h = h
+    self.w = w
+    self.c = c
   }
 
   /// Elements: N·H·W·C.

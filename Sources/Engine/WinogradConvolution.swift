@@ -15,7 +15,8 @@ struct WinogradConvolution {
   private let tiles: WinogradTiles
 
   init(_ shape: ConvolutionShape, _ context: Context) {
-    (self.shape, self.context) = (shape, context)
+    self.shape = shape
+    self.context = context
     tiles = WinogradTiles(images: shape.n, height: shape.height, width: shape.width)
   }
 
@@ -35,10 +36,12 @@ struct WinogradConvolution {
 
   /// y ← x convolved with the weight (3, 3, C, K).
   func forward(_ x: UnsafePointer<Float>, _ weight: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>) {
-    let from = Map(h: shape.h, w: shape.w, c: shape.c), to = Map(h: shape.height, w: shape.width, c: shape.k)
+    let from = Map(h: shape.h, w: shape.w, c: shape.c)
+    let to = Map(h: shape.height, w: shape.width, c: shape.k)
     func run<S: WinogradScheme>(_: S.Type) {
       multiply(
-        S.self, S.Input.self, S.Output.self, x, from, advance: S.advance, margin: S.margin, weight, turned: false, into: y,
+        S.self, S.Input.self, S.Output.self, x, from, advance: S.advance, margin: S.margin, weight, turned: false,
+        into: y,
         to, accumulate: false)
     }
     if shape.stride == 1 { run(WinogradStride1.self) } else { run(WinogradStride2.self) }
@@ -48,10 +51,12 @@ struct WinogradConvolution {
   func dataGradient(
     _ dy: UnsafePointer<Float>, _ weight: UnsafePointer<Float>, into dx: UnsafeMutablePointer<Float>, accumulate: Bool
   ) {
-    let from = Map(h: shape.height, w: shape.width, c: shape.k), to = Map(h: shape.h, w: shape.w, c: shape.c)
+    let from = Map(h: shape.height, w: shape.width, c: shape.k)
+    let to = Map(h: shape.h, w: shape.w, c: shape.c)
     func run<S: WinogradScheme>(_: S.Type) {
       multiply(
-        S.self, S.TurnedInput.self, S.TurnedOutput.self, dy, from, advance: Winograd.tile, margin: S.turnedMargin, weight,
+        S.self, S.TurnedInput.self, S.TurnedOutput.self, dy, from, advance: Winograd.tile, margin: S.turnedMargin,
+        weight,
         turned: true, into: dx, to, accumulate: accumulate)
     }
     if shape.stride == 1 { run(WinogradStride1.self) } else { run(WinogradStride2.self) }
@@ -79,12 +84,15 @@ struct WinogradConvolution {
       let bench = Workbench(context, arena, products: Input.outputs, block: mostTiles, from.c, to.c)
       let maker = WinogradWeightMaker(context, arena, weight, from.c, to.c, turned: turned)
       func gather(_ some: Range<Int>, _ slot: Int, _ at: Int, _ thread: Int) {
-        transform(S.self, Input.self, x, from, advance, margin, some, into: bench.v(slot, 0) + at * from.c, bench.vStep, bench, thread)
+        transform(
+          S.self, Input.self, x, from, advance, margin, some, into: bench.v(slot, 0) + at * from.c, bench.vStep, bench,
+          thread)
       }
       func scatter(_ some: Range<Int>, _ slot: Int, _ at: Int, _ thread: Int) {
         for tile in some {
           let (image, line, column) = tiles.place(of: tile)
-          let top = line * Output.outputs, left = column * Output.outputs
+          let top = line * Output.outputs
+          let left = column * Output.outputs
           Winograd.scatter(
             S.self, Output.self, tile: tiles.extent(line, column),
             bench.m(slot, 0) + (at + tile - some.lowerBound) * to.c, step: bench.mStep, channels: to.c,
@@ -93,10 +101,13 @@ struct WinogradConvolution {
             bench.work(thread))
         }
       }
-      if areFew(atMost: 64) && to.c % Panels.width == 0, let panels = WinogradPanels(context, arena, orNilAbove: from.c * to.c) {
+      if areFew(atMost: 64) && to.c % Panels.width == 0,
+        let panels = WinogradPanels(context, arena, orNilAbove: from.c * to.c)
+      {
         runSlices(of: 0..<1, gather)
         context.run(to.c / Panels.width) { index, thread in
-          let column = index * Panels.width, u = panels[thread]
+          let column = index * Panels.width
+          let u = panels[thread]
           for top in stride(from: 0, to: from.c, by: Panels.depth) {
             let rows = min(Panels.depth, from.c - top)
             maker.makePanel(S.Kernel.self, top..<top + rows, column, into: u, step: panels.step, thread)
@@ -141,21 +152,28 @@ struct WinogradConvolution {
   private func correlate<S: WinogradScheme>(
     _: S.Type, _ dy: UnsafePointer<Float>, _ x: UnsafePointer<Float>, addingTo dw: UnsafeMutablePointer<Float>
   ) {
-    let (c, k) = (shape.c, shape.k), count = c * k, uStep = Winograd.step(count), threads = context.team.count
-    let input = Map(h: shape.h, w: shape.w, c: c), output = Map(h: shape.height, w: shape.width, c: k)
+    let (c, k) = (shape.c, shape.k)
+    let count = c * k
+    let uStep = Winograd.step(count)
+    let threads = context.team.count
+    let input = Map(h: shape.h, w: shape.w, c: c)
+    let output = Map(h: shape.height, w: shape.width, c: k)
     context.scratch { arena in
       let bench = Workbench(context, arena, products: S.Input.outputs, block: mostTiles, c, k)
       func gather(_ some: Range<Int>, _ slot: Int, _ at: Int, _ thread: Int) {
         transform(
-          S.self, S.Input.self, x, input, S.advance, S.margin, some, into: bench.v(slot, 0) + at * c, bench.vStep, bench, thread)
+          S.self, S.Input.self, x, input, S.advance, S.margin, some, into: bench.v(slot, 0) + at * c, bench.vStep,
+          bench, thread)
         transform(
-          S.self, S.Cotangent.self, dy, output, Winograd.tile, 0, some, into: bench.m(slot, 0) + at * k, bench.mStep, bench,
+          S.self, S.Cotangent.self, dy, output, Winograd.tile, 0, some, into: bench.m(slot, 0) + at * k, bench.mStep,
+          bench,
           thread)
       }
       if areFew(atMost: 32) && k % Panels.width == 0, let panels = WinogradPanels(context, arena, orNilAbove: c * k) {
         runSlices(of: 0..<1, gather)
         context.run(k / Panels.width) { index, thread in
-          let column = index * Panels.width, du = panels[thread]
+          let column = index * Panels.width
+          let du = panels[thread]
           for top in stride(from: 0, to: c, by: Panels.depth) {
             let rows = min(Panels.depth, c - top)
             for weight in 0..<Winograd.allWeights {
@@ -163,7 +181,8 @@ struct WinogradConvolution {
               var accumulate = false
               forEachProduct(S.self, of: weight, block(0)) { product, at, count in
                 multiplyTransposedByPanel(
-                  rows, count, bench.v(0, product) + (at * c + top), lda: c, bench.m(0, product) + (at * k + column), ldb: k,
+                  rows, count, bench.v(0, product) + (at * c + top), lda: c, bench.m(0, product) + (at * k + column),
+                  ldb: k,
                   into: du, ldc: Panels.width, accumulate: accumulate)
                 accumulate = true
               }
@@ -171,7 +190,8 @@ struct WinogradConvolution {
             }
             for row in 0..<rows {
               Winograd.addWeightGradient(
-                S.KernelGradient.self, du + row * Panels.width, sums: 1, step: panels.step, 0..<Panels.width, count: count,
+                S.KernelGradient.self, du + row * Panels.width, sums: 1, step: panels.step, 0..<Panels.width,
+                count: count,
                 to: dw + ((top + row) * k + column), bench.work(thread))
             }
           }
@@ -181,7 +201,8 @@ struct WinogradConvolution {
       let du = arena.array(of: Float.self, count: sums * Winograd.allWeights * uStep).baseAddress!
       let work = arena.array(of: Float.self, count: threads * transposedWork).baseAddress!
       func multiply(_ index: Int, _ slot: Int, _ weight: Int, _ sum: Int, _ thread: Int) {
-        let du = du + (sum * Winograd.allWeights + weight) * uStep, before = block(blocks(of: sum).lowerBound).lowerBound
+        let du = du + (sum * Winograd.allWeights + weight) * uStep
+        let before = block(blocks(of: sum).lowerBound).lowerBound
         var accumulate = false
         forEachProduct(S.self, of: weight, before..<block(index).lowerBound) { _, _, _ in accumulate = true }
         forEachProduct(S.self, of: weight, block(index)) { product, at, count in
@@ -228,7 +249,8 @@ struct WinogradConvolution {
     /// Where a tile's patch is: its lines, and the column at its left.
     func locate(_ tile: Int, _ lines: UnsafeMutablePointer<UnsafePointer<Float>>) {
       let (image, line, column) = tiles.place(of: tile)
-      let top = line &* advance &- margin, left = column &* advance &- margin
+      let top = line &* advance &- margin
+      let left = column &* advance &- margin
       for i in 0..<T.inputs {
         let y = top &+ i
         lines[i] = y < 0 || y >= map.h ? bench.zeros : x + ((image &* map.h &+ y) &* map.w &+ left) &* map.c
@@ -240,7 +262,8 @@ struct WinogradConvolution {
     for tile in some {
       let later = min(tile + ahead, some.upperBound - 1)
       locate(later, bench.lines(thread, later))
-      let (_, line, column) = tiles.place(of: tile), left = column * advance - margin
+      let (_, line, column) = tiles.place(of: tile)
+      let left = column * advance - margin
       Winograd.gather(
         S.self, T.self, tile: tiles.extent(line, column), bench.lines(thread, tile), ahead: bench.lines(thread, later),
         columns: max(0, -left)..<min(T.inputs, map.w - left), channels: map.c,
@@ -288,9 +311,12 @@ struct WinogradConvolution {
   private func runSlices(
     of wave: Range<Int>, _ body: (_ slice: Range<Int>, _ slot: Int, _ at: Int, _ thread: Int) -> Void
   ) {
-    let size = 16, slices = pieces(blockTiles, of: size)
+    let size = 16
+    let slices = pieces(blockTiles, of: size)
     context.run(wave.count * slices) { index, thread in
-      let slot = index / slices, some = block(wave.lowerBound + slot), at = index % slices * size
+      let slot = index / slices
+      let some = block(wave.lowerBound + slot)
+      let at = index % slices * size
       if at < some.count { body(piece(index % slices, of: size, in: some), slot, at, thread) }
     }
   }
@@ -326,9 +352,11 @@ struct WinogradConvolution {
 
     /// - products: along one direction.
     init(_ context: Context, _ arena: Arena, products: Int, block: Int, _ c: Int, _ k: Int) {
-      (vStep, mStep) = (Winograd.step(block * c), Winograd.step(block * k))
+      vStep = Winograd.step(block * c)
+      mStep = Winograd.step(block * k)
       self.products = products * products
-      let threads = context.team.count, count = 9 * max(c, k)
+      let threads = context.team.count
+      let count = 9 * max(c, k)
       buffers = arena.array(of: Float.self, count: threads * self.products * (vStep + mStep)).baseAddress!
       vectors = WinogradVectors(context, arena)
       patches = arena.array(of: UnsafePointer<Float>.self, count: threads * 3 * 16).baseAddress!

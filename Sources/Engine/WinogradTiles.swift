@@ -17,7 +17,8 @@ struct WinogradTiles {
       let rest = extent % Winograd.tile
       return rest == 0 || extent < Winograd.tile ? Winograd.tile : max(2, rest)
     }
-    (down, across) = (pieces(height, of: Winograd.tile), pieces(width, of: Winograd.tile))
+    down = pieces(height, of: Winograd.tile)
+    across = pieces(width, of: Winograd.tile)
     self.last = (last(height), last(width))
     fullDown = self.last.height < Winograd.tile ? down - 1 : down
     fullAcross = self.last.width < Winograd.tile ? across - 1 : across

@@ -71,7 +71,8 @@ enum Winograd {
           }, { work[$0 &* T.inputs &+ j] = $1 })
       }
       for i in 0..<T.outputs where S.uses(i, tile: tile.height) {
-        let row = work + i &* T.inputs, to = v + (i &* T.outputs &* step &+ channel)
+        let row = work + i &* T.inputs
+        let to = v + (i &* T.outputs &* step &+ channel)
         T.apply(tile.width, { row[$0] }, { store($1, to + $0 &* step) })
       }
       channel &+= Lanes.scalarCount
@@ -81,7 +82,8 @@ enum Winograd {
   /// y ← S m Sᵀ for all channels of a tile, of which `height` lines of `line` floats and `width` columns lie in the map.
   @inline(__always)
   static func scatter<S: WinogradScheme, T: LineTransform>(
-    _: S.Type, _: T.Type, tile: (height: Int, width: Int), _ m: UnsafePointer<Float>, step: Int, channels: Int, into y: UnsafeMutablePointer<Float>, line: Int,
+    _: S.Type, _: T.Type, tile: (height: Int, width: Int), _ m: UnsafePointer<Float>, step: Int, channels: Int,
+    into y: UnsafeMutablePointer<Float>, line: Int,
     height: Int, width: Int, accumulate: Bool, _ work: UnsafeMutablePointer<Lanes>
   ) {
     var channel = 0
@@ -91,7 +93,8 @@ enum Winograd {
         T.apply(tile.height, { load(from + $0 &* T.inputs &* step) }, { work[$0 &* T.inputs &+ j] = $1 })
       }
       for i in 0..<height {
-        let row = work + i &* T.inputs, to = y + (i &* line &+ channel)
+        let row = work + i &* T.inputs
+        let to = y + (i &* line &+ channel)
         T.apply(
           tile.width, { row[$0] },
           { j, value in
@@ -115,7 +118,8 @@ enum Winograd {
       T.apply(tile, { load(from + 3 &* $0 &* tap) }, { work[$0 &* 3 &+ s] = $1 })
     }
     for i in 0..<weights {
-      let row = work + 3 &* i, to = u + i &* weights &* step
+      let row = work + 3 &* i
+      let to = u + i &* weights &* step
       T.apply(tile, { row[$0] }, { store($1, to + $0 &* step) })
     }
   }
@@ -140,7 +144,8 @@ enum Winograd {
           }, { work[$0 &* weights &+ j] = $1 })
       }
       for r in 0..<3 {
-        let row = work + r &* weights, to = dw + (3 &* r &* count &+ i)
+        let row = work + r &* weights
+        let to = dw + (3 &* r &* count &+ i)
         T.apply(tile, { row[$0] }, { store($1 + load(to + $0 &* count), to + $0 &* count) })
       }
       i &+= Lanes.scalarCount
@@ -196,7 +201,9 @@ enum WinogradStride1: WinogradScheme {
     static let inputs = 6, outputs = 6
     @inline(__always)
     static func apply(_ tile: Int, _ d: (Int) -> Lanes, _ write: (Int, Lanes) -> Void) {
-      let (d1, d2, d3) = (d(1), d(2), d(3))
+      let d1 = d(1)
+      let d2 = d(2)
+      let d3 = d(3)
       if tile < 4 {
         if tile == 2 {
           write(0, d(0).addingProduct(-0.5, d2))
@@ -214,8 +221,10 @@ enum WinogradStride1: WinogradScheme {
         return
       }
       let d4 = d(4)
-      let even = d4.addingProduct(-0.5, d2), odd = (a * d3).addingProduct(-b, d1)
-      let evenB = d4.addingProduct(-2, d2), oddB = (b * d3).addingProduct(-a, d1)
+      let even = d4.addingProduct(-0.5, d2)
+      let odd = (a * d3).addingProduct(-b, d1)
+      let evenB = d4.addingProduct(-2, d2)
+      let oddB = (b * d3).addingProduct(-a, d1)
       write(0, (d(0) + d4).addingProduct(-2.5, d2))
       write(1, even + odd)
       write(2, even - odd)
@@ -229,7 +238,8 @@ enum WinogradStride1: WinogradScheme {
     static let inputs = 6, outputs = 4
     @inline(__always)
     static func apply(_ tile: Int, _ m: (Int) -> Lanes, _ write: (Int, Lanes) -> Void) {
-      let (m1, m2) = (m(1), m(2))
+      let m1 = m(1)
+      let m2 = m(2)
       if tile == 2 {
         write(0, m(0).addingProduct(a / 4, m1 + m2))
         write(1, m(5).addingProduct(0.5, m1 - m2))
@@ -243,7 +253,10 @@ enum WinogradStride1: WinogradScheme {
         return
       }
       let m4 = m(4)
-      let sum = m1 + m2, difference = m1 - m2, sumB = m3 + m4, differenceB = m3 - m4
+      let sum = m1 + m2
+      let difference = m1 - m2
+      let sumB = m3 + m4
+      let differenceB = m3 - m4
       write(0, m(0).addingProduct(a / 6, sum).addingProduct(-a / 3, sumB))
       write(1, (difference - differenceB) * (1 / 3))
       write(2, (sum * (a / 3)).addingProduct(-b / 3, sumB))
@@ -255,7 +268,8 @@ enum WinogradStride1: WinogradScheme {
     static let inputs = 4, outputs = 6
     @inline(__always)
     static func apply(_ tile: Int, _ e: (Int) -> Lanes, _ write: (Int, Lanes) -> Void) {
-      let (e0, e1) = (e(0), e(1))
+      let e0 = e(0)
+      let e1 = e(1)
       if tile == 2 {
         let even = e0 * (a / 4)
         write(0, e0)
@@ -274,8 +288,10 @@ enum WinogradStride1: WinogradScheme {
         return
       }
       let e3 = e(3)
-      let even = (e0 * (a / 6)).addingProduct(a / 3, e2), odd = (e1 * (1 / 3)).addingProduct(2 / 3, e3)
-      let evenB = (e0 * (-a / 3)).addingProduct(-b / 3, e2), oddB = (e1 * (-1 / 3)).addingProduct(-1 / 6, e3)
+      let even = (e0 * (a / 6)).addingProduct(a / 3, e2)
+      let odd = (e1 * (1 / 3)).addingProduct(2 / 3, e3)
+      let evenB = (e0 * (-a / 3)).addingProduct(-b / 3, e2)
+      let oddB = (e1 * (-1 / 3)).addingProduct(-1 / 6, e3)
       write(0, e0)
       write(1, even + odd)
       write(2, even - odd)
@@ -289,8 +305,11 @@ enum WinogradStride1: WinogradScheme {
     static let inputs = 3, outputs = 6
     @inline(__always)
     static func apply(_: Int, _ g: (Int) -> Lanes, _ write: (Int, Lanes) -> Void) {
-      let (g0, g1, g2) = (g(0), g(1), g(2))
-      let even = (b * g0).addingProduct(a, g2), evenB = (a * g0).addingProduct(b, g2)
+      let g0 = g(0)
+      let g1 = g(1)
+      let g2 = g(2)
+      let even = (b * g0).addingProduct(a, g2)
+      let evenB = (a * g0).addingProduct(b, g2)
       write(0, g0)
       write(1, even + g1)
       write(2, even - g1)
@@ -304,7 +323,9 @@ enum WinogradStride1: WinogradScheme {
     static let inputs = 6, outputs = 3
     @inline(__always)
     static func apply(_: Int, _ u: (Int) -> Lanes, _ write: (Int, Lanes) -> Void) {
-      let (u1, u2, u3, u4) = (u(1), u(2), u(3), u(4)), sum = u1 + u2, sumB = u3 + u4
+      let (u1, u2, u3, u4) = (u(1), u(2), u(3), u(4))
+      let sum = u1 + u2
+      let sumB = u3 + u4
       write(0, u(0).addingProduct(b, sum).addingProduct(a, sumB))
       write(1, (u1 - u2) + (u3 - u4))
       write(2, u(5).addingProduct(a, sum).addingProduct(b, sumB))
@@ -355,7 +376,9 @@ enum WinogradStride2: WinogradScheme {
     _ tile: Int, _ d: (Int) -> Lanes, step: Int, _ write: (Int, Lanes) -> Void
   ) {
     if tile < 4 {
-      let (d0, d1, d2) = (d(0), d(step), d(2 * step))
+      let d0 = d(0)
+      let d1 = d(step)
+      let d2 = d(2 * step)
       if tile == 2 {
         write(2, (-2 * d1) - d0)
         write(3, d0.addingProduct(-2, d1))
@@ -368,9 +391,14 @@ enum WinogradStride2: WinogradScheme {
       }
       return
     }
-    let (d0, d1, d2, d3) = (d(0), d(step), d(2 * step), d(3 * step))
-    let even = d3.addingProduct(-0.25, d1), odd = (1.5 * d2).addingProduct(-0.375, d0)
-    let evenB = d3.addingProduct(-2.25, d1), oddB = (0.5 * d2).addingProduct(-1.125, d0)
+    let d0 = d(0)
+    let d1 = d(step)
+    let d2 = d(2 * step)
+    let d3 = d(3 * step)
+    let even = d3.addingProduct(-0.25, d1)
+    let odd = (1.5 * d2).addingProduct(-0.375, d0)
+    let evenB = d3.addingProduct(-2.25, d1)
+    let oddB = (0.5 * d2).addingProduct(-1.125, d0)
     write(0, even + odd)
     write(1, even - odd)
     write(2, evenB + oddB)
@@ -384,15 +412,23 @@ enum WinogradStride2: WinogradScheme {
     _ tile: Int, _ m: (Int) -> Lanes
   ) -> (Lanes, Lanes, Lanes, Lanes) {
     if tile < 4 {
-      let (m2, m3, m4) = (m(2), m(3), m(4)), sum = m2 + m3, difference = m2 - m3
+      let (m2, m3, m4) = (m(2), m(3), m(4))
+      let sum = m2 + m3
+      let difference = m2 - m3
       if tile == 2 { return (sum, m4.addingProduct(0.5, difference), .zero, .zero) }
       let m0 = m(0)
       return (
         sum + m0, (1.5 * m0).addingProduct(0.5, difference), m4.addingProduct(2.25, m0).addingProduct(0.25, sum), .zero
       )
     }
-    let (m0, m1, m2, m3) = (m(0), m(1), m(2), m(3))
-    let sum = m0 + m1, difference = m0 - m1, sumB = m2 + m3, differenceB = m2 - m3
+    let m0 = m(0)
+    let m1 = m(1)
+    let m2 = m(2)
+    let m3 = m(3)
+    let sum = m0 + m1
+    let difference = m0 - m1
+    let sumB = m2 + m3
+    let differenceB = m2 - m3
     return (
       sum + sumB, (1.5 * difference).addingProduct(0.5, differenceB), (2.25 * sum).addingProduct(0.25, sumB),
       m(4).addingProduct(3.375, difference).addingProduct(0.125, differenceB)
@@ -424,7 +460,8 @@ enum WinogradStride2: WinogradScheme {
     static let inputs = 4, outputs = 9
     @inline(__always)
     static func apply(_ tile: Int, _ e: (Int) -> Lanes, _ write: (Int, Lanes) -> Void) {
-      let (e0, e1) = (e(0), e(1))
+      let e0 = e(0)
+      let e1 = e(1)
       if tile < 4 {
         let odd = 0.5 * e1
         write(5, e0)
@@ -434,7 +471,8 @@ enum WinogradStride2: WinogradScheme {
           write(3, e0 - odd)
           write(4, e1)
         } else {
-          let e2 = e(2), even = e0.addingProduct(0.25, e2)
+          let e2 = e(2)
+          let even = e0.addingProduct(0.25, e2)
           write(0, e0.addingProduct(1.5, e1).addingProduct(2.25, e2))
           write(2, even + odd)
           write(3, even - odd)
@@ -443,9 +481,12 @@ enum WinogradStride2: WinogradScheme {
         }
         return
       }
-      let (e2, e3) = (e(2), e(3))
-      let even = e0.addingProduct(2.25, e2), odd = (1.5 * e1).addingProduct(3.375, e3)
-      let evenB = e0.addingProduct(0.25, e2), oddB = (0.5 * e1).addingProduct(0.125, e3)
+      let e2 = e(2)
+      let e3 = e(3)
+      let even = e0.addingProduct(2.25, e2)
+      let odd = (1.5 * e1).addingProduct(3.375, e3)
+      let evenB = e0.addingProduct(0.25, e2)
+      let oddB = (0.5 * e1).addingProduct(0.125, e3)
       write(0, even + odd)
       write(1, even - odd)
       write(2, evenB + oddB)
@@ -484,7 +525,10 @@ enum WinogradStride2: WinogradScheme {
     static let inputs = 3, outputs = 6
     @inline(__always)
     static func apply(_: Int, _ g: (Int) -> Lanes, _ write: (Int, Lanes) -> Void) {
-      let (g0, g2) = (g(0), g(2)), sixth = g0 * (1 / 6), half = g0 * 0.5, quarter = g2 * 0.25
+      let (g0, g2) = (g(0), g(2))
+      let sixth = g0 * (1 / 6)
+      let half = g0 * 0.5
+      let quarter = g2 * 0.25
       write(0, quarter + sixth)
       write(1, quarter - sixth)
       write(2, -quarter - half)
@@ -498,7 +542,10 @@ enum WinogradStride2: WinogradScheme {
     static let inputs = 6, outputs = 3
     @inline(__always)
     static func apply(_: Int, _ u: (Int) -> Lanes, _ write: (Int, Lanes) -> Void) {
-      let (u0, u1, u2, u3) = (u(0), u(1), u(2), u(3))
+      let u0 = u(0)
+      let u1 = u(1)
+      let u2 = u(2)
+      let u3 = u(3)
       write(0, ((u3 - u2) * 0.5).addingProduct(1 / 6, u0 - u1))
       write(1, u(5))
       write(2, u(4).addingProduct(0.25, (u0 + u1) - (u2 + u3)))

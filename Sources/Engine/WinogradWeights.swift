@@ -12,15 +12,21 @@ struct WinogradWeightMaker {
 
   /// - turned: from filters to channels, the last tap first.
   init(_ context: Context, _ arena: Arena, _ weight: UnsafePointer<Float>, _ c: Int, _ k: Int, turned: Bool) {
-    (self.context, self.weight, self.c, self.k, self.turned) = (context, weight, c, k, turned)
+    self.context = context
+    self.weight = weight
+    self.c = c
+    self.k = k
+    self.turned = turned
     vectors = WinogradVectors(context, arena)
     parts = arena.array(of: Float.self, count: turned ? context.team.count * Self.part : 0).baseAddress!
   }
 
   func make<T: LineTransform>(_: T.Type, _ arena: Arena) -> WinogradWeights {
-    let u = WinogradWeights(arena, c, k), across = pieces(k, of: Panels.width)
+    let u = WinogradWeights(arena, c, k)
+    let across = pieces(k, of: Panels.width)
     context.run(pieces(c, of: Panels.depth) * across) { index, thread in
-      let rows = piece(index / across, of: Panels.depth, in: 0..<c), column = index % across * Panels.width
+      let rows = piece(index / across, of: Panels.depth, in: 0..<c)
+      let column = index % across * Panels.width
       makePanel(T.self, rows, column, into: u[0].data + u[0].place(rows.lowerBound, column), step: u.step, thread)
     }
     return u
@@ -31,12 +37,17 @@ struct WinogradWeightMaker {
     _: T.Type, _ rows: Range<Int>, _ column: Int, into u: UnsafeMutablePointer<Float>, step: Int, _ thread: Int
   ) {
     let width = min(Panels.width, k &- column)
-    var from = weight + (rows.lowerBound &* k &+ column), line = k, tap = c &* k
+    var from = weight + (rows.lowerBound &* k &+ column)
+    var line = k
+    var tap = c &* k
     if turned {
       let part = parts + thread &* Self.part
-      (line, tap) = (width, rows.count &* width)
+      line = width
+      tap = rows.count &* width
       for i in 0..<9 {
-        transpose(weight + ((8 &- i) &* c &* k &+ column &* c &+ rows.lowerBound), ld: c, width, rows.count, into: part + i &* tap)
+        transpose(
+          weight + ((8 &- i) &* c &* k &+ column &* c &+ rows.lowerBound), ld: c, width, rows.count,
+          into: part + i &* tap)
       }
       from = UnsafePointer(part)
     }
@@ -46,7 +57,8 @@ struct WinogradWeightMaker {
       if !turned { for i in 0..<9 { csystem_prefetch(from + (i &* tap &+ 4 &* line)) } }
       var i = 0
       while i < width {
-        Winograd.transformWeight(T.self, from + i, tap: tap, into: u + (row &* Panels.width &+ i), step: step, vectors[thread])
+        Winograd.transformWeight(
+          T.self, from + i, tap: tap, into: u + (row &* Panels.width &+ i), step: step, vectors[thread])
         i &+= Lanes.scalarCount
       }
     }

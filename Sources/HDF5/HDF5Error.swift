@@ -5,7 +5,9 @@ package struct HDF5Error: Error, CustomStringConvertible {
   package let found: String
 
   package init(_ path: String, _ attempt: String, _ found: String) {
-    (self.path, self.attempt, self.found) = (path, attempt, found)
+    self.path = path
+    self.attempt = attempt
+    self.found = found
   }
 
   package var description: String { "cannot \(attempt) \(path): \(found)" }

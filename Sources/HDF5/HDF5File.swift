@@ -142,20 +142,30 @@ package final class HDF5File: @unchecked Sendable {
   package func read<T: HDF5Scalar>(
     _ name: String, rows: Range<Int>, into buffer: UnsafeMutableBufferPointer<T>
   ) throws(HDF5Error) {
-    let info = try contiguous(name), shape = Self.shape(info), attempt = "read dataset \"\(name)\" of"
+    let info = try contiguous(name)
+    let shape = Self.shape(info)
+    let attempt = "read dataset \"\(name)\" of"
     try expect(info, T.hdf5Type, name)
     let width = shape.dropFirst().reduce(1, *) * MemoryLayout<T>.stride
-    guard let count = shape.first, rows.lowerBound >= 0, rows.upperBound <= count, rows.count * width == buffer.count * MemoryLayout<T>.stride
-    else { throw HDF5Error(path, attempt, "it has the shape \(shape), and rows \(rows) of \(buffer.count) values were asked for") }
+    guard let count = shape.first, rows.lowerBound >= 0, rows.upperBound <= count,
+      rows.count * width == buffer.count * MemoryLayout<T>.stride
+    else {
+      throw HDF5Error(
+        path, attempt, "it has the shape \(shape), and rows \(rows) of \(buffer.count) values were asked for")
+    }
     let descriptor = Foundation.open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { throw HDF5Error(path, attempt, String(cString: strerror(errno))) }
     defer { Foundation.close(descriptor) }
     let bytes = UnsafeMutableRawBufferPointer(buffer)
     var done = 0
     while done < bytes.count {
-      let got = pread(descriptor, bytes.baseAddress! + done, min(bytes.count - done, 1 << 30), off_t(Int(info.offset) + rows.lowerBound * width + done))
+      let got = pread(
+        descriptor, bytes.baseAddress! + done, min(bytes.count - done, 1 << 30),
+        off_t(Int(info.offset) + rows.lowerBound * width + done))
       if got < 0, errno == EINTR { continue }
-      guard got > 0 else { throw HDF5Error(path, attempt, got == 0 ? "the file ends too early" : String(cString: strerror(errno))) }
+      guard got > 0 else {
+        throw HDF5Error(path, attempt, got == 0 ? "the file ends too early" : String(cString: strerror(errno)))
+      }
       done += got
     }
   }
@@ -175,7 +185,10 @@ package final class HDF5File: @unchecked Sendable {
   /// Names of what a group holds, sorted.
   package func names(in group: String = "/") throws(HDF5Error) -> [String] {
     var count = 0 as Int64
-    try call("list group \"\(group)\" of") { count = chdf5_group_count(open, group, $0); return count < 0 ? -1 : 0 }
+    try call("list group \"\(group)\" of") {
+      count = chdf5_group_count(open, group, $0)
+      return count < 0 ? -1 : 0
+    }
     var names: [String] = []
     for index in 0..<count {
       var name = [CChar](repeating: 0, count: 1024)
@@ -219,7 +232,8 @@ package final class HDF5File: @unchecked Sendable {
   }
 
   private func contiguous(_ name: String) throws(HDF5Error) -> chdf5_info {
-    let info = try info(name), what = "dataset \"\(name)\""
+    let info = try info(name)
+    let what = "dataset \"\(name)\""
     guard info.contiguous == 1 else {
       throw HDF5Error(path, "read \(what) of", "it is not stored in one piece, so apus did not write it")
     }

@@ -8,7 +8,8 @@ package protocol HDF5Scalar: BitwiseCopyable, Sendable {
 
 /// Type of a dataset's elements. In the file all are little-endian.
 package enum HDF5Type: Int32, Sendable, CustomStringConvertible {
-  case float = 0, double, int8, uint8, uint16, int32, uint32, int64, uint64, text, other
+  case float = 0
+  case double, int8, uint8, uint16, int32, uint32, int64, uint64, text, other
 
   package var description: String {
     switch self {

@@ -2,7 +2,8 @@ import Foundation
 
 /// What a stream of draws is for. Streams of different purposes are independent.
 package enum Purpose: UInt64, CaseIterable, Sendable {
-  case order = 1, split, crop, flip, colour, grey, blur, solarise, initialisation, shuffle, queue, probe, check
+  case order = 1
+  case split, crop, flip, colour, grey, blur, solarise, initialisation, shuffle, queue, probe, check
   case bank, negatives
 }
 
@@ -52,7 +53,8 @@ package struct Draws: Sendable {
 
   /// Uniform in [0, 1), a multiple of 2⁻⁵³.
   package mutating func uniform() -> Double {
-    let high = UInt64(bits()), low = UInt64(bits())
+    let high = UInt64(bits())
+    let low = UInt64(bits())
     return Double((high << 32 | low) >> 11) * 0x1p-53
   }
 

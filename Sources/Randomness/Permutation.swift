@@ -28,9 +28,11 @@ package struct Permutation: Sendable {
 
   private func feistel(_ value: UInt64) -> UInt64 {
     let mask = (1 << halfBits) - 1 as UInt64
-    var left = value >> halfBits, right = value & mask
+    var left = value >> halfBits
+    var right = value & mask
     for round in 0..<6 as Range<UInt32> {
-      let block = Philox.block(SIMD4(UInt32(truncatingIfNeeded: right), round, UInt32(truncatingIfNeeded: right >> 32), 0), key: key)
+      let block = Philox.block(
+        SIMD4(UInt32(truncatingIfNeeded: right), round, UInt32(truncatingIfNeeded: right >> 32), 0), key: key)
       (left, right) = (right, left ^ (UInt64(block[0]) & mask))
     }
     return left << halfBits | right

@@ -7,7 +7,8 @@ package enum Philox {
   ///   - key: 64 bits that name the stream.
   /// - Returns: 128 random bits.
   package static func block(_ counter: SIMD4<UInt32>, key: SIMD2<UInt32>) -> SIMD4<UInt32> {
-    var c = counter, k = key
+    var c = counter
+    var k = key
     for _ in 0..<10 {
       let a = c[0].multipliedFullWidth(by: 0xD251_1F53)
       let b = c[2].multipliedFullWidth(by: 0xCD9E_8D57)

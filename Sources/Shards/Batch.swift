@@ -26,7 +26,10 @@ package final class Batch {
     step: Int, epoch: Int, globalCount: Int, positions: Range<Int>, samples: UnsafePointer<Int>,
     labels: UnsafePointer<Int32>
   ) {
-    (self.step, self.epoch, self.globalCount, self.positions) = (step, epoch, globalCount, positions)
+    self.step = step
+    self.epoch = epoch
+    self.globalCount = globalCount
+    self.positions = positions
     self.samples.removeAll(keepingCapacity: true)
     self.samples.append(contentsOf: UnsafeBufferPointer(start: samples, count: positions.count))
     self.labels.removeAll(keepingCapacity: true)

@@ -21,7 +21,10 @@ package struct Blur: Augmentation {
   package init(
     probability: Double = 0.5, sigma: Bounds = Bounds(0.1, 2), kernel: Int? = nil, sharing: Sharing = .sample
   ) {
-    (self.probability, self.sigma, self.kernel, self.sharing) = (probability, sigma, kernel, sharing)
+    self.probability = probability
+    self.sigma = sigma
+    self.kernel = kernel
+    self.sharing = sharing
   }
 
   private enum CodingKeys: String, CodingKey, CaseIterable { case probability, sigma, kernel, sharing }
@@ -60,14 +63,18 @@ package struct Blur: Augmentation {
   /// Each output is Σ w[t]·x[i + t - taps/2] with w = exp(-d²/2σ²) normalised over all `taps`. Taps too far out to
   /// change a Float (below 2⁻²⁷ of the centre) are skipped.
   package static func blur(_ canvas: Canvas, sigma: Double, taps: Int) {
-    let size = canvas.size, full = taps / 2
+    let size = canvas.size
+    let full = taps / 2
     let total = (-full...full).reduce(0.0) { $0 + exp(-Double($1 * $1) / (2 * sigma * sigma)) }
     let radius = min(full, Int(sigma * (2 * 27 * log(2.0)).squareRoot()))
     if radius == 0 { return }
-    let width = (size + 2 * radius + 79) / 16 * 16, rows = size + 2 * radius
+    let width = (size + 2 * radius + 79) / 16 * 16
+    let rows = size + 2 * radius
     let count = 2 * radius + 1
     let memory = canvas.workspace.floats(.blur, count + width * 2 + (rows + 1) * width)
-    let weights = memory, line = memory + count, blurred = line + width * 2
+    let weights = memory
+    let line = memory + count
+    let blurred = line + width * 2
     for t in 0..<count { weights[t] = Float(exp(-Double((t - radius) * (t - radius)) / (2 * sigma * sigma)) / total) }
     for c in 0..<canvas.channels {
       let plane = canvas.plane(c)

@@ -29,7 +29,9 @@ package struct Canvas {
     switch channels {
     case 1: out.update(from: planes, count: n)
     case 3:
-      let (r, g, b) = (plane(0), plane(1), plane(2))
+      let r = plane(0)
+      let g = plane(1)
+      let b = plane(2)
       for i in 0..<n {
         out[3 &* i] = r[i]
         out[3 &* i &+ 1] = g[i]

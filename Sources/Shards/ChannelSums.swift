@@ -29,7 +29,8 @@ package struct ChannelSums: Sendable, Equatable {
   private static func sums<T: FixedWidthInteger & UnsignedInteger>(
     _ samples: UnsafePointer<T>, _ channel: Int, _ pixels: Pixels
   ) -> (UInt64, UInt64, Double) {
-    var sum: UInt64 = 0, squares: UInt64 = 0
+    var sum: UInt64 = 0
+    var squares: UInt64 = 0
     var at = channel
     for _ in 0..<pixels.width * pixels.height {  // at most 2²⁸ pixels of 16 bits: below 2⁶⁰
       let value = UInt64(truncatingIfNeeded: samples[at])

@@ -21,8 +21,12 @@ package struct Colour: Augmentation {
     probability: Double = 1, brightness: Double = 0, contrast: Double = 0, saturation: Double = 0, hue: Double = 0,
     brightnessBy: Brightness = .factor
   ) {
-    (self.probability, self.brightness, self.contrast) = (probability, brightness, contrast)
-    (self.saturation, self.hue, self.brightnessBy) = (saturation, hue, brightnessBy)
+    self.probability = probability
+    self.brightness = brightness
+    self.contrast = contrast
+    self.saturation = saturation
+    self.hue = hue
+    self.brightnessBy = brightnessBy
   }
 
   private enum CodingKeys: String, CodingKey, CaseIterable {
@@ -59,12 +63,14 @@ package struct Colour: Augmentation {
     func factor(_ strength: Double) -> Float { Float(draws.uniform(in: max(0, 1 - strength)...1 + strength)) }
     let added = brightnessBy == .summand
     let bright = added ? Float(draws.uniform(in: -brightness...brightness)) : factor(brightness)
-    let contrasted = factor(contrast), saturated = factor(saturation)
+    let contrasted = factor(contrast)
+    let saturated = factor(saturation)
     let turn = Float(draws.uniform(in: -hue...hue))
     // Fisher–Yates over four, without an array.
     var order: SIMD4<UInt8> = [0, 1, 2, 3]
     for i in stride(from: 3, to: 0, by: -1) {
-      let j = draws.integer(below: i + 1), kept = order[i]
+      let j = draws.integer(below: i + 1)
+      let kept = order[i]
       order[i] = order[j]
       order[j] = kept
     }
@@ -98,7 +104,9 @@ package struct Colour: Augmentation {
 
   /// Blends with the mean luminance of the view; other than red, green and blue, each channel with its own mean.
   package static func contrast(_ canvas: Canvas, _ factor: Float) {
-    let (r, g, b) = (canvas.plane(0), canvas.plane(min(1, canvas.channels - 1)), canvas.plane(canvas.channels - 1))
+    let r = canvas.plane(0)
+    let g = canvas.plane(min(1, canvas.channels - 1))
+    let b = canvas.plane(canvas.channels - 1)
     let colour = canvas.channels == 3 ? mean(canvas) { luminance(r[$0], g[$0], b[$0]) } : 0
     for c in 0..<canvas.channels {
       let p = canvas.plane(c)
@@ -109,7 +117,8 @@ package struct Colour: Augmentation {
 
   /// Blends with the luminance of each pixel.
   package static func saturate(_ canvas: Canvas, _ factor: Float) {
-    let (r, g, b) = (canvas.plane(0), canvas.plane(1), canvas.plane(2)), other = 1 - factor
+    let (r, g, b) = (canvas.plane(0), canvas.plane(1), canvas.plane(2))
+    let other = 1 - factor
     for i in 0..<canvas.area {
       let rest = luminance(r[i], g[i], b[i]) * other
       r[i] = unit(rest.addingProduct(r[i], factor))
@@ -123,10 +132,14 @@ package struct Colour: Augmentation {
   /// With h in sixths of a turn, V the largest value and R the range, a channel is V - R·clamp(min(k, 4 - k), 0, 1),
   /// k = (n + h) mod 6, n = 5, 3, 1 for red, green, blue: no branch and one division.
   package static func turn(_ canvas: Canvas, _ turn: Float) {
-    let (r, g, b) = (canvas.plane(0), canvas.plane(1), canvas.plane(2)), shift = 6 * turn
+    let (r, g, b) = (canvas.plane(0), canvas.plane(1), canvas.plane(2))
+    let shift = 6 * turn
     for i in 0..<canvas.area {
-      let (x, y, z) = (r[i], g[i], b[i])
-      let high = larger(larger(x, y), z), range = high - smaller(smaller(x, y), z)
+      let x = r[i]
+      let y = g[i]
+      let z = b[i]
+      let high = larger(larger(x, y), z)
+      let range = high - smaller(smaller(x, y), z)
       let difference = x == high ? y - z : y == high ? z - x : x - y
       let sector: Float = x == high ? 0 : y == high ? 2 : 4
       let h = (sector + shift) + difference / (range > 0 ? range : 1)
@@ -143,10 +156,12 @@ package struct Colour: Augmentation {
 
   /// Sums in Double by blocks of rows, in a fixed order.
   @inline(__always) private static func mean(_ canvas: Canvas, _ value: (Int) -> Float) -> Float {
-    var total = 0.0, i = 0
+    var total = 0.0
+    var i = 0
     let n = canvas.area
     while i &+ 16 <= n {
-      var lanes = SIMD16<Float>.zero, end = min(n, i &+ 1024)
+      var lanes = SIMD16<Float>.zero
+      var end = min(n, i &+ 1024)
       end = i &+ (end &- i) / 16 &* 16
       while i < end {
         var next = SIMD16<Float>.zero

@@ -9,7 +9,11 @@ package struct Frame: Equatable, Sendable {
   package var clip: PixelRect
 
   package init(x: Double, y: Double, width: Double, height: Double, clip: PixelRect) {
-    (self.x, self.y, self.width, self.height, self.clip) = (x, y, width, height, clip)
+    self.x = x
+    self.y = y
+    self.width = width
+    self.height = height
+    self.clip = clip
   }
 
   /// A crop of whole pixels.
@@ -42,7 +46,10 @@ package struct Crop: Framing {
     scale: Bounds = Bounds(0.08, 1), ratio: Bounds = Bounds(0.75, 4.0 / 3), interpolation: Interpolation = .bilinear,
     sampling: CropSampling = .retry
   ) {
-    (self.scale, self.ratio, self.interpolation, self.sampling) = (scale, ratio, interpolation, sampling)
+    self.scale = scale
+    self.ratio = ratio
+    self.interpolation = interpolation
+    self.sampling = sampling
   }
 
   private enum CodingKeys: String, CodingKey, CaseIterable { case scale, ratio, interpolation, sampling }
@@ -87,7 +94,8 @@ package struct Crop: Framing {
   }
 
   private func placed(_ w: Int, _ h: Int, _ width: Int, _ height: Int, _ draws: inout Draws) -> PixelRect {
-    let y = draws.integer(below: height - h + 1), x = draws.integer(below: width - w + 1)
+    let y = draws.integer(below: height - h + 1)
+    let x = draws.integer(below: width - w + 1)
     return PixelRect(x: x, y: y, width: w, height: h)
   }
 
@@ -96,7 +104,8 @@ package struct Crop: Framing {
       let (w, h) = sides(width, height, &draws)
       if 0 < w, w <= width, 0 < h, h <= height { return placed(w, h, width, height, &draws) }
     }
-    var (w, h) = (width, height)
+    var w = width
+    var h = height
     let aspect = Double(width) / Double(height)
     if aspect < ratio.low {
       h = min(height, max(1, Int((Double(w) / ratio.low).rounded(.toNearestOrEven))))
@@ -112,7 +121,9 @@ package struct Crop: Framing {
   }
 
   private func byHeight(_ width: Int, _ height: Int, _ draws: inout Draws) -> PixelRect {
-    let image = Double(width * height), low = max(scale.low, 0.1) * image, high = scale.high * image
+    let image = Double(width * height)
+    let low = max(scale.low, 0.1) * image
+    let high = scale.high * image
     func round(_ value: Double) -> Int { Int(value.rounded(.toNearestOrEven)) }
     for _ in 0..<100 {
       let aspect = draws.uniform(in: ratio.range)
@@ -122,7 +133,8 @@ package struct Crop: Framing {
       // Rounding may miss the smallest or the largest area by one row.
       if Double(round(Double(h) * aspect) * h) < low { h += 1 }
       if Double(round(Double(h) * aspect) * h) > high { h -= 1 }
-      let w = round(Double(h) * aspect), area = Double(w * h)
+      let w = round(Double(h) * aspect)
+      let area = Double(w * h)
       guard w > 0, h > 0, w <= width, h <= height, low <= area, area <= high else { continue }
       return placed(w, h, width, height, &draws)
     }
@@ -138,7 +150,8 @@ package struct Centre: Framing {
   package var interpolation = Interpolation.bilinear
 
   package init(margin: Double = 1, interpolation: Interpolation = .bilinear) {
-    (self.margin, self.interpolation) = (margin, interpolation)
+    self.margin = margin
+    self.interpolation = interpolation
   }
 
   private enum CodingKeys: String, CodingKey, CaseIterable { case margin, interpolation }
@@ -160,8 +173,11 @@ package struct Centre: Framing {
     if margin == 0 { return Frame(whole) }
     let short = Int((Double(size) * margin).rounded())
     let (w, h) = width <= height ? (short, short * height / width) : (short * width / height, short)
-    let left = (Double(w - size) / 2).rounded(.toNearestOrEven), top = (Double(h - size) / 2).rounded(.toNearestOrEven)
-    let stepX = Double(width) / Double(w), stepY = Double(height) / Double(h), side = Double(size)
+    let left = (Double(w - size) / 2).rounded(.toNearestOrEven)
+    let top = (Double(h - size) / 2).rounded(.toNearestOrEven)
+    let stepX = Double(width) / Double(w)
+    let stepY = Double(height) / Double(h)
+    let side = Double(size)
     return Frame(x: left * stepX, y: top * stepY, width: side * stepX, height: side * stepY, clip: whole)
   }
 }

@@ -30,7 +30,8 @@ package final class DataSet: @unchecked Sendable {
   }
 
   private convenience init(files: [String], at path: String) throws(ShardError) {
-    var shards: [Shard] = [], records: [CompactRecord] = []
+    var shards: [Shard] = []
+    var records: [CompactRecord] = []
     var header: ShardHeader?
     var fingerprint = Fingerprint()
     raiseFileLimit(to: files.count + 256)
@@ -41,7 +42,8 @@ package final class DataSet: @unchecked Sendable {
         throw reader.damaged("it does not belong to the same data set as \(files[0]), or not at this place")
       }
       guard same.shards == files.count else {
-        throw ShardError(path, "read", "it has \(files.count) shards, they belong to a set of \(same.shards); copy the rest")
+        throw ShardError(
+          path, "read", "it has \(files.count) shards, they belong to a set of \(same.shards); copy the rest")
       }
       header = same
       let (shard, own) = try reader.load(first: reader.first)
@@ -63,9 +65,15 @@ package final class DataSet: @unchecked Sendable {
   private init(
     _ path: String, _ header: ShardHeader, _ shards: [Shard], _ records: [CompactRecord], fingerprint: UInt64
   ) {
-    (self.path, self.shards, self.records, count) = (path, shards, records, records.count)
-    (channels, classNames) = (header.channels, header.classNames)
-    (mean, deviation, self.fingerprint) = (header.mean, header.deviation, fingerprint)
+    self.path = path
+    self.shards = shards
+    self.records = records
+    count = records.count
+    channels = header.channels
+    classNames = header.classNames
+    mean = header.mean
+    deviation = header.deviation
+    self.fingerprint = fingerprint
   }
 
   /// Names of the shards in a folder, in order and without a gap.
@@ -77,7 +85,8 @@ package final class DataSet: @unchecked Sendable {
     let numbers = names.compactMap(Format.shardNumber).sorted()
     guard !numbers.isEmpty else {
       let parts = ["train", "test"].filter(names.contains)
-      let hint = parts.isEmpty ? "pack images with `apus pack`" : "name \(path)/\(parts.joined(separator: " or \(path)/"))"
+      let hint =
+        parts.isEmpty ? "pack images with `apus pack`" : "name \(path)/\(parts.joined(separator: " or \(path)/"))"
       throw ShardError(path, "read", "it has no shard-00000.h5; \(hint)")
     }
     for (place, number) in numbers.enumerated() where place != number {
@@ -112,7 +121,8 @@ package final class DataSet: @unchecked Sendable {
   /// Which shard holds a sample.
   package func shard(of sample: Int) -> Int {
     precondition(sample >= 0 && sample < count, "sample \(sample) of \(count)")
-    var low = 0, high = shards.count - 1
+    var low = 0
+    var high = shards.count - 1
     while low < high {
       let middle = (low + high) / 2
       if shards[middle].samples.upperBound <= sample { low = middle + 1 } else { high = middle }
@@ -133,7 +143,8 @@ package final class DataSet: @unchecked Sendable {
     precondition(!samples.isEmpty, "no samples to read")
     let shard = shards[self.shard(of: samples.lowerBound)]
     precondition(samples.upperBound <= shard.samples.upperBound, "samples \(samples) are not all in \(shard.path)")
-    let first = records[samples.lowerBound], last = records[samples.upperBound - 1]
+    let first = records[samples.lowerBound]
+    let last = records[samples.upperBound - 1]
     let count = Int(last.offset) + Int(last.length) - Int(first.offset)
     if bytes.count < count { bytes = [UInt8](repeating: 0, count: count) }
     try bytes.withUnsafeMutableBufferPointer { (buffer) throws(ShardError) in
@@ -152,10 +163,18 @@ private struct CompactRecord {
   let channels: UInt8, depth: UInt8, encoding: Encoding, orientation: UInt8, colour: UInt8
 
   init(_ r: ImageRecord) {
-    (offset, length, group) = (Int64(r.offset), Int64(r.length), r.group)
-    (width, height, label, checksum) = (Int32(r.width), Int32(r.height), r.label, r.checksum)
-    (channels, depth, encoding) = (UInt8(r.channels), UInt8(r.depth), r.encoding)
-    (orientation, colour) = (r.orientation, r.colour)
+    offset = Int64(r.offset)
+    length = Int64(r.length)
+    group = r.group
+    width = Int32(r.width)
+    height = Int32(r.height)
+    label = r.label
+    checksum = r.checksum
+    channels = UInt8(r.channels)
+    depth = UInt8(r.depth)
+    encoding = r.encoding
+    orientation = r.orientation
+    colour = r.colour
   }
 
   var expanded: ImageRecord {
@@ -169,7 +188,9 @@ private struct CompactRecord {
 /// One open file a shard: large sets need more than the usual soft limit.
 private func raiseFileLimit(to count: Int) {
   var limit = rlimit()
-  guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < rlim_t(count) else { return }
+  guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < rlim_t(count) else {
+    return
+  }
   limit.rlim_cur = min(limit.rlim_max, rlim_t(count) + 1024)
   setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
 }

@@ -43,7 +43,8 @@ package struct ImageDecoder {
       return DecodedRegion()
     case .jpeg:
       let wanted = scaled ? region : nil
-      return try decodeJPEG(bytes, record, wanted, scale: scaled ? Self.scale(record, region, target) : 8, into: &pixels)
+      return try decodeJPEG(
+        bytes, record, wanted, scale: scaled ? Self.scale(record, region, target) : 8, into: &pixels)
     }
   }
 
@@ -64,7 +65,8 @@ package struct ImageDecoder {
     let storedHeight = turn.transposed ? record.width : record.height
     let header = try JPEG.header(bytes)
     guard header.width == storedWidth, header.height == storedHeight else {
-      throw ImageError("its JPEG is \(header.width) x \(header.height), its index says \(storedWidth) x \(storedHeight)")
+      throw ImageError(
+        "its JPEG is \(header.width) x \(header.height), its index says \(storedWidth) x \(storedHeight)")
     }
     let channels = self.channels ?? (header.components == 1 ? 1 : 3)
     guard channels == 1 || channels == 3 else { throw ImageError("a JPEG has no \(channels) channels") }
@@ -74,14 +76,16 @@ package struct ImageDecoder {
     var window = Self.window(stored, scale, storedWidth, storedHeight)
     // jpeg_crop_scanline widens to whole blocks; no scaled row is longer than the image's.
     let room = Int(cjpeg_scaled(Int32(storedWidth), Int32(scale))) * Int(window.height) * channels
-    pixels.reshape(width: room / Int(window.height) / channels, height: Int(window.height), channels: channels, depth: 8)
+    pixels.reshape(
+      width: room / Int(window.height) / channels, height: Int(window.height), channels: channels, depth: 8)
     if turn.isUpright {
       try JPEG.decode(bytes, channels, scale, &window, into: &pixels.bytes)
       pixels.reshape(width: Int(window.width), height: Int(window.height), channels: channels, depth: 8)
     } else {
       if scratch.count < room { scratch = [UInt8](repeating: 0, count: room) }
       try JPEG.decode(bytes, channels, scale, &window, into: &scratch)
-      let width = Int(window.width), height = Int(window.height)
+      let width = Int(window.width)
+      let height = Int(window.height)
       pixels.reshape(
         width: turn.transposed ? height : width, height: turn.transposed ? width : height, channels: channels, depth: 8)
       scratch.withUnsafeBufferPointer { source in
@@ -96,7 +100,8 @@ package struct ImageDecoder {
   /// The scaled pixels that cover a stored rectangle, one more on each side for libjpeg's chroma interpolation.
   private static func window(_ rect: PixelRect, _ scale: Int, _ width: Int, _ height: Int) -> cjpeg_window {
     let all = (Int(cjpeg_scaled(Int32(width), Int32(scale))), Int(cjpeg_scaled(Int32(height), Int32(scale))))
-    let left = max(0, rect.x * scale / 8 - 1), top = max(0, rect.y * scale / 8 - 1)
+    let left = max(0, rect.x * scale / 8 - 1)
+    let top = max(0, rect.y * scale / 8 - 1)
     let right = min(all.0, ((rect.x + rect.width) * scale + 7) / 8 + 1)
     let bottom = min(all.1, ((rect.y + rect.height) * scale + 7) / 8 + 1)
     return cjpeg_window(x: Int32(left), y: Int32(top), width: Int32(right - left), height: Int32(bottom - top))
@@ -106,7 +111,10 @@ package struct ImageDecoder {
     _ window: cjpeg_window, _ turn: Orientation, _ scale: Int, width: Int, height: Int
   ) -> DecodedRegion {
     let step = 8 / Double(scale)
-    var x = Double(window.x), y = Double(window.y), w = Double(window.width), h = Double(window.height)
+    var x = Double(window.x)
+    var y = Double(window.y)
+    var w = Double(window.width)
+    var h = Double(window.height)
     if turn.transposed { (x, y, w, h) = (y, x, h, w) }
     return DecodedRegion(
       x: turn.flipX ? Double(width) - (x + w) * step : x * step,
@@ -118,7 +126,9 @@ package struct ImageDecoder {
   private func decodeRaw(
     _ bytes: UnsafeRawBufferPointer, _ record: ImageRecord, into pixels: inout Pixels
   ) throws(ImageError) {
-    let wide = record.depth / 8, count = record.width * record.height, out = channels ?? record.channels
+    let wide = record.depth / 8
+    let count = record.width * record.height
+    let out = channels ?? record.channels
     guard bytes.count == count * record.channels * wide else {
       throw ImageError("it has \(bytes.count) bytes, its index says \(count * record.channels * wide)")
     }

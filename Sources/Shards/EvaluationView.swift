@@ -32,13 +32,16 @@ package struct EvaluationView: Codable, Equatable, Sendable {
     decode: DecodeMode = .full
   ) throws {
     let views = try Views([recipe], channels: source.channels, mean: source.mean, deviation: source.deviation)
-    let makers = Makers((0..<team.count).map { _ in ViewMaker(views) }), area = size * size * source.channels
-    let failure = Mutex<(index: Int, error: LoadError)?>(nil), perBlock = 16
+    let makers = Makers((0..<team.count).map { _ in ViewMaker(views) })
+    let area = size * size * source.channels
+    let failure = Mutex<(index: Int, error: LoadError)?>(nil)
+    let perBlock = 16
     team.run((samples.count + perBlock - 1) / perBlock) { block, thread in
       var bytes: [UInt8] = []
       let maker = makers.all[thread]
       for i in block * perBlock..<min(samples.count, (block + 1) * perBlock) {
-        let sample = samples[i], record = source.record(sample)
+        let sample = samples[i]
+        let record = source.record(sample)
         do {
           try source.fetch(sample..<sample + 1, into: &bytes)
           try bytes.withUnsafeBytes { buffer in

@@ -5,10 +5,14 @@ enum Exif {
     var at = 2  // after the start marker
     while at + 4 <= bytes.count, bytes[at] == 0xFF {
       let marker = bytes[at + 1]
-      if marker == 0xFF { at += 1; continue }
+      if marker == 0xFF {
+        at += 1
+        continue
+      }
       if marker == 0xDA || marker == 0xD9 { break }
       let length = Int(bytes[at + 2]) << 8 | Int(bytes[at + 3])
-      let start = at + 4, end = at + 2 + length
+      let start = at + 4
+      let end = at + 2 + length
       guard length >= 2, end <= bytes.count else { break }
       if marker == 0xE1, end - start > 6, bytes[start..<start + 6].elementsEqual([0x45, 0x78, 0x69, 0x66, 0, 0]) {
         return orientation(tiff: UnsafeRawBufferPointer(rebasing: bytes[start + 6..<end]))

@@ -20,7 +20,9 @@ package struct Flip: Augmentation {
   }
 
   package static func flip(_ canvas: Canvas) {
-    let size = canvas.size, copy = canvas.workspace.floats(.line, size), last = copy + size - 1
+    let size = canvas.size
+    let copy = canvas.workspace.floats(.line, size)
+    let last = copy + size - 1
     for c in 0..<canvas.channels {
       for row in 0..<size {
         let line = canvas.plane(c) + row * size

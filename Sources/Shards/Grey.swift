@@ -22,7 +22,9 @@ package struct Grey: Augmentation {
   }
 
   package static func grey(_ canvas: Canvas) {
-    let (r, g, b) = (canvas.plane(0), canvas.plane(1), canvas.plane(2))
+    let r = canvas.plane(0)
+    let g = canvas.plane(1)
+    let b = canvas.plane(2)
     for i in 0..<canvas.area {
       let value = luminance(r[i], g[i], b[i])
       r[i] = value

@@ -29,14 +29,18 @@ enum IDX {
   }
 
   /// Reads unsigned bytes of a number of dimensions.
-  static func read(_ path: String, dimensions allowed: ClosedRange<Int>) throws(ShardError) -> (shape: [Int], bytes: [UInt8]) {
+  static func read(_ path: String, dimensions allowed: ClosedRange<Int>) throws(ShardError) -> (
+    shape: [Int], bytes: [UInt8]
+  ) {
     var status = stat()
     guard stat(path, &status) == 0, let file = czlib_open(path) else { throw ShardError.system(path, "read") }
     defer { czlib_close(file) }
     func fill(_ bytes: inout [UInt8], _ what: String) throws(ShardError) {
       let got = Int(czlib_read(file, &bytes, bytes.count))
       if got < 0 { throw ShardError(path, "read", "damaged: " + String(cString: czlib_message(file))) }
-      if got < bytes.count { throw ShardError(path, "read", "it ends in \(what), \(bytes.count - got) bytes too early") }
+      if got < bytes.count {
+        throw ShardError(path, "read", "it ends in \(what), \(bytes.count - got) bytes too early")
+      }
     }
     var start = [UInt8](repeating: 0, count: 4)
     try fill(&start, "its header")

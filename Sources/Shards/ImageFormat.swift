@@ -11,8 +11,14 @@ enum ImageFormat {
     func starts(text: String, at offset: Int = 0) -> Bool { starts(Array(text.utf8), at: offset) }
 
     if bytes.isEmpty { throw ImageError("it is empty") }
-    if starts([0xFF, 0xD8]) { self = .jpeg; return }
-    if starts([0x89, 0x50, 0x4E, 0x47]) { self = .png; return }
+    if starts([0xFF, 0xD8]) {
+      self = .jpeg
+      return
+    }
+    if starts([0x89, 0x50, 0x4E, 0x47]) {
+      self = .png
+      return
+    }
     let others: [(Bool, String)] = [
       (starts(text: "GIF8"), "GIF"), (starts(text: "BM"), "BMP"),
       (starts(text: "RIFF") && starts(text: "WEBP", at: 8), "WebP"),

@@ -41,7 +41,8 @@ package struct ImageImporter {
   }
 
   /// Takes upright pixels as they are.
-  package mutating func take(raw bytes: [UInt8], width: Int, height: Int, channels: Int) throws(ImageError) -> Imported {
+  package mutating func take(raw bytes: [UInt8], width: Int, height: Int, channels: Int) throws(ImageError) -> Imported
+  {
     pixels.reshape(width: width, height: height, channels: channels, depth: 8)
     precondition(bytes.count == pixels.size, "\(bytes.count) bytes of \(width) x \(height) x \(channels)")
     pixels.bytes.replaceSubrange(0..<bytes.count, with: bytes)
@@ -69,7 +70,9 @@ package struct ImageImporter {
 
   /// Turns the decoded pixels upright.
   private mutating func turn(_ turn: Orientation) {
-    let (width, height, stored) = (pixels.width, pixels.height, pixels.bytes)
+    let width = pixels.width
+    let height = pixels.height
+    let stored = pixels.bytes
     pixels.reshape(
       width: turn.transposed ? height : width, height: turn.transposed ? width : height, channels: pixels.channels,
       depth: pixels.depth)
@@ -108,11 +111,13 @@ package struct ImageImporter {
 
   /// The bytes of a plain file; anything else is an error that says what it is.
   static func contents(_ path: String) throws(ImageError) -> [UInt8] {
-    var status = stat(), link = stat()
+    var status = stat()
+    var link = stat()
     guard stat(path, &status) == 0 else {
       let code = errno
       let broken = code == ENOENT && lstat(path, &link) == 0
-      throw ImageError(broken ? "it is a broken symbolic link" : "it cannot be read: " + String(cString: strerror(code)))
+      throw ImageError(
+        broken ? "it is a broken symbolic link" : "it cannot be read: " + String(cString: strerror(code)))
     }
     switch status.st_mode & S_IFMT {
     case S_IFREG: break

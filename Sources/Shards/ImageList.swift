@@ -12,7 +12,8 @@ enum ImageList {
     let folder = path.contains("/") ? String(path[..<path.lastIndex(of: "/")!]) : "."
     func place(_ name: String) -> String { name.hasPrefix("/") ? name : folder + "/" + name }
     var source = PackSource(kind: "list", images: [])
-    var labels: [String?] = [], seen: Set<String> = []
+    var labels: [String?] = []
+    var seen: Set<String> = []
     for line in text.split(whereSeparator: \.isNewline) {
       let line = line.trimmingCharacters(in: .whitespaces)
       if line.isEmpty || line.hasPrefix("#") { continue }
@@ -26,7 +27,8 @@ enum ImageList {
     }
     // A file of another kind passes for a list; its first "path" tells.
     if let first = source.images.first, source.images.allSatisfy({ !exists($0.location) }) {
-      throw ShardError(path, "pack", "it is taken for a list of images, but none of them is there, such as \"\(first.key)\"")
+      throw ShardError(
+        path, "pack", "it is taken for a list of images, but none of them is there, such as \"\(first.key)\"")
     }
     try setLabels(labels, in: &source, path)
     return source

@@ -54,7 +54,10 @@ package struct PixelRect: Sendable, Equatable {
   package var x: Int, y: Int, width: Int, height: Int
 
   package init(x: Int, y: Int, width: Int, height: Int) {
-    (self.x, self.y, self.width, self.height) = (x, y, width, height)
+    self.x = x
+    self.y = y
+    self.width = width
+    self.height = height
   }
 }
 
@@ -74,7 +77,10 @@ package struct Pixels: Sendable {
   package var size: Int { width * height * channels * (depth / 8) }
 
   mutating func reshape(width: Int, height: Int, channels: Int, depth: Int) {
-    (self.width, self.height, self.channels, self.depth) = (width, height, channels, depth)
+    self.width = width
+    self.height = height
+    self.channels = channels
+    self.depth = depth
     if bytes.count < size { bytes = [UInt8](repeating: 0, count: size) }
   }
 }
@@ -88,5 +94,9 @@ package struct DecodedRegion: Sendable, Equatable {
   /// Full-size pixels per pixel held, the same in both directions: 1, or 8/M.
   package var step: Double
 
-  package init(x: Double = 0, y: Double = 0, step: Double = 1) { (self.x, self.y, self.step) = (x, y, step) }
+  package init(x: Double = 0, y: Double = 0, step: Double = 1) {
+    self.x = x
+    self.y = y
+    self.step = step
+  }
 }

@@ -37,8 +37,10 @@ extension DataSet: ImageSource {
     try bytes.withUnsafeBytes { buffer in
       let first = record(samples.lowerBound).offset
       for sample in samples {
-        let record = record(sample), start = record.offset - first
-        guard checksum(UnsafeRawBufferPointer(rebasing: buffer[start..<start + record.length])) == record.checksum else {
+        let record = record(sample)
+        let start = record.offset - first
+        guard checksum(UnsafeRawBufferPointer(rebasing: buffer[start..<start + record.length])) == record.checksum
+        else {
           throw ImageError("its bytes are not those that were packed; `apus inspect --verify` lists what is damaged")
         }
       }

@@ -15,7 +15,8 @@ enum JPEG {
   static func header(_ bytes: UnsafeRawBufferPointer) throws(ImageError) -> Header {
     var info = cjpeg_info()
     try call { cjpeg_header(bytes.bindMemory(to: UInt8.self).baseAddress, bytes.count, &info, $0) }
-    let (width, height) = (Int(info.width), Int(info.height))
+    let width = Int(info.width)
+    let height = Int(info.height)
     guard width * height <= ImageDecoder.largest else { throw .tooLarge(width, height) }
     return Header(width: width, height: height, components: Int(info.components), colour: UInt8(info.colour))
   }

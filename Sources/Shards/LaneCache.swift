@@ -52,7 +52,11 @@ final class LaneCache: Sendable {
   private final class Locked: Sendable { let lane = Mutex(Lane()) }
 
   init(_ source: any ImageSource, _ order: Order, rank: Int, ranks: Int, ahead: Int, limit: Int) {
-    (self.source, self.order, self.rank, self.ranks, self.ahead) = (source, order, rank, ranks, ahead)
+    self.source = source
+    self.order = order
+    self.rank = rank
+    self.ranks = ranks
+    self.ahead = ahead
     owned = share(of: order.batch, rank: rank, ranks: ranks)
     lanes = owned.map { _ in Locked() }
     let most = owned.count * order.window * order.block * source.meanLength * 3 / 2
@@ -109,7 +113,8 @@ final class LaneCache: Sendable {
   }
 
   private func fetch(_ run: Range<Int>, _ buffer: RunBytes) throws -> RunBytes {
-    let first = source.record(run.lowerBound), last = source.record(run.upperBound - 1)
+    let first = source.record(run.lowerBound)
+    let last = source.record(run.upperBound - 1)
     buffer.offset = first.offset
     buffer.count = last.offset + last.length - first.offset
     try source.fetch(run, into: &buffer.bytes)

@@ -36,8 +36,15 @@ final class LoaderWork: @unchecked Sendable {
     _ source: any ImageSource, _ order: Order, _ views: Views, _ cache: LaneCache, rank: Int, ranks: Int, seed: UInt64,
     threads: Int, ahead: Int, from step: Int, until: Int, decode: DecodeMode
   ) {
-    (self.source, self.order, self.views, self.cache) = (source, order, views, cache)
-    (self.rank, self.ranks, self.seed, self.step, self.until) = (rank, ranks, seed, step, until)
+    self.source = source
+    self.order = order
+    self.views = views
+    self.cache = cache
+    self.rank = rank
+    self.ranks = ranks
+    self.seed = seed
+    self.step = step
+    self.until = until
     self.decode = decode
     // A smaller last batch may fall to a rank whose share of a full one is rounded down.
     let images = share(of: order.batch, rank: rank, ranks: ranks).count + 1
@@ -92,7 +99,8 @@ final class LoaderWork: @unchecked Sendable {
     while !(slots[index].step == step && slots[index].left == 0) { state.wait() }
     if let failed = slots[index].error { throw failed.error }
     slots[index].held = true
-    let slot = slots[index], positions = positions(step)
+    let slot = slots[index]
+    let positions = positions(step)
     slot.batch.show(
       step: step, epoch: order.epoch(ofStep: step), globalCount: order.size(ofStep: step), positions: positions,
       samples: slot.samples, labels: slot.labels)
@@ -117,7 +125,8 @@ final class LoaderWork: @unchecked Sendable {
 
   private func run() {
     csystem_use_processors()  // its maker may be on another rank's: see ProcessorTurns
-    let maker = ViewMaker(views), spare = RunBytes()
+    let maker = ViewMaker(views)
+    let spare = RunBytes()
     state.lock()
     while let (step, images) = nextChunk() {
       let slot = slots[step % slots.count]
@@ -137,7 +146,8 @@ final class LoaderWork: @unchecked Sendable {
   private func nextChunk() -> (step: Int, images: Range<Int>)? {
     while true {
       if stopping || step >= until { return nil }
-      let index = step % slots.count, count = positions(step).count
+      let index = step % slots.count
+      let count = positions(step).count
       if image == 0 {
         guard slots[index].step == -1 else {
           state.wait()
@@ -162,9 +172,11 @@ final class LoaderWork: @unchecked Sendable {
   private func load(
     _ step: Int, _ images: Range<Int>, into slot: Slot, _ maker: ViewMaker, _ spare: RunBytes
   ) -> (image: Int, error: LoadError)? {
-    let positions = positions(step), epoch = order.epoch(ofStep: step)
+    let positions = positions(step)
+    let epoch = order.epoch(ofStep: step)
     for i in images {
-      let position = positions.lowerBound + i, place = order.place(step: step, position: position)
+      let position = positions.lowerBound + i
+      let place = order.place(step: step, position: position)
       let sample = place.sample
       do {
         let bytes = try cache.bytes(step: step, position: position, place, spare: spare)

@@ -22,7 +22,8 @@ package enum Normalise: Augmentation {
       return
     }
     let keys = try decoder.strict(CodingKeys.self, of: "normalise")
-    self = .explicit(mean: try keys.decode([Double].self, forKey: .mean),
+    self = .explicit(
+      mean: try keys.decode([Double].self, forKey: .mean),
       deviation: try keys.decode([Double].self, forKey: .deviation))
   }
 
@@ -64,7 +65,9 @@ package enum Normalise: Augmentation {
       return
     }
     for c in 0..<canvas.channels {
-      let p = canvas.plane(c), shift = Float(mean[c]), factor = Float(1 / deviation[c])
+      let p = canvas.plane(c)
+      let shift = Float(mean[c])
+      let factor = Float(1 / deviation[c])
       for i in 0..<canvas.area { p[i] = (p[i] - shift) * factor }
     }
   }

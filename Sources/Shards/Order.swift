@@ -66,7 +66,8 @@ package struct Order: Sendable, Equatable {
     precondition(
       step >= 0 && stepsPerEpoch > 0 && positions.lowerBound >= 0 && positions.upperBound <= size(ofStep: step),
       "positions \(positions) of step \(step), \(stepsPerEpoch) steps an epoch, batch \(batch)")
-    let epoch = Epoch(self, step / stepsPerEpoch), within = step % stepsPerEpoch
+    let epoch = Epoch(self, step / stepsPerEpoch)
+    let within = step % stepsPerEpoch
     return positions.map { epoch.place(lane: $0, step: within).sample }
   }
 
@@ -111,16 +112,23 @@ private struct Epoch {
   }
 
   func place(lane: Int, step: Int) -> Order.Place {
-    let piece = piece(lane), now = piece.lowerBound + step, block = order.block
+    let piece = piece(lane)
+    let now = piece.lowerBound + step
+    let block = order.block
     precondition(piece.contains(now), "lane \(lane) has no step \(step) in its piece \(piece)")
     let (start, end) = window(around: now, in: piece, lane)
     let mix = Permutation(
       count: end - start, seed: order.seed, .order, UInt64(epoch), UInt64(lane), UInt64(start))
-    let drawn = start + mix[now - start], drawnBlock = drawn / block
-    let rowStart = max(start, drawnBlock * block), rowEnd = min(end, (drawnBlock + 1) * block)
-    let first = sample(atRow: rowStart), sample = sample(atRow: drawn), length = rowEnd - rowStart
+    let drawn = start + mix[now - start]
+    let drawnBlock = drawn / block
+    let rowStart = max(start, drawnBlock * block)
+    let rowEnd = min(end, (drawnBlock + 1) * block)
+    let first = sample(atRow: rowStart)
+    let sample = sample(atRow: drawn)
+    let length = rowEnd - rowStart
     // A block that wraps around the data set's end is two runs.
-    let run = first + length <= order.count
+    let run =
+      first + length <= order.count
       ? first..<first + length : (sample >= first ? first..<order.count : 0..<first + length - order.count)
     return Order.Place(
       sample: sample, run: run, windowEnd: epoch * order.stepsPerEpoch + (end - 1 - piece.lowerBound))
@@ -129,9 +137,12 @@ private struct Epoch {
   /// The rows that are mixed with this one. Windows begin at whole blocks, at another block in each lane; what is left
   /// over at a piece's ends, if less than half a window, joins its neighbour.
   private func window(around now: Int, in piece: Range<Int>, _ lane: Int) -> (start: Int, end: Int) {
-    let span = order.window * order.block, half = max(1, span / 2), phase = lane % order.window * order.block
+    let span = order.window * order.block
+    let half = max(1, span / 2)
+    let phase = lane % order.window * order.block
     func holds(_ row: Int) -> Bool { row - piece.lowerBound >= half && piece.upperBound - row >= half }
-    let start = (now + span - phase) / span * span - span + phase, end = start + span
+    let start = (now + span - phase) / span * span - span + phase
+    let end = start + span
     return (
       holds(start) ? start : holds(start - span) ? start - span : piece.lowerBound,
       holds(end) ? end : holds(end + span) ? end + span : piece.upperBound

@@ -34,7 +34,8 @@ struct Orientation {
   func turn(
     _ source: UnsafePointer<UInt8>, to target: UnsafeMutablePointer<UInt8>, width: Int, height: Int, pixel: Int
   ) {
-    let uprightWidth = transposed ? height : width, uprightHeight = transposed ? width : height
+    let uprightWidth = transposed ? height : width
+    let uprightHeight = transposed ? width : height
     for y in 0..<uprightHeight {
       let fromY = flipY ? uprightHeight &- 1 &- y : y
       var out = target + y &* uprightWidth &* pixel

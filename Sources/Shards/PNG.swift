@@ -7,7 +7,8 @@ enum PNG {
     let start = bytes.bindMemory(to: UInt8.self).baseAddress
     var info = cpng_info()
     try call { cpng_header(start, bytes.count, &info, $0) }
-    let (width, height) = (Int(info.width), Int(info.height))
+    let width = Int(info.width)
+    let height = Int(info.height)
     guard width * height <= ImageDecoder.largest else { throw .tooLarge(width, height) }
     pixels.reshape(width: width, height: height, channels: Int(info.channels), depth: Int(info.depth))
     try call { message in

@@ -17,7 +17,9 @@ package struct PackSource: Sendable {
     package var location: Location
 
     package init(key: String, label: Int32, location: Location) {
-      (self.key, self.label, self.location) = (key, label, location)
+      self.key = key
+      self.label = label
+      self.location = location
     }
   }
 
@@ -36,7 +38,10 @@ package struct PackSource: Sendable {
     package var key: String
     package var reason: String
 
-    package init(_ key: String, _ reason: String) { (self.key, self.reason) = (key, reason) }
+    package init(_ key: String, _ reason: String) {
+      self.key = key
+      self.reason = reason
+    }
   }
 
   /// Looks at a path: a folder of images, an IDX file (by its first bytes) or a list.
@@ -61,7 +66,10 @@ package struct PackSource: Sendable {
     }
   }
 
-  init(kind: String, images: [Image]) { (self.kind, self.images) = (kind, images) }
+  init(kind: String, images: [Image]) {
+    self.kind = kind
+    self.images = images
+  }
 }
 
 /// A folder of images: `folder/CLASS/**/x.jpg`, or without classes where all files lie in the folder itself.
@@ -79,7 +87,8 @@ struct ImageFolder {
   private var ignored: [String] = []
 
   init(_ root: String, labelled: Bool) throws(ShardError) {
-    (self.root, self.labelled) = (root, labelled)
+    self.root = root
+    self.labelled = labelled
     try list("", depth: 0)
   }
 

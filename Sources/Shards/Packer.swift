@@ -45,7 +45,8 @@ package struct Packer {
   private var sums: [Int: ChannelSums] = [:]
 
   package init(_ source: PackSource, _ options: Options) {
-    (self.source, self.options) = (source, options)
+    self.source = source
+    self.options = options
     rejected = source.rejected
     team = ThreadTeam(count: options.threads)
   }
@@ -66,8 +67,10 @@ package struct Packer {
     let described = try self.description()
     for writer in writers where writer.count == 0 {
       let name = writer.path.hasSuffix("/test") ? "test" : "train"
-      let why = images.isEmpty || rejected.count >= images.count ? ": no file could be read, the first because "
-        + (rejected.first?.reason ?? "there is none") : ", change --split"
+      let why =
+        images.isEmpty || rejected.count >= images.count
+        ? ": no file could be read, the first because "
+          + (rejected.first?.reason ?? "there is none") : ", change --split"
       throw ShardError(out, "pack", "no image is left for \(writers.count == 1 ? "it" : name)" + why)
     }
     for writer in writers { try writer.finish(mean: described.mean, deviation: described.deviation) }

@@ -44,17 +44,21 @@ package struct Resharder {
       try Interruption.check()
       let first = source.record(start).offset
       var end = start + 1
-      while end < shard.samples.upperBound, source.record(end).offset + source.record(end).length - first <= Self.readSize {
+      while end < shard.samples.upperBound,
+        source.record(end).offset + source.record(end).length - first <= Self.readSize
+      {
         end += 1
       }
       try source.read(samples: start..<end, into: &bytes)
       for sample in start..<end {
-        let record = source.record(sample), key = try source.key(sample)
+        let record = source.record(sample)
+        let key = try source.key(sample)
         let writer = writers[split.map { Split.holdsOut(key, $0) } == true ? 1 : 0]
         try bytes.withUnsafeBytes { raw in
           let image = UnsafeRawBufferPointer(rebasing: raw[(record.offset - first)...].prefix(record.length))
           guard checksum(image) == record.checksum else {
-            throw ShardError(shard.path, "copy", "image \(key) does not match its checksum; run `apus inspect --verify`")
+            throw ShardError(
+              shard.path, "copy", "image \(key) does not match its checksum; run `apus inspect --verify`")
           }
           try writer.append(image, record, key: key)
         }

@@ -35,7 +35,9 @@ struct Taps {
     origin: Double, extent: Double, clip: Range<Int>, size: Int, _ interpolation: Interpolation, factor: Double,
     in workspace: Workspace, _ slot: Workspace.Slot
   ) {
-    let step = extent / Double(size), stretch = max(step, 1), support = interpolation.support * stretch
+    let step = extent / Double(size)
+    let stretch = max(step, 1)
+    let support = interpolation.support * stretch
     let most = Int(support.rounded(.up)) * 2 + 2
     let weights = workspace.floats(slot, size * (most + 1))
     let starts = UnsafeMutableRawPointer(weights + size * most).assumingMemoryBound(to: Int32.self)
@@ -48,7 +50,8 @@ struct Taps {
     for i in 0..<size { taps = max(taps, bounds(i).end - bounds(i).start) }
     taps = (taps + 1) / 2 * 2
     for i in 0..<size {
-      let (centre, start, end) = bounds(i), row = weights + i * taps
+      let (centre, start, end) = bounds(i)
+      let row = weights + i * taps
       var total = 0.0
       for t in 0..<taps {
         let value = start + t < end ? interpolation.value((Double(start + t) - centre + 0.5) / stretch) : 0
@@ -85,7 +88,8 @@ extension Canvas {
     let y = Taps(
       origin: frame.y, extent: frame.height, clip: clip.y..<clip.y + clip.height, size: size, interpolation,
       factor: pixels.depth == 8 ? 1 / 255 : 1 / 65535, in: workspace, .weightsY)
-    let top = Int(y.starts[0]), bottom = min(Int(y.starts[size - 1]) + y.taps, clip.y + clip.height)
+    let top = Int(y.starts[0])
+    let bottom = min(Int(y.starts[size - 1]) + y.taps, clip.y + clip.height)
     let width = (size * pixels.channels + 15) / 16 * 16 + 16
     // Rows that only zero weights look at lie behind the last one; they hold old values, never NaN.
     let rows = workspace.floats(.columns, (bottom - top + y.taps) * width)
@@ -99,7 +103,8 @@ extension Canvas {
     _ pixels: Pixels, _ x: Taps, rows: Range<Int>, columns: Range<Int>, into out: UnsafeMutablePointer<Float>,
     _ width: Int
   ) {
-    let c = pixels.channels, count = columns.count * c
+    let c = pixels.channels
+    let count = columns.count * c
     let line = workspace.floats(.row, count + (x.taps + 4) * c + 16)
     pixels.bytes.withUnsafeBytes { bytes in
       for row in rows {
@@ -124,10 +129,13 @@ extension Canvas {
   ) {
     let taps = x.taps
     for i in 0..<size {
-      let source = line + Int(x.starts[i]) &* channels, weights = x.weights + i &* taps
+      let source = line + Int(x.starts[i]) &* channels
+      let weights = x.weights + i &* taps
       var c = 0
       while c < channels {
-        var even = SIMD4<Float>.zero, odd = SIMD4<Float>.zero, t = 0
+        var even = SIMD4<Float>.zero
+        var odd = SIMD4<Float>.zero
+        var t = 0
         var p = UnsafeRawPointer(source + c)
         while t < taps {
           even.addProduct(SIMD4(repeating: weights[t]), p.loadUnaligned(as: SIMD4<Float>.self))
@@ -156,7 +164,9 @@ extension Canvas {
   /// Interleaved values of one row into the planes, clamped.
   private func split(_ line: UnsafePointer<Float>, row: Int, channels c: Int) {
     if c == 3 {
-      let r = plane(0) + row * size, g = plane(1) + row * size, b = plane(2) + row * size
+      let r = plane(0) + row * size
+      let g = plane(1) + row * size
+      let b = plane(2) + row * size
       for j in 0..<size {
         r[j] = unit(line[3 &* j])
         g[j] = unit(line[3 &* j &+ 1])
@@ -181,7 +191,10 @@ func weighted(
   let stride = step &* 4
   var i = 0
   while i &+ 48 < count {
-    var a = Vector.zero, b = Vector.zero, c = Vector.zero, d = Vector.zero
+    var a = Vector.zero
+    var b = Vector.zero
+    var c = Vector.zero
+    var d = Vector.zero
     var p = UnsafeRawPointer(source + i)
     for t in 0..<taps {
       let w = Vector(repeating: weights[t])

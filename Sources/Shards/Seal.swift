@@ -31,23 +31,30 @@ package enum Seal {
   static func check(_ path: String) throws(ShardError) -> Range<Int> {
     let file = try RandomAccessFile(opening: path)
     let end = try file.size() - size
-    guard end > 0 else { throw ShardError(path, "read", "it has \(end + size) bytes, no shard is so short; copy it again") }
+    guard end > 0 else {
+      throw ShardError(path, "read", "it has \(end + size) bytes, no shard is so short; copy it again")
+    }
     let seal = try file.read(end..<end + size)
     guard Array(seal[..<8]) == magic else {
       let start = try file.read(0..<8)
       let isHDF5 = start == [0x89, 0x48, 0x44, 0x46, 0x0D, 0x0A, 0x1A, 0x0A]
       throw ShardError(
         path, "read",
-        isHDF5 ? "it is an HDF5 file, but no apus shard, or one that is cut short or was changed; copy it or pack again"
+        isHDF5
+          ? "it is an HDF5 file, but no apus shard, or one that is cut short or was changed; copy it or pack again"
           : "it is no apus shard; pack images with `apus pack`")
     }
     func number(_ at: Int) -> UInt64 { (0..<8).reduce(0) { $0 | UInt64(seal[at + $1]) << (8 * UInt64($1)) } }
-    let start = number(8), count = number(16), last = number(24)
+    let start = number(8)
+    let count = number(16)
+    let last = number(24)
     guard UInt32(last >> 32) == version else {
-      throw ShardError(path, "read", "its seal has version \(last >> 32), this build reads \(version); pack again or update apus")
+      throw ShardError(
+        path, "read", "its seal has version \(last >> 32), this build reads \(version); pack again or update apus")
     }
     guard start <= UInt64(end), count <= UInt64(end) - start else {
-      throw ShardError(path, "read", "damaged shard: its seal claims image bytes \(start) + \(count) of \(end); copy it again")
+      throw ShardError(
+        path, "read", "damaged shard: its seal claims image bytes \(start) + \(count) of \(end); copy it again")
     }
     let bytes = Int(start)..<Int(start + count)
     guard try checksum(file, bytes, end) == UInt32(truncatingIfNeeded: last) else {
@@ -57,7 +64,8 @@ package enum Seal {
   }
 
   /// CRC-32 of a file up to `end` without a range of it.
-  private static func checksum(_ file: RandomAccessFile, _ without: Range<Int>, _ end: Int) throws(ShardError) -> UInt32 {
+  private static func checksum(_ file: RandomAccessFile, _ without: Range<Int>, _ end: Int) throws(ShardError) -> UInt32
+  {
     var crc: UInt32 = 0
     for range in [0..<without.lowerBound, without.upperBound..<max(end, without.upperBound)] {
       var at = range.lowerBound

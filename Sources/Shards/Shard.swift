@@ -46,7 +46,8 @@ struct ShardReader {
     let version = try Self.integer(file, "format")
     guard version == Format.version else {
       throw ShardError(
-        path, "read", "attribute \"format\" is \(version), this build reads \(Format.version); pack again or update apus")
+        path, "read",
+        "attribute \"format\" is \(version), this build reads \(Format.version); pack again or update apus")
     }
     number = try Self.integer(file, "shard")
     first = try Self.integer(file, "first")
@@ -112,12 +113,18 @@ struct ShardReader {
   }
 
   private func readIndex() throws(ShardError) -> [ImageRecord] {
-    let offset = try column("offset", Int64.self), length = try column("length", Int64.self)
-    let width = try column("width", Int32.self), height = try column("height", Int32.self)
-    let channels = try column("channels", UInt8.self), depth = try column("depth", UInt8.self)
-    let encoding = try column("encoding", UInt8.self), orientation = try column("orientation", UInt8.self)
-    let colour = try column("colour", UInt8.self), checksum = try column("checksum", UInt32.self)
-    let label = try column("label", Int32.self), group = try column("group", Int64.self)
+    let offset = try column("offset", Int64.self)
+    let length = try column("length", Int64.self)
+    let width = try column("width", Int32.self)
+    let height = try column("height", Int32.self)
+    let channels = try column("channels", UInt8.self)
+    let depth = try column("depth", UInt8.self)
+    let encoding = try column("encoding", UInt8.self)
+    let orientation = try column("orientation", UInt8.self)
+    let colour = try column("colour", UInt8.self)
+    let checksum = try column("checksum", UInt32.self)
+    let label = try column("label", Int32.self)
+    let group = try column("group", Int64.self)
     var records: [ImageRecord] = []
     records.reserveCapacity(images)
     for i in 0..<images {

@@ -8,7 +8,9 @@ package struct ShardError: Error, CustomStringConvertible {
   package let found: String
 
   package init(_ path: String, _ attempt: String, _ found: String) {
-    (self.path, self.attempt, self.found) = (path, attempt, found)
+    self.path = path
+    self.attempt = attempt
+    self.found = found
   }
 
   init(_ error: HDF5Error) { self.init(error.path, error.attempt, error.found) }

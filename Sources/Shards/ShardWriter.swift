@@ -58,7 +58,8 @@ final class ShardWriter {
   }
 
   private func writeLayout(_ path: String, _ classNames: [String]) throws(ShardError) {
-    let (records, keys) = (self.records, self.keys)
+    let records = self.records
+    let keys = self.keys
     let offset = try Self.reserve(byteCount, path)
     precondition(offset == bytesOffset, "HDF5 put \(byteCount) bytes at \(offset), 1 byte at \(bytesOffset)")
     try shardErrors { () throws(HDF5Error) in

@@ -6,7 +6,8 @@ package struct Solarise: Augmentation {
   package var probability = 0.2, threshold = 0.5
 
   package init(probability: Double = 0.2, threshold: Double = 0.5) {
-    (self.probability, self.threshold) = (probability, threshold)
+    self.probability = probability
+    self.threshold = threshold
   }
 
   private enum CodingKeys: String, CodingKey, CaseIterable { case probability, threshold }

@@ -41,7 +41,8 @@ enum SpaceEstimate {
 /// A number of bytes for people: `1.5 GiB`.
 package func byteText(_ count: Int) -> String {
   let units = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"]
-  var value = Double(count), unit = 0
+  var value = Double(count)
+  var unit = 0
   while value >= 1024, unit < units.count - 1 {
     value /= 1024
     unit += 1

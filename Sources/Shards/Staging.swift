@@ -56,7 +56,8 @@ package final class Staging {
 
   /// Partial folders that killed processes left beside the target.
   package var leftovers: [String] {
-    let parent = Self.parent(target), name = target.split(separator: "/").last.map(String.init) ?? target
+    let parent = Self.parent(target)
+    let name = target.split(separator: "/").last.map(String.init) ?? target
     let names = (try? FileManager.default.contentsOfDirectory(atPath: parent)) ?? []
     return names.filter { $0.hasPrefix(name + ".partial-") && !$0.hasSuffix("-\(getpid())") }.map { parent + "/" + $0 }
   }

@@ -39,8 +39,12 @@ package struct ViewKey: Sendable {
   package var occurrence: Int
 
   package init(seed: UInt64, epoch: Int, step: Int, sample: Int, view: Int, occurrence: Int = 0) {
-    (self.seed, self.epoch, self.step) = (seed, epoch, step)
-    (self.sample, self.view, self.occurrence) = (sample, view, occurrence)
+    self.seed = seed
+    self.epoch = epoch
+    self.step = step
+    self.sample = sample
+    self.view = view
+    self.occurrence = occurrence
   }
 
   /// Draws of this view of this sample.
@@ -100,14 +104,18 @@ package struct Bounds: Codable, Equatable, Sendable {
   package var low: Double, high: Double
   package var range: ClosedRange<Double> { low...high }
 
-  package init(_ low: Double, _ high: Double) { (self.low, self.high) = (low, high) }
+  package init(_ low: Double, _ high: Double) {
+    self.low = low
+    self.high = high
+  }
 
   package init(from decoder: any Swift.Decoder) throws {
     let values = try [Double](from: decoder)
     guard values.count == 2, values[0] <= values[1] else {
       throw decoder.invalid("a range is two numbers, the smaller first, such as [0.1, 2]; found \(values)")
     }
-    (low, high) = (values[0], values[1])
+    low = values[0]
+    high = values[1]
   }
 
   package func encode(to encoder: any Encoder) throws { try [low, high].encode(to: encoder) }

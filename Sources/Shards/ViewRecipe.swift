@@ -10,7 +10,9 @@ package struct ViewRecipe: Codable, Equatable, Sendable {
   package var operations: [Operation] = []
 
   package init(count: Int = 1, size: Int, operations: [any ViewOperation] = []) {
-    (self.count, self.size, self.operations) = (count, size, operations.map(Operation.init))
+    self.count = count
+    self.size = size
+    self.operations = operations.map(Operation.init)
   }
 
   private enum CodingKeys: String, CodingKey, CaseIterable { case count, size, operations }

@@ -16,7 +16,8 @@ package struct Views: Sendable {
   /// - Throws: a recipe that cannot be run on such data.
   package init(_ recipes: [ViewRecipe], channels: Int, mean: [Double], deviation: [Double]) throws(RecipeError) {
     guard !recipes.isEmpty else { throw RecipeError("views: the list is empty; expected at least one kind of view") }
-    var notices: [String] = [], views: [View] = []
+    var notices: [String] = []
+    var views: [View] = []
     for (group, recipe) in recipes.enumerated() {
       for notice in try recipe.validate(channels: channels) where !notices.contains(notice) { notices.append(notice) }
       let augmentations = recipe.augmentations.map {
@@ -27,7 +28,10 @@ package struct Views: Sendable {
           View(group: group, index: index, size: recipe.size, framing: recipe.framing, augmentations: augmentations))
       }
     }
-    (self.recipes, self.channels, self.notices, self.views) = (recipes, channels, notices, views)
+    self.recipes = recipes
+    self.channels = channels
+    self.notices = notices
+    self.views = views
   }
 }
 
@@ -98,7 +102,9 @@ package final class ViewMaker {
 extension DecodedRegion {
   /// A frame of the upright image in the coordinates of what was decoded.
   func map(_ frame: Frame, _ pixels: Pixels) -> Frame {
-    let left = x, top = y, clip = frame.clip
+    let left = x
+    let top = y
+    let clip = frame.clip
     let scale = 1 / step
     func clamp(_ value: Double, _ limit: Int) -> Int { min(max(0, Int(value)), limit) }
     let x0 = clamp((scale * (Double(clip.x) - left)).rounded(.down), pixels.width - 1)
@@ -115,7 +121,8 @@ extension DecodedRegion {
 extension PixelRect {
   /// The smallest rectangle around both.
   func union(_ other: PixelRect) -> PixelRect {
-    let left = min(x, other.x), top = min(y, other.y)
+    let left = min(x, other.x)
+    let top = min(y, other.y)
     return PixelRect(
       x: left, y: top, width: max(x + width, other.x + other.width) - left,
       height: max(y + height, other.y + other.height) - top)

@@ -48,9 +48,12 @@ package final class ProcessorTurns: @unchecked Sendable {
 
   /// The seats of one home, where all are of as many processors and no two overlap, in rings that are as even as can be.
   package static func rings(_ seats: [csystem_seat]) -> [[csystem_seat]] {
-    let homes = Dictionary(grouping: seats.filter { $0.thread != 0 && $0.home >= 0 }, by: { [UInt64($0.home), $0.space] }).values
+    let homes = Dictionary(
+      grouping: seats.filter { $0.thread != 0 && $0.home >= 0 }, by: { [UInt64($0.home), $0.space] }
+    ).values
     return homes.filter { home in
-      let sets = home.map(\.words), counts = sets.map { $0.reduce(0) { $0 + $1.nonzeroBitCount } }
+      let sets = home.map(\.words)
+      let counts = sets.map { $0.reduce(0) { $0 + $1.nonzeroBitCount } }
       let together = sets[0].indices.reduce(0) { sum, i in sum + sets.reduce(0) { $0 | $1[i] }.nonzeroBitCount }
       return home.count > 1 && counts.allSatisfy { $0 == counts[0] } && together == counts.reduce(0, +)
     }.flatMap { home in

@@ -100,7 +100,8 @@ package final class ThreadTeam: @unchecked Sendable {
   }
 
   private func take(thread: Int) {
-    let body = body, blocks = blocks
+    let body = body
+    let blocks = blocks
     while true {
       let block = next.wrappingAdd(1, ordering: .relaxed).oldValue
       if block >= blocks { return }

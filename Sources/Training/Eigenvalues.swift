@@ -10,9 +10,10 @@ package func symmetricEigenvalues(_ matrix: [Double], _ n: Int) -> [Double] {
   for first in 0..<n {
     for _ in 0..<60 {
       // The block that begins here ends where an element beside the diagonal is negligible.
-      let last = (first..<n - 1).first {
-        abs(beside[$0]) <= .ulpOfOne * (abs(diagonal[$0]) + abs(diagonal[$0 + 1]))
-      } ?? n - 1
+      let last =
+        (first..<n - 1).first {
+          abs(beside[$0]) <= .ulpOfOne * (abs(diagonal[$0]) + abs(diagonal[$0 + 1]))
+        } ?? n - 1
       if last == first { break }
       chase(&diagonal, &beside, first, last)
     }
@@ -22,7 +23,9 @@ package func symmetricEigenvalues(_ matrix: [Double], _ n: Int) -> [Double] {
 
 /// Reflections from the last row upwards; `beside[i]` couples i and i + 1.
 private func tridiagonalise(_ a: UnsafeMutablePointer<Double>, _ n: Int) -> ([Double], [Double]) {
-  var diagonal = [Double](repeating: 0, count: n), beside = diagonal, p = diagonal
+  var diagonal = [Double](repeating: 0, count: n)
+  var beside = diagonal
+  var p = diagonal
   for i in stride(from: n - 1, to: 0, by: -1) {
     let row = a + i * n  // its first i elements become the reflection's vector
     let scale = (0..<i).reduce(0) { max($0, abs(row[$1])) }
@@ -31,8 +34,12 @@ private func tridiagonalise(_ a: UnsafeMutablePointer<Double>, _ n: Int) -> ([Do
       continue
     }
     var h = 0.0
-    for k in 0..<i { row[k] /= scale; h += row[k] * row[k] }
-    let pivot = row[i - 1], length = pivot >= 0 ? -h.squareRoot() : h.squareRoot()
+    for k in 0..<i {
+      row[k] /= scale
+      h += row[k] * row[k]
+    }
+    let pivot = row[i - 1]
+    let length = pivot >= 0 ? -h.squareRoot() : h.squareRoot()
     beside[i - 1] = scale * length
     h -= pivot * length
     row[i - 1] = pivot - length
@@ -40,11 +47,17 @@ private func tridiagonalise(_ a: UnsafeMutablePointer<Double>, _ n: Int) -> ([Do
     for j in 0..<i {  // p = A u, from the lower triangle
       let line = a + j * n
       var sum = line[j] * row[j]
-      for k in 0..<j { sum += line[k] * row[k]; p[k] += line[k] * row[j] }
+      for k in 0..<j {
+        sum += line[k] * row[k]
+        p[k] += line[k] * row[j]
+      }
       p[j] += sum
     }
     var f = 0.0
-    for j in 0..<i { p[j] /= h; f += p[j] * row[j] }
+    for j in 0..<i {
+      p[j] /= h
+      f += p[j] * row[j]
+    }
     for j in 0..<i { p[j] -= f / (2 * h) * row[j] }
     for j in 0..<i {
       let line = a + j * n
@@ -60,9 +73,12 @@ private func chase(_ d: inout [Double], _ e: inout [Double], _ first: Int, _ las
   let half = (d[first + 1] - d[first]) / (2 * e[first])
   let root = (half * half + 1).squareRoot()
   var g = d[last] - d[first] + e[first] / (half + (half >= 0 ? root : -root))
-  var sine = 1.0, cosine = 1.0, shift = 0.0
+  var sine = 1.0
+  var cosine = 1.0
+  var shift = 0.0
   for i in stride(from: last - 1, through: first, by: -1) {
-    let f = sine * e[i], b = cosine * e[i]
+    let f = sine * e[i]
+    let b = cosine * e[i]
     let length = hypot(f, g)
     e[i + 1] = length
     if length == 0 {  // The block has split.
@@ -70,7 +86,8 @@ private func chase(_ d: inout [Double], _ e: inout [Double], _ first: Int, _ las
       e[last] = 0
       return
     }
-    (sine, cosine) = (f / length, g / length)
+    sine = f / length
+    cosine = g / length
     g = d[i + 1] - shift
     let r = (d[i] - g) * sine + 2 * cosine * b
     shift = sine * r

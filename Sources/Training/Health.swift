@@ -57,7 +57,8 @@ package struct EmbeddingHealth: Sendable, Equatable {
   ) -> [String] {
     var found: [(symptom: Symptom, words: String)] = []
     if let loss, let candidates, candidates > 1 {
-      let logarithm = log(Double(candidates)), chance = chance ?? logarithm
+      let logarithm = log(Double(candidates))
+      let chance = chance ?? logarithm
       if abs(loss - chance) < 0.01 * chance {
         let of = chance == logarithm ? "ln(\(candidates)) = " : ""
         found.append((.guessing, "the loss \(fixed(loss, 3)) sits at \(of)\(fixed(chance, 3)), what guessing gives"))

@@ -31,7 +31,8 @@ package enum JSONValue: Sendable, Equatable {
     case .text(let value): Self.quoted(value)
     case .list(let values): "[" + values.map(\.json).joined(separator: ",") + "]"
     case .object(let values):
-      "{" + values.sorted { $0.key < $1.key }.map { "\(Self.quoted($0.key)):\($0.value.json)" }.joined(separator: ",") + "}"
+      "{" + values.sorted { $0.key < $1.key }.map { "\(Self.quoted($0.key)):\($0.value.json)" }.joined(separator: ",")
+        + "}"
     }
   }
 

@@ -11,7 +11,9 @@ package struct MetricsLine: Sendable, Equatable {
   package var timing: [String: JSONValue]
 
   package init(step: Int, values: [String: JSONValue] = [:], timing: [String: JSONValue] = [:]) {
-    (self.step, self.values, self.timing) = (step, values, timing)
+    self.step = step
+    self.values = values
+    self.timing = timing
   }
 
   /// A number by its key; inside `timing` as `timing.views_per_second`.
@@ -36,7 +38,8 @@ package struct MetricsLine: Sendable, Equatable {
       let step = Int(exactly: number)
     else { return nil }
     timing = object.removeValue(forKey: "timing")?.object ?? [:]
-    (self.step, values) = (step, object)
+    self.step = step
+    values = object
   }
 }
 
@@ -92,7 +95,8 @@ package enum MetricsFile {
   package static func truncate(_ path: String, after step: Int) throws(MetricsError) {
     if !FileManager.default.fileExists(atPath: path) { return }
     let kept = try texts(of: path).filter { text in MetricsLine(json: text).map { $0.step <= step } ?? false }
-    let data = Data(kept.map { $0 + "\n" }.joined().utf8), aside = path + ".new"
+    let data = Data(kept.map { $0 + "\n" }.joined().utf8)
+    let aside = path + ".new"
     do {
       guard FileManager.default.createFile(atPath: aside, contents: data) else {
         throw MetricsError("write \(aside)", String(cString: strerror(errno)))

@@ -6,7 +6,9 @@ package enum Metrics {
     package let unit: String
     package let meaning: String
     init(_ name: String, _ unit: String, _ meaning: String) {
-      (self.name, self.unit, self.meaning) = (name, unit, meaning)
+      self.name = name
+      self.unit = unit
+      self.meaning = meaning
     }
   }
 
@@ -32,7 +34,9 @@ package enum Metrics {
     Key("timing.seconds", "s", "since the run, or its latest resume, began"),
     Key("timing.seconds_left", "s", "estimate"),
     Key("timing.data_wait_share", "", "share of the time spent waiting for images"),
-    Key("timing.communication_share", "", "share of the time that arithmetic stood still for collectives, other ranks' lateness included"),
+    Key(
+      "timing.communication_share", "",
+      "share of the time that arithmetic stood still for collectives, other ranks' lateness included"),
     Key("timing.peak_memory", "bytes", "largest resident size of rank 0 so far"),
   ]
 

@@ -51,8 +51,13 @@ package final class RunProgress {
       step: Int, epoch: Double, loss: Double, rate: Double, views: Int, secondsWaited: Double,
       secondsCommunicating: Double
     ) {
-      (self.step, self.epoch, self.loss, self.rate, self.views) = (step, epoch, loss, rate, views)
-      (self.secondsWaited, self.secondsCommunicating) = (secondsWaited, secondsCommunicating)
+      self.step = step
+      self.epoch = epoch
+      self.loss = loss
+      self.rate = rate
+      self.views = views
+      self.secondsWaited = secondsWaited
+      self.secondsCommunicating = secondsCommunicating
     }
   }
 
@@ -80,8 +85,12 @@ package final class RunProgress {
     from first: Int, to end: Int, terminal: Bool, columns: @escaping () -> Int, clock: @escaping () -> Double,
     sink: @escaping (String) -> Void
   ) {
-    (self.first, self.end, self.terminal) = (first, end, terminal)
-    (self.columns, self.clock, self.sink) = (columns, clock, sink)
+    self.first = first
+    self.end = end
+    self.terminal = terminal
+    self.columns = columns
+    self.clock = clock
+    self.sink = sink
     start = clock()
     let nothing = Step(step: first, epoch: 0, loss: 0, rate: 0, views: 0, secondsWaited: 0, secondsCommunicating: 0)
     window = [(start, nothing)]
@@ -124,7 +133,8 @@ package final class RunProgress {
   }
 
   private func measure(_ now: Double) -> ProgressRates {
-    let (old, new) = (window[0], window[window.count - 1])
+    let old = window[0]
+    let new = window[window.count - 1]
     let seconds = max(now - old.time, 1e-9)
     var rates = ProgressRates()
     rates.viewsPerSecond = Double(new.step.views - old.step.views) / seconds
@@ -176,7 +186,8 @@ package func duration(_ seconds: Double) -> String {
   if s < 100 { return "\(s) s" }
   let minutes = (s + 30) / 60
   if minutes < 100 { return "\(minutes) min" }
-  let (hours, rest) = (minutes / 60, minutes % 60)
+  let hours = minutes / 60
+  let rest = minutes % 60
   if hours < 48 { return "\(hours) h \(rest < 10 ? "0" : "")\(rest) min" }
   return "\(hours / 24) d \(hours % 24) h"
 }
@@ -187,7 +198,8 @@ package func significant(_ value: Double) -> String {
   if value == 0 { return "0" }
   let digits = Int(floor(log10(abs(value))))
   if digits < -4 || digits > 6 {
-    let power = pow(10, Double(digits)), mantissa = (value / power * 1000).rounded() / 1000
+    let power = pow(10, Double(digits))
+    let mantissa = (value / power * 1000).rounded() / 1000
     return "\(trimmed(fixed(mantissa, 3)))e\(digits)"
   }
   return trimmed(fixed(value, max(0, 3 - digits)))

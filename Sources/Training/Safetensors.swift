@@ -13,8 +13,13 @@ package struct SafetensorsError: Error, CustomStringConvertible {
 package struct Safetensors: Sendable {
   /// Element types that this reader knows.
   package enum Scalar: String, Sendable, Decodable {
-    case float64 = "F64", float32 = "F32", float16 = "F16", bfloat16 = "BF16"
-    case int64 = "I64", int32 = "I32", uint8 = "U8"
+    case float64 = "F64"
+    case float32 = "F32"
+    case float16 = "F16"
+    case bfloat16 = "BF16"
+    case int64 = "I64"
+    case int32 = "I32"
+    case uint8 = "U8"
 
     /// Bytes of one element.
     var size: Int {
@@ -194,7 +199,9 @@ struct SafetensorsHeader {
 
   /// How many `name: value` pairs stand in JSON text that is known to parse.
   private static func members(_ text: [UInt8]) -> Int {
-    var count = 0, quoted = false, escaped = false
+    var count = 0
+    var quoted = false
+    var escaped = false
     for byte in text {
       switch byte {
       case _ where escaped: escaped = false

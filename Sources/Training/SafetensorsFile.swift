@@ -99,7 +99,8 @@ extension Safetensors {
       guard let data = try? encoder.encode(text) else { preconditionFailure("a string always encodes") }
       return String(decoding: data, as: UTF8.self)
     }
-    var members: [String] = [], offset = 0
+    var members: [String] = []
+    var offset = 0
     if !metadata.isEmpty {
       let pairs = metadata.sorted { $0.key < $1.key }.map { quoted($0.key) + ":" + quoted($0.value) }
       members.append("\"__metadata__\":{\(pairs.joined(separator: ","))}")

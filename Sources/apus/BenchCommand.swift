@@ -29,13 +29,17 @@ struct BenchStepCommand: ParsableCommand {
   @Option(help: "Take weights and views from a file, and print loss and gradient norm instead.") var exchange: String?
   @Flag(help: "Every layer as well.") var layers = false
   @Flag(help: "One JSON object.") var json = false
-  @Option(help: "Take turns with other programs: wait for a byte of this pipe before each step, and print a line after it. Ranks have a pipe each.")
+  @Option(
+    help:
+      "Take turns with other programs: wait for a byte of this pipe before each step, and print a line after it. Ranks have a pipe each."
+  )
   var turns: String?
 
   func validate() throws {
     if ResNet.Depth(rawValue: arch) == nil { throw ValidationError("there is no encoder `\(arch)`") }
     if !["simclr", "moco"].contains(method) { throw ValidationError("--method is \(method), expected simclr or moco") }
-    for (name, value) in [("--size", size), ("--channels", channels), ("--images", images), ("--steps", steps)] where value < 1 {
+    for (name, value) in [("--size", size), ("--channels", channels), ("--images", images), ("--steps", steps)]
+    where value < 1 {
       throw ValidationError("\(name) is \(value); it must be at least 1")
     }
     if !(width * 64 >= 1 && width <= 16) { throw ValidationError("--width is \(width); it must be 1/64 to 16") }
@@ -45,11 +49,15 @@ struct BenchStepCommand: ParsableCommand {
     try Job.run(threads: threads) { context in
       var options = Bench.Options(
         encoder: EncoderRecipe(ResNet.Depth(rawValue: arch)!, width: width, stem: size <= 64 ? .small : .imagenet))
-      (options.size, options.channels, options.images, options.steps) = (size, channels, images, steps)
+      options.size = size
+      options.channels = channels
+      options.images = images
+      options.steps = steps
       if method == "moco" { options.method = MoCo() }
       if let group { options.normalisation = .group(images: group) }
       if exact { options.convolution = .exact }
-      let bench = try Bench(options, context), isRoot = context.communicator.isRoot
+      let bench = try Bench(options, context)
+      let isRoot = context.communicator.isRoot
       if let exchange {
         let (loss, norm) = try bench.exchange(exchange)
         if isRoot { print(JSONValue.object(["loss": .number(loss), "gradient_norm": .number(norm)]).json) }
@@ -58,7 +66,9 @@ struct BenchStepCommand: ParsableCommand {
       let turns = try turns.map(Turns.init)
       let result = try bench.run(before: { try turns?.wait() }) { seconds in
         if turns == nil || !isRoot { return }
-        print(JSONValue.object(["views_per_second": .number(bench.viewsPerSecond(seconds)), "seconds": .number(seconds)]).json)
+        print(
+          JSONValue.object(["views_per_second": .number(bench.viewsPerSecond(seconds)), "seconds": .number(seconds)])
+            .json)
         fflush(nil)
       }
       if isRoot { show(result, context) }
@@ -79,8 +89,10 @@ struct BenchStepCommand: ParsableCommand {
       }
       print(
         JSONValue.object([
-          "views_per_second": .number(result.viewsPerSecond), "seconds": .number(result.seconds), "mean_seconds": .number(result.meanSeconds), "peak_rss_mb": .number(megabytes),
-          "parts": .object(parts), "exposed": .object(exposed), "fma_peak_gflops": .number(result.peak.arithmetic * 1e-9), "ranks": .number(context.communicator.size),
+          "views_per_second": .number(result.viewsPerSecond), "seconds": .number(result.seconds),
+          "mean_seconds": .number(result.meanSeconds), "peak_rss_mb": .number(megabytes),
+          "parts": .object(parts), "exposed": .object(exposed),
+          "fma_peak_gflops": .number(result.peak.arithmetic * 1e-9), "ranks": .number(context.communicator.size),
           "threads": .number(context.team.count),
         ]).json)
       return
@@ -88,13 +100,24 @@ struct BenchStepCommand: ParsableCommand {
     if let e = result.exposed {
       print(
         String(
-          format: "communication: gradients %.4f s exposed of %.4f (%.0f %% hidden), the rest %.4f s; %.1f %% of the step",
-          e.gradients, e.unhidden, 100 * (1 - e.gradients / e.unhidden), e.rest, 100 * (e.gradients + e.rest) / result.meanSeconds))
-      print(String(format: "waiting for the slower rank: %.4f s, %.1f %% of the step", e.waiting, 100 * e.waiting / result.meanSeconds))
+          format:
+            "communication: gradients %.4f s exposed of %.4f (%.0f %% hidden), the rest %.4f s; %.1f %% of the step",
+          e.gradients, e.unhidden, 100 * (1 - e.gradients / e.unhidden), e.rest,
+          100 * (e.gradients + e.rest) / result.meanSeconds))
+      print(
+        String(
+          format: "waiting for the slower rank: %.4f s, %.1f %% of the step", e.waiting,
+          100 * e.waiting / result.meanSeconds))
     }
-    func pad(_ text: String, _ count: Int) -> String { String(repeating: " ", count: max(0, count - text.count)) + text }
-    print("\(arch) ×\(width), \(size) px, \(images) images × 2 views a rank, \(context.communicator.size) × \(context.team.count) threads, \(method)")
-    print("\(String(format: "%.1f", result.viewsPerSecond)) views/s, \(String(format: "%.4f", result.seconds)) s a step, \(megabytes) MiB at most")
+    func pad(_ text: String, _ count: Int) -> String {
+      String(repeating: " ", count: max(0, count - text.count)) + text
+    }
+    print(
+      "\(arch) ×\(width), \(size) px, \(images) images × 2 views a rank, \(context.communicator.size) × \(context.team.count) threads, \(method)"
+    )
+    print(
+      "\(String(format: "%.1f", result.viewsPerSecond)) views/s, \(String(format: "%.4f", result.seconds)) s a step, \(megabytes) MiB at most"
+    )
     let peak = result.peak
     print(
       String(
@@ -103,11 +126,13 @@ struct BenchStepCommand: ParsableCommand {
     for advice in Launch.advice { print(advice) }
     print()
     func row(_ name: String, _ part: Profile.Part?, _ sum: Profile.Sum, width: Int) -> String {
-      var text = name.padding(toLength: width, withPad: " ", startingAt: 0) + pad(String(format: "%.4f s", sum.seconds), 10)
+      var text =
+        name.padding(toLength: width, withPad: " ", startingAt: 0) + pad(String(format: "%.4f s", sum.seconds), 10)
         + pad(String(format: "%.1f %%", 100 * sum.seconds / result.meanSeconds), 9)
       let rate = part?.roof == .memory ? sum.gigabytes : sum.gflops
       if let part, let roof = peak.of(part.roof), rate > 0 {
-        text += pad(String(format: part.roof == .memory ? "%.1f GB/s" : "%.0f GFLOP/s", rate), 14)
+        text +=
+          pad(String(format: part.roof == .memory ? "%.1f GB/s" : "%.0f GFLOP/s", rate), 14)
           + pad(String(format: "%.0f %% of its roof", 100 * rate * 1e9 / roof), 18)
       }
       return text
@@ -131,10 +156,13 @@ private struct Turns {
     guard let pipe = FileHandle(forReadingAtPath: path) else {
       throw RunError("--turns: \(path) cannot be opened for reading; make it with mkfifo")
     }
-    (self.path, self.pipe) = (path, pipe)
+    self.path = path
+    self.pipe = pipe
   }
 
   func wait() throws {
-    guard try pipe.read(upToCount: 1)?.count == 1 else { throw RunError("--turns: \(path) was closed before the last step") }
+    guard try pipe.read(upToCount: 1)?.count == 1 else {
+      throw RunError("--turns: \(path) was closed before the last step")
+    }
   }
 }

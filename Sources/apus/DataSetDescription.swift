@@ -43,14 +43,16 @@ private func classes(_ set: DataSet, _ records: [ImageRecord]) -> String {
 private func encoding(_ record: ImageRecord) -> String {
   switch record.encoding {
   case .raw: return "raw \(record.depth)-bit \(record.channels)-channel"
-  case .jpeg: return ["JPEG", "grey JPEG", "RGB JPEG", "YCbCr JPEG", "CMYK JPEG", "YCCK JPEG"][min(Int(record.colour), 5)]
+  case .jpeg:
+    return ["JPEG", "grey JPEG", "RGB JPEG", "YCbCr JPEG", "CMYK JPEG", "YCCK JPEG"][min(Int(record.colour), 5)]
   }
 }
 
 private func counts(_ names: [String]) -> String {
   var counts: [String: Int] = [:]
   for name in names { counts[name, default: 0] += 1 }
-  return counts.sorted { ($1.value, $0.key) < ($0.value, $1.key) }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
+  return counts.sorted { ($1.value, $0.key) < ($0.value, $1.key) }.map { "\($0.value) \($0.key)" }.joined(
+    separator: ", ")
 }
 
 private func range(_ values: [Int]) -> String {

@@ -42,13 +42,19 @@ struct EvaluateCommand: ParsableCommand {
   func run() throws {
     try Job.run(threads: threads) { context in
       let paths = Trainer.paths(data, test)
-      guard let testPath = paths.test else { throw RunError("evaluation needs held-out images: give --test, or pack with --split") }
-      let train = try DataSet(at: paths.train), heldOut = try DataSet(at: testPath)
+      guard let testPath = paths.test else {
+        throw RunError("evaluation needs held-out images: give --test, or pack with --split")
+      }
+      let train = try DataSet(at: paths.train)
+      let heldOut = try DataSet(at: testPath)
       let isRun = recipe == nil
-      let encoder = try isRun
+      let encoder =
+        try isRun
         ? FrozenEncoder(run: path) : FrozenEncoder(weights: path, recipe: Recipe(recipe!), channels: train.channels)
       var comparison = Comparison(encoder, train: train, test: heldOut, context: context)
-      (comparison.trainLimit, comparison.testLimit, comparison.baselines) = (limit, testLimit, !only)
+      comparison.trainLimit = limit
+      comparison.testLimit = testLimit
+      comparison.baselines = !only
       let isRoot = context.communicator.isRoot
       let outcome = try comparison.run { if isRoot { print($0) } }
       guard isRoot else { return }

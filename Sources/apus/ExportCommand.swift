@@ -37,7 +37,9 @@ struct ExportCommand: ParsableCommand {
       let images = try proof.images(from: data.map { try DataSet(at: Trainer.paths($0, nil).train) })
       try proof.check(out, images)
       if let probe { try proof.write(images, to: probe) }
-      print("\(out): \(encoder.network.parameters.parameterCount) parameters after \(encoder.step) steps, read back, same features")
+      print(
+        "\(out): \(encoder.network.parameters.parameterCount) parameters after \(encoder.step) steps, read back, same features"
+      )
     }
   }
 }

@@ -85,7 +85,9 @@ struct InspectCommand: ParsableCommand {
 
   private func showCheckpoint() throws {
     let manifest = try Checkpoint.verify(path)
-    print("checkpoint after step \(manifest.step), stage \(manifest.stage), of a run on \(manifest.data) (\(manifest.images) images)")
+    print(
+      "checkpoint after step \(manifest.step), stage \(manifest.stage), of a run on \(manifest.data) (\(manifest.images) images)"
+    )
     for (key, value) in manifest.fingerprint.sorted(by: { $0.key < $1.key }) { print("  \(key): \(value)") }
     print("array, shape, checksum, norm")
     for array in try Checkpoint.arrays(path) {
@@ -95,10 +97,17 @@ struct InspectCommand: ParsableCommand {
   }
 
   private func showRun() throws {
-    let folder = RunFolder(path), steps = Checkpoint.list(folder)
-    print("run \(path): \(folder.isComplete ? "complete" : "not complete"), checkpoints after steps \(steps.map(String.init).joined(separator: ", "))")
-    if let last = try MetricsFile.read(folder.metrics).last(where: { $0["loss"] != nil }) { print("last metrics: \(last.json)") }
-    for result in try RunFiles.evaluations(of: path) { print("\(result.identifier) on \(result.features): \(percent(result.top1)) %") }
+    let folder = RunFolder(path)
+    let steps = Checkpoint.list(folder)
+    print(
+      "run \(path): \(folder.isComplete ? "complete" : "not complete"), checkpoints after steps \(steps.map(String.init).joined(separator: ", "))"
+    )
+    if let last = try MetricsFile.read(folder.metrics).last(where: { $0["loss"] != nil }) {
+      print("last metrics: \(last.json)")
+    }
+    for result in try RunFiles.evaluations(of: path) {
+      print("\(result.identifier) on \(result.features): \(percent(result.top1)) %")
+    }
     guard verify else { return }
     let (newest, damaged) = try Checkpoint.newest(folder)
     for reason in damaged { print("damaged: \(reason)") }

@@ -36,8 +36,12 @@ struct PackCommand: ParsableCommand {
 
   func validate() throws {
     if let limit, limit < 1 { throw ValidationError("--limit is \(limit), expected at least 1") }
-    if let channels, channels != 1, channels != 3 { throw ValidationError("--channels is \(channels), expected 1 or 3") }
-    if channels != nil, like != nil { throw ValidationError("--channels and --like say the same thing; give one of them") }
+    if let channels, channels != 1, channels != 3 {
+      throw ValidationError("--channels is \(channels), expected 1 or 3")
+    }
+    if channels != nil, like != nil {
+      throw ValidationError("--channels and --like say the same thing; give one of them")
+    }
     if let threads, threads < 1 { throw ValidationError("--threads is \(threads), expected at least 1") }
   }
 

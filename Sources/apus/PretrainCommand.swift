@@ -26,7 +26,8 @@ struct PretrainCommand: ParsableCommand {
   @Option(name: .customLong("init"), help: "Start from an encoder: safetensors with torchvision's names.")
   var weights: String?
 
-  @Option(name: .customLong("set"), help: "Override a field of the recipe, such as optimizer.rate=0.6. Can be repeated.")
+  @Option(
+    name: .customLong("set"), help: "Override a field of the recipe, such as optimizer.rate=0.6. Can be repeated.")
   var overrides: [String] = []
 
   @Option(help: "Compute threads of each rank (default: what the launcher bound).")
@@ -41,8 +42,13 @@ struct PretrainCommand: ParsableCommand {
   func run() throws {
     try Job.run(threads: threads) { context in
       var request = PretrainRequest(recipe: try Recipe(recipe, overrides: overrides), data: data, run: folder)
-      (request.test, request.weights, request.loaderThreads, request.force) = (test, weights, loaderThreads, force)
-      guard (1...1024).contains(loaderThreads) else { throw LaunchError("--loader-threads is \(loaderThreads); it must be 1 to 1024") }
+      request.test = test
+      request.weights = weights
+      request.loaderThreads = loaderThreads
+      request.force = force
+      guard (1...1024).contains(loaderThreads) else {
+        throw LaunchError("--loader-threads is \(loaderThreads); it must be 1 to 1024")
+      }
       _ = try Trainer(request, context).run()
     }
   }

@@ -12,7 +12,9 @@ struct ByteSize: ExpressibleByArgument {
       "kib": 0x1p10, "mib": 0x1p20, "gib": 0x1p30, "tib": 0x1p40,
     ]
     let unit = argument.dropFirst(number.count).lowercased()
-    guard let value = Double(number), let factor = units[unit], value * factor >= 1, value * factor < 1e18 else { return nil }
+    guard let value = Double(number), let factor = units[unit], value * factor >= 1, value * factor < 1e18 else {
+      return nil
+    }
     bytes = Int(value * factor)
     defaultValueDescription = argument
   }

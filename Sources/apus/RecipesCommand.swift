@@ -19,7 +19,8 @@ struct RecipesCommand: ParsableCommand {
   }
 
   struct Show: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Print a recipe with its comments; --resolved: with every default.")
+    static let configuration = CommandConfiguration(
+      abstract: "Print a recipe with its comments; --resolved: with every default.")
     @Argument(help: "A recipe's name or file.") var recipe: String
     @Flag(help: "Every field, defaults filled in.") var resolved = false
     func run() throws { print(resolved ? try Recipe(recipe).yaml : try Recipe.text(of: recipe), terminator: "") }

@@ -1,6 +1,6 @@
 import ArgumentParser
-import Foundation
 import Engine
+import Foundation
 import Training
 
 struct TraceCommand: ParsableCommand {
@@ -16,13 +16,17 @@ struct TraceCommand: ParsableCommand {
     @Option(help: "The file to write.") var out: String
     @Option(help: "Steps.") var steps = 20
     @Option(help: "Move every initial weight by one ulp, up or down as drawn with this seed.") var perturb: UInt64?
-    @Option(help: "Compute wrongly on purpose: \(Trace.Control.allCases.map(\.rawValue).joined(separator: ", ")).") var control: String?
-    @Option(name: .customLong("set"), help: "Override a field of the recipe. Can be repeated.") var overrides: [String] = []
+    @Option(help: "Compute wrongly on purpose: \(Trace.Control.allCases.map(\.rawValue).joined(separator: ", ")).")
+    var control: String?
+    @Option(name: .customLong("set"), help: "Override a field of the recipe. Can be repeated.") var overrides:
+      [String] = []
     @Option(help: "Compute threads of each rank.") var threads: Int?
 
     func validate() throws {
       if steps < 1 { throw ValidationError("--steps is \(steps); it must be at least 1") }
-      if let control, Trace.Control(rawValue: control) == nil { throw ValidationError("there is no control `\(control)`") }
+      if let control, Trace.Control(rawValue: control) == nil {
+        throw ValidationError("there is no control `\(control)`")
+      }
     }
 
     func run() throws {
@@ -45,24 +49,31 @@ struct TraceCommand: ParsableCommand {
     @Argument(help: "The trace to compare with, of one rank.") var base: String
     @Argument(help: "Traces that must agree with it.") var others: [String]
     @Option(help: "A perturbed trace of one rank. Can be repeated.") var ulp: [String] = []
-    @Option(help: "A trace that must not agree: it must miss the bound tenfold. Can be repeated.") var control: [String] = []
+    @Option(help: "A trace that must not agree: it must miss the bound tenfold. Can be repeated.") var control:
+      [String] = []
     @Option(help: "Multiples of the drift of one ulp that are allowed.") var bound = 4.0
     @Option(help: "Share of their norm that the weights must have moved by.") var move = 0.01
 
     func run() throws {
-      let base = try Trace(base), ulps = try ulp.map { try Trace($0).drift(from: base) }
+      let base = try Trace(base)
+      let ulps = try ulp.map { try Trace($0).drift(from: base) }
       var failed = base.moved < move
-      print("weights moved by \((base.moved * 100).formatted(2)) % (at least \((move * 100).formatted(2)) %)\(failed ? ": too little to mean something" : "")")
+      print(
+        "weights moved by \((base.moved * 100).formatted(2)) % (at least \((move * 100).formatted(2)) %)\(failed ? ": too little to mean something" : "")"
+      )
       print("in multiples of one ulp's drift:      gradients    losses   weights   bound \(bound.formatted(1))")
       for (paths, isControl) in [(others, false), (control, true)] {
         for path in paths {
-          let r = try Trace(path).drift(from: base).ratios(to: ulps, base), worst = max(r.gradients, r.losses, r.weights)
+          let r = try Trace(path).drift(from: base).ratios(to: ulps, base)
+          let worst = max(r.gradients, r.losses, r.weights)
           let isRight = isControl ? worst >= 10 * bound : worst <= bound
           if !isRight { failed = true }
           let name = String(path.split(separator: "/").last ?? "")
           print(
             name.padding(toLength: 34, withPad: " ", startingAt: 0)
-              + [r.gradients, r.losses, r.weights].map { String(repeating: " ", count: max(0, 10 - $0.formatted(2).count)) + $0.formatted(2) }.joined()
+              + [r.gradients, r.losses, r.weights].map {
+                String(repeating: " ", count: max(0, 10 - $0.formatted(2).count)) + $0.formatted(2)
+              }.joined()
               + (isControl ? (isRight ? "   misses, as it must" : "   NOT NOTICED") : (isRight ? "" : "   TOO FAR")))
         }
       }

@@ -11,26 +11,31 @@ extension CommandTests {
     /// The last line as JSON.
     private func json(_ outcome: Job.Outcome) throws -> [String: Any] {
       let line = try #require(outcome.output.split(separator: "\n").last, "\(outcome.output)")
-      return try #require(try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any], "\(outcome.output)")
+      return try #require(
+        try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any], "\(outcome.output)")
     }
 
     @Test func viewsAreThoseOfTheRecipe() throws {
       let data = try work.data()
       let outcome = try work(
-        "bench", "views", Workplace.recipe("simclr"), "--data", data, "--seconds", "0.05", "--set", "views.0.count=3", "--json")
+        "bench", "views", Workplace.recipe("simclr"), "--data", data, "--seconds", "0.05", "--set", "views.0.count=3",
+        "--json")
       #expect(outcome.status == 0, "\(outcome.output)")
       let result = try json(outcome)
       #expect(result["views_per_image"] as? Int == 3 && result["images"] as? Int ?? 0 >= 16)
       #expect(result["bytes_per_image"] as? Double == 784.0)
       // The recipe ends with `normalise: dataset`.
-      let mean = try #require(result["mean"] as? Double), deviation = try #require(result["deviation"] as? Double)
+      let mean = try #require(result["mean"] as? Double)
+      let deviation = try #require(result["deviation"] as? Double)
       #expect(abs(mean) < 0.3 && abs(deviation - 1) < 0.2, "mean \(mean), deviation \(deviation)")
       let view = try #require((result["views"] as? [[String: Any]])?.first)
       #expect(view["size"] as? Int == 16 && (view["operations"] as? [[String: Any]])?.count == 3)
     }
 
     /// A small step.
-    private let words = ["--arch", "resnet18", "--width", "0.125", "--size", "8", "--images", "2", "--threads", "1", "--json"]
+    private let words = [
+      "--arch", "resnet18", "--width", "0.125", "--size", "8", "--images", "2", "--threads", "1", "--json",
+    ]
 
     @Test func withoutANameAStepIsTimed() throws {
       for name in [["bench"], ["bench", "step"]] {
@@ -44,7 +49,8 @@ extension CommandTests {
     @Test func ranksSayWhatTheyWaitFor() throws {
       let outcome = try Job(["bench"] + words + ["--steps", "2"], ranks: 3, in: work.path).outcome()
       #expect(outcome.status == 0, "\(outcome.output)")
-      let result = try json(outcome), exposed = try #require(result["exposed"] as? [String: Double])
+      let result = try json(outcome)
+      let exposed = try #require(result["exposed"] as? [String: Double])
       #expect(exposed.keys.sorted() == ["gradients", "gradients_unhidden", "rest", "waiting"])
       #expect(exposed.values.allSatisfy { $0 > 0 }, "\(exposed)")
       let step = try #require(result["mean_seconds"] as? Double)
@@ -54,7 +60,9 @@ extension CommandTests {
     /// The first two processors here, where they share their cache.
     private static let neighbours: [Int] = {
       let first = Array(boundProcessors().prefix(2))
-      let shared = first.map { try? String(contentsOfFile: "/sys/devices/system/cpu/cpu\($0)/cache/index3/shared_cpu_list", encoding: .utf8) }
+      let shared = first.map {
+        try? String(contentsOfFile: "/sys/devices/system/cpu/cpu\($0)/cache/index3/shared_cpu_list", encoding: .utf8)
+      }
       return first.count == 2 && shared[0] != nil && shared[0] == shared[1] ? first : []
     }()
 
@@ -68,8 +76,11 @@ extension CommandTests {
     /// Two ranks of one thread change places where each is bound to a processor of its own, and stay where both have both.
     @Test(.enabled(if: neighbours.count == 2), arguments: [true, false])
     func boundRanksTakeTurns(areBound: Bool) throws {
-      let own = Self.neighbours.map(String.init), pipes = own.map { work.path + "/turn-\($0)" }
-      func binding(_ rank: Int) -> [String] { ["-n", "1", "taskset", "-c", areBound ? own[rank] : own.joined(separator: ",")] }
+      let own = Self.neighbours.map(String.init)
+      let pipes = own.map { work.path + "/turn-\($0)" }
+      func binding(_ rank: Int) -> [String] {
+        ["-n", "1", "taskset", "-c", areBound ? own[rank] : own.joined(separator: ",")]
+      }
       func bench(_ rank: Int) -> [String] { ["bench"] + words + ["--steps", "1", "--turns", pipes[rank]] }
       for pipe in pipes { #expect(mkfifo(pipe, 0o600) == 0) }
       let others = pipes.map { open($0, O_RDWR) }
@@ -118,9 +129,13 @@ extension CommandTests {
       let file = work.path + "/one"
       try Data(".".utf8).write(to: URL(fileURLWithPath: file))
       let outcome = try Job(["bench"] + words + ["--steps", "2", "--turns", file], in: work.path).outcome()
-      #expect(outcome.status == 1 && outcome.output.contains("--turns: \(file) was closed before the last step"), "\(outcome.output)")
+      #expect(
+        outcome.status == 1 && outcome.output.contains("--turns: \(file) was closed before the last step"),
+        "\(outcome.output)")
       let none = try Job(["bench"] + words + ["--turns", work.path + "/none"], in: work.path).outcome()
-      #expect(none.status == 1 && none.output.contains("/none cannot be opened for reading; make it with mkfifo"), "\(none.output)")
+      #expect(
+        none.status == 1 && none.output.contains("/none cannot be opened for reading; make it with mkfifo"),
+        "\(none.output)")
     }
 
     @Test func whatCannotBeTimedIsRefused() throws {
@@ -128,7 +143,8 @@ extension CommandTests {
       let none = try work("bench", "views", recipe, "--data", work.path + "/none")
       #expect(none.status == 1 && none.output.contains("/none: it is not a folder that can be read"), "\(none.output)")
       let seconds = try work("bench", "views", recipe, "--data", work.data(), "--seconds", "nan")
-      #expect(seconds.status == 64 && seconds.output.contains("--seconds is nan; it must be above 0"), "\(seconds.output)")
+      #expect(
+        seconds.status == 64 && seconds.output.contains("--seconds is nan; it must be above 0"), "\(seconds.output)")
     }
   }
 }

@@ -39,10 +39,12 @@ extension CommandTests {
 
     @Test func anExportStartsAnotherRun() throws {
       #expect(try train("first", ["length=2 steps", "optimizer.rate=1", "schedule={name: constant}"]).status == 0)
-      let first = try export("first"), file = work.path + "/first.safetensors"
+      let first = try export("first")
+      let file = work.path + "/first.safetensors"
       #expect(first.parameters.count == 60 && first.tensors["conv1.weight"]?.count == 8 * 9 * 4)
       let still = ["length=1 steps", "optimizer.rate=1.0e-30", "schedule={name: constant}"]
-      let fresh = try train("fresh", still), started = try train("started", still, ["--init", file])
+      let fresh = try train("fresh", still)
+      let started = try train("started", still, ["--init", file])
       #expect(fresh.status == 0 && started.status == 0, "\(fresh.output) \(started.output)")
       let losses = try ["fresh", "started"].map { try #require(work.losses(work.path + "/" + $0).first).loss }
       #expect(abs(losses[0] - losses[1]) > 1e-3 * losses[0], "the same first loss with and without --init: \(losses)")
@@ -56,7 +58,9 @@ extension CommandTests {
       _ = try export("first")
       let wide = try train("wide", ["encoder.width=0.25"], ["--init", work.path + "/first.safetensors"])
       #expect(wide.status == 1 && wide.seconds < Workplace.soon)
-      #expect(wide.output.contains("`conv1.weight` has shape [8, 1, 3, 3], the recipe's encoder has [16, 1, 3, 3]"), "\(wide.output)")
+      #expect(
+        wide.output.contains("`conv1.weight` has shape [8, 1, 3, 3], the recipe's encoder has [16, 1, 3, 3]"),
+        "\(wide.output)")
       let deep = try train("deep", ["encoder.name=resnet34"], ["--init", work.path + "/first.safetensors"])
       #expect(deep.status == 1 && deep.output.contains("have no `layer1.2.conv1.weight`"), "\(deep.output)")
     }
@@ -66,7 +70,8 @@ extension CommandTests {
       try FileManager.default.createDirectory(atPath: run + "/checkpoints", withIntermediateDirectories: true)
       for words in [["export", run, work.path + "/out"], ["evaluate", run, "--data", try work.data()]] {
         let outcome = try Job(words, in: work.path).outcome()
-        #expect(outcome.status == 1 && outcome.output.contains("run \(run) has no whole checkpoint"), "\(outcome.output)")
+        #expect(
+          outcome.status == 1 && outcome.output.contains("run \(run) has no whole checkpoint"), "\(outcome.output)")
         #expect(!FileManager.default.fileExists(atPath: work.path + "/out"))
       }
     }

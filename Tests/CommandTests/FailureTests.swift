@@ -35,8 +35,12 @@ extension CommandTests {
       return statvfs(path, &information) == 0 ? Int(information.f_bavail) * Int(information.f_frsize) : 0
     }
 
-    @Test(.enabled(if: canMount, "mounting a small file system needs a privilege")) func aDiskThatFillsUpEndsTheJob() throws {
-      let disk = work.path + "/disk", run = disk + "/run", ballast = disk + "/ballast"
+    @Test(.enabled(if: canMount, "mounting a small file system needs a privilege")) func aDiskThatFillsUpEndsTheJob()
+      throws
+    {
+      let disk = work.path + "/disk"
+      let run = disk + "/run"
+      let ballast = disk + "/ballast"
       try FileManager.default.createDirectory(atPath: disk, withIntermediateDirectories: true)
       try #require(Self.command("mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", disk))
       defer { _ = Self.command("umount", "-l", disk) }
@@ -60,7 +64,9 @@ extension CommandTests {
       #expect(outcome.output.contains("earlier checkpoints are whole: make room and start again"))
       let shown = try work("inspect", run, "--verify")
       #expect(shown.status == 0 && shown.output.contains("is whole"), "\(shown.output)")
-      #expect(try FileManager.default.contentsOfDirectory(atPath: run + "/checkpoints").allSatisfy { $0.hasPrefix("step-") }, "nothing half-written stays")
+      #expect(
+        try FileManager.default.contentsOfDirectory(atPath: run + "/checkpoints").allSatisfy { $0.hasPrefix("step-") },
+        "nothing half-written stays")
       try FileManager.default.removeItem(atPath: ballast)
       let rest = try work.pretrain(run: run, changes).outcome()
       #expect(rest.status == 0 && work.isComplete(run), "\(rest.output)")
@@ -70,7 +76,8 @@ extension CommandTests {
     @Test(arguments: ["simclr", "moco"]) func aValueThatIsNotFiniteStopsTheRun(_ method: String) throws {
       let good = try work.pretrain(method, run: run, ["length=4 steps"]).outcome()
       #expect(good.status == 0, "\(good.output)")
-      let checkpoint = run + "/checkpoints/step-00000004/state.h5", saved = FileManager.default.contents(atPath: checkpoint)
+      let checkpoint = run + "/checkpoints/step-00000004/state.h5"
+      let saved = FileManager.default.contents(atPath: checkpoint)
       let wild = ["length=40 steps", "optimizer.rate=1e38", "schedule={name: constant}", "checkpoint.every=100 steps"]
       let bad = try work.pretrain(method, run: run, wild).outcome()
       #expect(bad.status == 1 && bad.seconds < Workplace.soon, "\(bad.output)")
@@ -78,11 +85,17 @@ extension CommandTests {
       #expect(bad.output.contains("error: step 6: loss "), "\(bad.output)")
       #expect(bad.output.contains("the first value that is not finite came out of encoder."), "\(bad.output)")
       #expect(bad.output.contains(" on rank ") && bad.output.contains("whose images are samples "))
-      #expect(bad.output.contains("the checkpoint of step 4 is untouched: start again with a lower rate or a longer warm-up"))
+      #expect(
+        bad.output.contains("the checkpoint of step 4 is untouched: start again with a lower rate or a longer warm-up"))
       // Here the update itself leaves the range, right before a checkpoint is due.
-      let wilder = try work.pretrain(method, run: run, ["length=40 steps", "optimizer.rate=1e40", "schedule={name: constant}"]).outcome()
+      let wilder = try work.pretrain(
+        method, run: run, ["length=40 steps", "optimizer.rate=1e40", "schedule={name: constant}"]
+      ).outcome()
       #expect(wilder.status == 1 && wilder.seconds < Workplace.soon)
-      #expect(wilder.output.contains("error: after step 5 the weights of encoder.conv1.weight are not finite; nothing was saved"), "\(wilder.output)")
+      #expect(
+        wilder.output.contains(
+          "error: after step 5 the weights of encoder.conv1.weight are not finite; nothing was saved"),
+        "\(wilder.output)")
       #expect(!work.isComplete(run) && work.checkpoints(run) == [4])
       #expect(FileManager.default.contents(atPath: checkpoint) == saved)
       let shown = try work("inspect", run, "--verify")
@@ -94,7 +107,8 @@ extension CommandTests {
 
     /// One rank meets it, the others wait for that rank in a collective: all must end.
     @Test func anImageThatWasDamagedLaterEndsTheJob() throws {
-      let images = Job.root + "/Tests/ShardsTests/Fixtures/hostile", data = work.path + "/photographs"
+      let images = Job.root + "/Tests/ShardsTests/Fixtures/hostile"
+      let data = work.path + "/photographs"
       let packed = try work("pack", images, data)
       #expect(packed.status == 0, "\(packed.output)")
       let shard = URL(fileURLWithPath: data + "/shard-00000.h5")
@@ -103,10 +117,12 @@ extension CommandTests {
       bytes.replaceSubrange(start..<start + 16, with: Data(count: 16))
       try bytes.write(to: shard)
       let outcome = try work(
-        "pretrain", Workplace.recipe("simclr"), "--data", data, "--run", run, "--threads", "1", "--set", "length=20 epochs", "--set",
+        "pretrain", Workplace.recipe("simclr"), "--data", data, "--run", run, "--threads", "1", "--set",
+        "length=20 epochs", "--set",
         "batch=20", ranks: 3)
       #expect(outcome.status == 1 && outcome.seconds < 2 * Workplace.soon, "\(outcome.output)")
-      #expect(outcome.output.contains("of 3, ") && outcome.output.contains("error: cannot load sample "), "\(outcome.output)")
+      #expect(
+        outcome.output.contains("of 3, ") && outcome.output.contains("error: cannot load sample "), "\(outcome.output)")
       let shown = try work("inspect", data, "--verify")
       #expect(shown.status == 1 && shown.output.contains("damaged: image "), "\(shown.output)")
     }

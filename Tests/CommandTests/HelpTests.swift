@@ -9,20 +9,35 @@ extension CommandTests {
 
     /// Every command with its arguments and options; one that is added is added here, and in words.
     static let commands: [(words: [String], names: Set<String>)] = [
-      (["pack"], ["<source>", "<out>", "--split", "--limit", "--shard-size", "--on-bad", "--channels", "--like", "--labels", "--class-names", "--unlabelled", "--threads", "--force"]),
+      (
+        ["pack"],
+        [
+          "<source>", "<out>", "--split", "--limit", "--shard-size", "--on-bad", "--channels", "--like", "--labels",
+          "--class-names", "--unlabelled", "--threads", "--force",
+        ]
+      ),
       (["shard"], ["<input>", "<out>", "--split", "--shard-size", "--force"]),
       (["inspect"], ["<path>", "--verify", "--threads"]),
       (["recipes"], []),
       (["recipes", "show"], ["<recipe>", "--resolved"]),
       (["recipes", "diff"], ["<first>", "<second>"]),
-      (["pretrain"], ["<recipe>", "--data", "--run", "--test", "--init", "--set", "--threads", "--loader-threads", "--force"]),
+      (
+        ["pretrain"],
+        ["<recipe>", "--data", "--run", "--test", "--init", "--set", "--threads", "--loader-threads", "--force"]
+      ),
       (["evaluate"], ["<path>", "--data", "--test", "--recipe", "--limit", "--test-limit", "--only", "--threads"]),
       (["report"], ["<path>", "--data"]),
       (["figure"], ["<points>", "<out>", "--title", "--summary"]),
       (["export"], ["<path>", "<out>", "--probe", "--data"]),
       (["bench"], []),
       (["bench", "views"], ["<recipe>", "--data", "--set", "--loader-threads", "--seconds", "--json"]),
-      (["bench", "step"], ["--arch", "--width", "--size", "--channels", "--images", "--steps", "--threads", "--method", "--group", "--exact", "--exchange", "--layers", "--json", "--turns"]),
+      (
+        ["bench", "step"],
+        [
+          "--arch", "--width", "--size", "--channels", "--images", "--steps", "--threads", "--method", "--group",
+          "--exact", "--exchange", "--layers", "--json", "--turns",
+        ]
+      ),
       (["trace", "make"], ["<recipe>", "--data", "--out", "--steps", "--perturb", "--control", "--set", "--threads"]),
       (["trace", "compare"], ["<base>", "<others>", "--ulp", "--control", "--bound", "--move"]),
     ]
@@ -31,9 +46,12 @@ extension CommandTests {
     private func entries(_ help: String) -> [(name: String, words: String)] {
       let lines = help.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
       return lines.indices.compactMap { i in
-        guard let match = lines[i].firstMatch(of: /^  (?:-h, )?(--[a-z-]+|<[a-z-]+>)(?: <[a-z-]+>)?(?: \.\.\.)?(.*)$/) else { return nil }
+        guard let match = lines[i].firstMatch(of: /^  (?:-h, )?(--[a-z-]+|<[a-z-]+>)(?: <[a-z-]+>)?(?: \.\.\.)?(.*)$/)
+        else { return nil }
         var words = String(match.2).trimmingCharacters(in: .whitespaces)
-        if words.isEmpty, i + 1 < lines.count, lines[i + 1].hasPrefix("      ") { words = lines[i + 1].trimmingCharacters(in: .whitespaces) }
+        if words.isEmpty, i + 1 < lines.count, lines[i + 1].hasPrefix("      ") {
+          words = lines[i + 1].trimmingCharacters(in: .whitespaces)
+        }
         return (String(match.1), words)
       }
     }
@@ -57,9 +75,12 @@ extension CommandTests {
       let unknown = try work("pretrian")
       #expect(unknown.status == 64 && unknown.output.contains("pretrian"), "\(unknown.output)")
       let option = try work("pretrain", "simclr-v1-fashion", "--data", "d", "--run", "r", "--fource")
-      #expect(option.status == 64 && option.output.contains("Unknown option '--fource'. Did you mean '--force'?"), "\(option.output)")
+      #expect(
+        option.status == 64 && option.output.contains("Unknown option '--fource'. Did you mean '--force'?"),
+        "\(option.output)")
       let missing = try work("pretrain", "simclr-v1-fashion", "--data", "d")
-      #expect(missing.status == 64 && missing.output.contains("Missing expected argument '--run <run>'"), "\(missing.output)")
+      #expect(
+        missing.status == 64 && missing.output.contains("Missing expected argument '--run <run>'"), "\(missing.output)")
     }
 
     @Test func recipesAreListedShownAndCompared() throws {
@@ -81,7 +102,8 @@ extension CommandTests {
       }
       let diff = try work("recipes", "diff", Workplace.recipe("simclr"), Workplace.recipe("moco"))
       #expect(diff.status == 0 && diff.output.contains("method.name: simclr → moco\n"), "\(diff.output)")
-      #expect(diff.output.contains("method.queue: not there → 100\n") && !diff.output.contains("batch:"), "\(diff.output)")
+      #expect(
+        diff.output.contains("method.queue: not there → 100\n") && !diff.output.contains("batch:"), "\(diff.output)")
       let none = try work("recipes", "show", "simclr-v1-fasion")
       #expect(none.status == 1 && none.output.contains("did you mean `simclr-v1-fashion`?"), "\(none.output)")
     }

@@ -13,11 +13,13 @@ final class Job {
 
   /// The program beside the tests.
   static let apus: String = {
-    let tests = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
+    let tests =
+      (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
     return (tests as NSString).deletingLastPathComponent + "/apus"
   }()
 
-  static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent().path
+  static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    .deletingLastPathComponent().path
 
   private static func find(_ program: String) throws -> String {
     if program.hasPrefix("/") { return program }
@@ -58,7 +60,8 @@ final class Job {
 
   /// Tests run in threads that block signals, and a process would inherit that; `mpirun` does not undo it.
   private static func withoutBlockedSignals(_ body: () throws -> Void) rethrows {
-    var none = sigset_t(), before = sigset_t()
+    var none = sigset_t()
+    var before = sigset_t()
     sigemptyset(&none)
     pthread_sigmask(SIG_SETMASK, &none, &before)
     defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
@@ -88,7 +91,9 @@ final class Job {
   /// Everything that the job has started and that is still there.
   private var remains: [Int32] {
     Job.processes.filter {
-      $0 != getpid() && String(decoding: FileManager.default.contents(atPath: "/proc/\($0)/cmdline") ?? Data(), as: UTF8.self).contains(mark)
+      $0 != getpid()
+        && String(decoding: FileManager.default.contents(atPath: "/proc/\($0)/cmdline") ?? Data(), as: UTF8.self)
+          .contains(mark)
     }
   }
 
@@ -111,11 +116,13 @@ final class Job {
   func outcome(from origin: ContinuousClock.Instant? = nil, within seconds: Double = 120) -> Outcome {
     let origin = origin ?? start
     while process.isRunning || !remains.isEmpty, ContinuousClock.now - origin < .seconds(seconds) { usleep(5000) }
-    let parts = (ContinuousClock.now - origin).components, hangs = process.isRunning
+    let parts = (ContinuousClock.now - origin).components
+    let hangs = process.isRunning
     end()
     process.waitUntilExit()
     return Outcome(
-      status: hangs ? -1 : process.terminationStatus, output: output + (hangs ? "\n(killed by the test after \(seconds) s)" : ""),
+      status: hangs ? -1 : process.terminationStatus,
+      output: output + (hangs ? "\n(killed by the test after \(seconds) s)" : ""),
       seconds: Double(parts.seconds) + Double(parts.attoseconds) * 1e-18)
   }
 }
@@ -139,9 +146,13 @@ final class Workplace {
 
   /// 290 + 110 images of Fashion-MNIST: the folder that holds `train` and `test`.
   func data(_ options: String...) throws -> String {
-    let source = (ProcessInfo.processInfo.environment["FASHION"] ?? "/usr/share/datasets/fashion-mnist") + "/t10k-images-idx3-ubyte.gz"
+    let source =
+      (ProcessInfo.processInfo.environment["FASHION"] ?? "/usr/share/datasets/fashion-mnist")
+      + "/t10k-images-idx3-ubyte.gz"
     guard FileManager.default.fileExists(atPath: source) else {
-      throw Missing(description: "\(source) is not there: install Debian's dataset-fashion-mnist, or set FASHION to the folder of its files")
+      throw Missing(
+        description:
+          "\(source) is not there: install Debian's dataset-fashion-mnist, or set FASHION to the folder of its files")
     }
     let out = path + "/data"
     if FileManager.default.fileExists(atPath: out) { return out }
@@ -154,9 +165,12 @@ final class Workplace {
 
   /// Starts `apus pretrain` on the tiny recipe of a method.
   /// - Parameter changes: overrides of the recipe.
-  func pretrain(_ method: String = "simclr", ranks: Int? = 2, run: String, _ changes: [String] = [], _ options: [String] = []) throws -> Job {
+  func pretrain(
+    _ method: String = "simclr", ranks: Int? = 2, run: String, _ changes: [String] = [], _ options: [String] = []
+  ) throws -> Job {
     try Job(
-      ["pretrain", Self.recipe(method), "--data", data(), "--run", run, "--threads", "1"] + changes.flatMap { ["--set", $0] } + options,
+      ["pretrain", Self.recipe(method), "--data", data(), "--run", run, "--threads", "1"]
+        + changes.flatMap { ["--set", $0] } + options,
       ranks: ranks, in: path)
   }
 
@@ -172,7 +186,9 @@ final class Workplace {
   func losses(_ run: String) throws -> [(step: Int, loss: Double)] {
     let text = try String(contentsOfFile: run + "/metrics.jsonl", encoding: .utf8)
     return try text.split(separator: "\n").compactMap {
-      guard let line = try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any], let step = line["step"] as? Int else {
+      guard let line = try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any],
+        let step = line["step"] as? Int
+      else {
         throw Missing(description: "no line of metrics: \($0)")
       }
       return (line["loss"] as? Double).map { (step, $0) }

@@ -14,37 +14,76 @@ struct Refusal: Sendable, CustomTestStringConvertible {
   let words: [String]
 
   init(_ name: String, ranks: Int? = 2, words: [String], _ change: (inout Refusal) -> Void = { _ in }) {
-    (testDescription, self.ranks, self.words) = (name, ranks, words)
+    testDescription = name
+    self.ranks = ranks
+    self.words = words
     change(&self)
   }
 
   static let all = [
-    Refusal("a misspelt recipe", words: ["no built-in recipe `simclr-v1-fasion`", "did you mean `simclr-v1-fashion`?", "Built in are"]) {
+    Refusal(
+      "a misspelt recipe",
+      words: ["no built-in recipe `simclr-v1-fasion`", "did you mean `simclr-v1-fashion`?", "Built in are"]
+    ) {
       $0.recipe = "simclr-v1-fasion"
     },
-    Refusal("a misspelt key", words: ["optimizer", "an optimizer has no `rat`; did you mean `rate`?"]) { $0.changes = ["optimizer.rat=1"] },
-    Refusal("a wrong type", ranks: nil, words: ["batch: expected a whole number, found `many`"]) { $0.changes = ["batch=many"] },
-    Refusal("no override", ranks: nil, words: ["`--set batch` is no override", "write it as --set"]) { $0.changes = ["batch"] },
-    Refusal("parts of a SimCLR batch", words: ["accumulate is 2", "simclr's negatives", "use more ranks, or moco"]) { $0.changes = ["accumulate=2"] },
-    Refusal("shuffled BN for SimCLR", words: ["batchNorm is shuffle", "use global or group"]) { $0.changes = ["batchNorm={shuffle: 8}"] },
-    Refusal("fewer images than ranks", ranks: 4, words: ["batch is 3, but there are 4 ranks", "larger batch or fewer ranks"]) { $0.changes = ["batch=3"] },
-    Refusal("a batch larger than the data", words: ["batch is 1000", "train has 290 images", "take a smaller batch"]) { $0.changes = ["batch=1000"] },
-    Refusal("more threads than processors", ranks: nil, words: ["--threads 2", "bound this rank to 1 processor:", "--cpus-per-task=2", "fewer threads"]) {
+    Refusal("a misspelt key", words: ["optimizer", "an optimizer has no `rat`; did you mean `rate`?"]) {
+      $0.changes = ["optimizer.rat=1"]
+    },
+    Refusal("a wrong type", ranks: nil, words: ["batch: expected a whole number, found `many`"]) {
+      $0.changes = ["batch=many"]
+    },
+    Refusal("no override", ranks: nil, words: ["`--set batch` is no override", "write it as --set"]) {
+      $0.changes = ["batch"]
+    },
+    Refusal("parts of a SimCLR batch", words: ["accumulate is 2", "simclr's negatives", "use more ranks, or moco"]) {
+      $0.changes = ["accumulate=2"]
+    },
+    Refusal("shuffled BN for SimCLR", words: ["batchNorm is shuffle", "use global or group"]) {
+      $0.changes = ["batchNorm={shuffle: 8}"]
+    },
+    Refusal(
+      "fewer images than ranks", ranks: 4, words: ["batch is 3, but there are 4 ranks", "larger batch or fewer ranks"]
+    ) { $0.changes = ["batch=3"] },
+    Refusal("a batch larger than the data", words: ["batch is 1000", "train has 290 images", "take a smaller batch"]) {
+      $0.changes = ["batch=1000"]
+    },
+    Refusal(
+      "more threads than processors", ranks: nil,
+      words: ["--threads 2", "bound this rank to 1 processor:", "--cpus-per-task=2", "fewer threads"]
+    ) {
       $0.wrapper = ["taskset", "-c", "0"]
       $0.options = ["--threads", "2"]
     },
-    Refusal("missing data", words: ["cannot read", "nowhere: it is not a folder that can be read"]) { $0.data = "nowhere" },
-    Refusal("a foreign shard", words: ["foreign/shard-00000.h5: it is no apus shard", "pack images with `apus pack`"]) { $0.data = "foreign" },
+    Refusal("missing data", words: ["cannot read", "nowhere: it is not a folder that can be read"]) {
+      $0.data = "nowhere"
+    },
+    Refusal("a foreign shard", words: ["foreign/shard-00000.h5: it is no apus shard", "pack images with `apus pack`"]) {
+      $0.data = "foreign"
+    },
     Refusal("a truncated shard", words: ["cut/shard-00000.h5"]) { $0.data = "cut" },
-    Refusal("a run below a file", words: ["cannot make the run folder", "occupied is a file", "can be written to"]) { $0.run = "occupied/run" },
-    Refusal("weights that are not there", words: ["nothing.safetensors", "No such file or directory"]) { $0.options = ["--init", "nothing.safetensors"] },
-    Refusal("a disk that is too small", ranks: nil, words: ["checkpoints need", "MiB", "are free", "make room or give another --run"]) {
+    Refusal("a run below a file", words: ["cannot make the run folder", "occupied is a file", "can be written to"]) {
+      $0.run = "occupied/run"
+    },
+    Refusal("weights that are not there", words: ["nothing.safetensors", "No such file or directory"]) {
+      $0.options = ["--init", "nothing.safetensors"]
+    },
+    Refusal(
+      "a disk that is too small", ranks: nil,
+      words: ["checkpoints need", "MiB", "are free", "make room or give another --run"]
+    ) {
       $0.changes = ["checkpoint={keep: 900000000}"]
     },
-    Refusal("more memory than there is", ranks: nil, words: ["1 ranks on", "need", "MiB, but", "are free: take a smaller batch"]) {
+    Refusal(
+      "more memory than there is", ranks: nil,
+      words: ["1 ranks on", "need", "MiB, but", "are free: take a smaller batch"]
+    ) {
       $0.changes = ["views.0.size=1000", "batch=200"]
     },
-    Refusal("more memory than there are addresses", ranks: nil, words: ["a step's activations need more than", "MiB that the system gives a process: take a smaller batch"]) {
+    Refusal(
+      "more memory than there are addresses", ranks: nil,
+      words: ["a step's activations need more than", "MiB that the system gives a process: take a smaller batch"]
+    ) {
       $0.changes = ["views.0.size=4000", "batch=200"]
     },
   ]
@@ -58,9 +97,11 @@ extension CommandTests {
 
     /// Data sets that are none, and a file where a folder should be.
     private func spoil() throws {
-      let files = FileManager.default, data = try work.data()
+      let files = FileManager.default
+      let data = try work.data()
       try files.createDirectory(atPath: work.path + "/foreign", withIntermediateDirectories: true)
-      try String(repeating: "this is no shard ", count: 1000).write(toFile: work.path + "/foreign/shard-00000.h5", atomically: true, encoding: .utf8)
+      try String(repeating: "this is no shard ", count: 1000).write(
+        toFile: work.path + "/foreign/shard-00000.h5", atomically: true, encoding: .utf8)
       try files.createDirectory(atPath: work.path + "/cut", withIntermediateDirectories: true)
       let shard = try Data(contentsOf: URL(fileURLWithPath: data + "/train/shard-00000.h5"))
       try shard.prefix(shard.count / 2).write(to: URL(fileURLWithPath: work.path + "/cut/shard-00000.h5"))
@@ -77,8 +118,11 @@ extension CommandTests {
       #expect(outcome.status == 1, "\(outcome.output)")
       #expect(outcome.seconds < Workplace.soon)
       for words in refusal.words { #expect(outcome.output.contains(words), "`\(words)` is not in: \(outcome.output)") }
-      #expect(outcome.output.components(separatedBy: "error: ").count == 2, "said once, not by every rank: \(outcome.output)")
-      if refusal.ranks == nil { #expect(outcome.output.split(separator: "\n").count == 1, "nothing but the error: \(outcome.output)") }
+      #expect(
+        outcome.output.components(separatedBy: "error: ").count == 2, "said once, not by every rank: \(outcome.output)")
+      if refusal.ranks == nil {
+        #expect(outcome.output.split(separator: "\n").count == 1, "nothing but the error: \(outcome.output)")
+      }
       #expect(work.checkpoints(work.path + "/run").isEmpty)
     }
 
@@ -86,10 +130,13 @@ extension CommandTests {
       let run = work.path + "/run"
       let data = try work.data("--unlabelled")
       let trained = try work.pretrain(ranks: nil, run: run, ["length=2 steps"]).outcome()
-      #expect(trained.status == 0 && trained.output.contains("no kNN while training: it needs labelled images"), "\(trained.output)")
+      #expect(
+        trained.status == 0 && trained.output.contains("no kNN while training: it needs labelled images"),
+        "\(trained.output)")
       let outcome = try work("evaluate", run, "--data", data, ranks: 2)
       #expect(outcome.status == 1 && outcome.seconds < Workplace.soon)
-      #expect(outcome.output.contains("evaluation needs labels: \(data)/train has 0 labelled images"), "\(outcome.output)")
+      #expect(
+        outcome.output.contains("evaluation needs labels: \(data)/train has 0 labelled images"), "\(outcome.output)")
       let unsplit = try work("evaluate", run, "--data", data + "/train")
       #expect(unsplit.status == 1 && unsplit.output.contains("give --test, or pack with --split"), "\(unsplit.output)")
     }

@@ -32,7 +32,9 @@ extension CommandTests {
       #expect(outcome.seconds < 10)
       #expect(!work.isComplete(run))
       let whole = try work("inspect", run, "--verify")
-      #expect(whole.status == 0 && whole.output.contains("is whole") && whole.output.contains("not complete"), "\(whole.output)")
+      #expect(
+        whole.status == 0 && whole.output.contains("is whole") && whole.output.contains("not complete"),
+        "\(whole.output)")
       try goesOn(ranks: 3, to: 120, ["length=120 steps"])
     }
 
@@ -61,7 +63,10 @@ extension CommandTests {
       #expect(outcome.seconds < Workplace.soon)
       #expect(!work.isComplete(run))
       let stopped = try #require(work.checkpoints(run).last, "\(outcome.output)")
-      #expect(outcome.output.contains("Stopped on a signal after step \(stopped) of 120; the same command goes on from there."), "\(outcome.output)")
+      #expect(
+        outcome.output.contains(
+          "Stopped on a signal after step \(stopped) of 120; the same command goes on from there."), "\(outcome.output)"
+      )
       #expect(try work.losses(run).last?.step == stopped)
       #expect(stopped < 100)
       try goesOn(to: 120, changes)
@@ -87,7 +92,9 @@ extension CommandTests {
       let metrics = try String(contentsOfFile: run + "/metrics.jsonl", encoding: .utf8)
       let again = try work.pretrain(run: run, ["length=6 steps"]).outcome()
       #expect(again.status == 0 && work.isComplete(run))
-      #expect(again.output.contains("The run in \(run) is complete: 6 steps. To go on, lengthen it: --set length="), "\(again.output)")
+      #expect(
+        again.output.contains("The run in \(run) is complete: 6 steps. To go on, lengthen it: --set length="),
+        "\(again.output)")
       #expect(!again.output.contains("step 6/6") && !again.output.contains("Resuming"))
       #expect(try String(contentsOfFile: run + "/metrics.jsonl", encoding: .utf8) == metrics)
       let longer = try work.pretrain(run: run, ["length=9 steps"]).outcome()
@@ -96,11 +103,15 @@ extension CommandTests {
       #expect(try work.losses(run).map(\.step) == Array(1...9))
       #expect(try String(contentsOfFile: run + "/metrics.jsonl", encoding: .utf8).hasPrefix(metrics))
       let shorter = try work.pretrain(run: run, ["length=4 steps"]).outcome()
-      #expect(shorter.status == 1 && shorter.output.contains("has done 9 steps, the recipe's length is 4: lengthen it"), "\(shorter.output)")
+      #expect(
+        shorter.status == 1 && shorter.output.contains("has done 9 steps, the recipe's length is 4: lengthen it"),
+        "\(shorter.output)")
     }
 
     /// The same mathematics in another order of additions: one step differs by rounding.
-    @Test(arguments: ["simclr", "moco", "end-to-end", "byol", "swav"]) func anotherNumberOfRanksGoesOnWithinRounding(_ method: String) throws {
+    @Test(arguments: ["simclr", "moco", "end-to-end", "byol", "swav"]) func anotherNumberOfRanksGoesOnWithinRounding(
+      _ method: String
+    ) throws {
       let changes = ["length=12 steps"]
       let whole = try work.pretrain(method, run: run, changes).outcome()
       #expect(whole.status == 0 && work.checkpoints(run) == [10, 12], "\(whole.output)")
@@ -111,7 +122,8 @@ extension CommandTests {
       #expect(resumed.status == 0 && work.isComplete(other), "\(resumed.output)")
       #expect(resumed.output.contains("Changed since the checkpoint: ranks 2 → 3"), "\(resumed.output)")
       #expect(resumed.output.contains("Resuming \(other) after step 10: equal within rounding"), "\(resumed.output)")
-      let a = try work.losses(run), b = try work.losses(other)
+      let a = try work.losses(run)
+      let b = try work.losses(other)
       #expect(a.map(\.step) == Array(1...12) && b.map(\.step) == Array(1...12))
       for (a, b) in zip(a, b).prefix(10) { #expect(a.loss == b.loss) }
       let difference = abs(a[10].loss - b[10].loss) / a[10].loss
@@ -126,7 +138,9 @@ extension CommandTests {
       let moco = try work.pretrain("moco", ranks: 2, run: run, ["length=4 steps"]).outcome()
       #expect(moco.status == 1 && moco.seconds < Workplace.soon)
       #expect(moco.output.contains("it was written by another method; choose another --run"), "\(moco.output)")
-      let data = try work("pretrain", Workplace.recipe("simclr"), "--data", work.data() + "/test", "--run", run, "--set", "length=4 steps")
+      let data = try work(
+        "pretrain", Workplace.recipe("simclr"), "--data", work.data() + "/test", "--run", run, "--set", "length=4 steps"
+      )
       #expect(data.status == 1 && data.output.contains("was trained on other data"), "\(data.output)")
       #expect(try work("inspect", run, "--verify").status == 0)
       #expect(try work.losses(run).map(\.step) == [1, 2])

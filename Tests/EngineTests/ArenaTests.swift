@@ -8,11 +8,14 @@ import Testing
     defer { withExtendedLifetime(arena) {} }
     var taken: [Range<UInt>] = []
     for (i, count) in [1, 3, 16, 17, 0, 100, 1000].enumerated() {
-      let start: UInt, bytes: Int
+      let start: UInt
+      let bytes: Int
       if i % 2 == 0 {
-        (start, bytes) = (UInt(bitPattern: arena.array(of: Float.self, count: count).baseAddress!), count * 4)
+        start = UInt(bitPattern: arena.array(of: Float.self, count: count).baseAddress!)
+        bytes = count * 4
       } else {
-        (start, bytes) = (UInt(bitPattern: arena.array(of: Double.self, count: count).baseAddress!), count * 8)
+        start = UInt(bitPattern: arena.array(of: Double.self, count: count).baseAddress!)
+        bytes = count * 8
       }
       #expect(start % 64 == 0)
       let range = start..<start + UInt(bytes)
@@ -25,7 +28,8 @@ import Testing
     let arena = Arena(reserving: 1 << 22)
     defer { withExtendedLifetime(arena) {} }
     _ = arena.tensor(n: 2, c: 16)
-    let mark = arena.mark(), first = arena.tensor(n: 1, h: 3, w: 5, c: 16)
+    let mark = arena.mark()
+    let first = arena.tensor(n: 1, h: 3, w: 5, c: 16)
     #expect(first.count == 240 && first.shape == (1, 3, 5, 16) && first.rows == 15 && first.rowsPerImage == 15)
     arena.release(to: mark)
     #expect(arena.tensor(n: 1, c: 1).data == first.data)
@@ -35,7 +39,8 @@ import Testing
   @Test func sealedArenaStopsAtItsPlan() async {
     silenceBacktraces()
     await #expect(processExitsWith: .success) {
-      let arena = Arena(reserving: 1 << 22), mark = arena.mark()
+      let arena = Arena(reserving: 1 << 22)
+      let mark = arena.mark()
       _ = arena.tensor(n: 1, c: 64)
       arena.release(to: mark)
       arena.seal()
@@ -43,7 +48,8 @@ import Testing
       _ = arena.tensor(n: 1, c: 32)
     }
     await #expect(processExitsWith: .failure) {
-      let arena = Arena(reserving: 1 << 22), mark = arena.mark()
+      let arena = Arena(reserving: 1 << 22)
+      let mark = arena.mark()
       _ = arena.tensor(n: 1, c: 64)
       arena.release(to: mark)
       arena.seal()
@@ -57,7 +63,9 @@ import Testing
     let arena = Arena(reserving: 1 << 22)
     defer { withExtendedLifetime(arena) {} }
     func fill() -> (first: Tensor, brief: Tensor, second: Tensor) {
-      let bottom = arena.mark(), first = arena.tensor(n: 1, c: 96), middle = arena.mark()
+      let bottom = arena.mark()
+      let first = arena.tensor(n: 1, c: 96)
+      let middle = arena.mark()
       _ = arena.tensor(n: 1, c: 32)
       let brief = arena.brief(like: first)
       #expect(arena.isLowerTop(bottom) == false)
@@ -76,7 +84,8 @@ import Testing
     #expect(second.data == first.data + 96 && brief.data == first.data + 128, "all of the plan is used")
     silenceBacktraces()
     await #expect(processExitsWith: .failure) {
-      let arena = Arena(reserving: 1 << 22), mark = arena.mark()
+      let arena = Arena(reserving: 1 << 22)
+      let mark = arena.mark()
       _ = arena.tensor(n: 1, c: 64)
       arena.release(to: mark)
       arena.seal()
@@ -88,7 +97,8 @@ import Testing
   @Test func imagesShareMemory() {
     let arena = Arena(reserving: 1 << 22)
     defer { withExtendedLifetime(arena) {} }
-    let x = arena.normal(n: 5, h: 2, w: 3, c: 4, "x"), part = x.images(2..<4)
+    let x = arena.normal(n: 5, h: 2, w: 3, c: 4, "x")
+    let part = x.images(2..<4)
     #expect(part.shape == (2, 2, 3, 4) && part.data == x.data + 48)
     #expect(x.images(5..<5).count == 0)
   }
@@ -96,14 +106,19 @@ import Testing
 
 /// A whole step of a small network: what the plan is for.
 @Suite struct PlanTests {
-  private let network = Network(.init(.resnet18, width: 1 / 32, stem: .imagenet), head: [.init(17, bias: false, .scale, relu: true), .init(9, bias: true)])
+  private let network = Network(
+    .init(.resnet18, width: 1 / 32, stem: .imagenet),
+    head: [.init(17, bias: false, .scale, relu: true), .init(9, bias: true)])
 
-  private func step(_ context: Context, _ trained: Trained, images: Int, size: Int = 33, _ kind: NormalisationGroups = .group(images: 2)) {
+  private func step(
+    _ context: Context, _ trained: Trained, images: Int, size: Int = 33, _ kind: NormalisationGroups = .group(images: 2)
+  ) {
     let mark = context.arena.mark()
     let groups = BatchGroups(kind, batch: images, positions: 0..<images, views: 2, ranks: 1, in: context.arena)
     let x = context.arena.tensor(n: 2 * images, h: size, w: size, c: 3)
     context.run(1) { _, _ in x.buffer.update(repeating: 0.5) }
-    let pass = trained.pass(context, groups), tape = network.forward(x, pass)
+    let pass = trained.pass(context, groups)
+    let tape = network.forward(x, pass)
     let d = context.arena.tensor(like: tape.output)
     context.run(1) { _, _ in d.data.update(from: tape.output.data, count: d.count) }
     _ = NTXent(temperature: 0.2).apply(d, shares: [images], context)
@@ -113,8 +128,11 @@ import Testing
   }
 
   private func encode(_ context: Context, _ trained: Trained, _ mode: Mode, images: Int) {
-    let mark = context.arena.mark(), x = context.arena.tensor(n: images, h: 33, w: 33, c: 3)
-    let groups = BatchGroups(.shuffle(images: 2), batch: images, positions: 0..<images, order: Array((0..<images).reversed()), ranks: 1, in: context.arena)
+    let mark = context.arena.mark()
+    let x = context.arena.tensor(n: images, h: 33, w: 33, c: 3)
+    let groups = BatchGroups(
+      .shuffle(images: 2), batch: images, positions: 0..<images, order: Array((0..<images).reversed()), ranks: 1,
+      in: context.arena)
     let copy = Trained("key", network, context)
     copy.state.copy(trained.state)
     _ = network.forward(x, Pass(context, copy.state, mode, groups))
@@ -143,7 +161,9 @@ import Testing
   @Test func largerStepThanPlannedStops() async {
     silenceBacktraces()
     await #expect(processExitsWith: .failure) {
-      let test = PlanTests(), context = Context(), trained = Trained("encoder", test.network, context)
+      let test = PlanTests()
+      let context = Context()
+      let trained = Trained("encoder", test.network, context)
       context.dry { test.step(context, trained, images: 3) }
       context.arena.seal()
       test.step(context, trained, images: 4)
@@ -154,10 +174,18 @@ import Testing
   @Test func dryRunTouchesNothing() {
     final class Strict: Communicator {
       let rank = 0, size = 2
-      func allReduce(_: UnsafeMutableBufferPointer<Float>, _: Reduction, on _: Channel, _: StaticString) { preconditionFailure() }
-      func allReduce(_: UnsafeMutableBufferPointer<Double>, _: Reduction, on _: Channel, _: StaticString) { preconditionFailure() }
-      func allReduce(_: UnsafeMutableBufferPointer<Int64>, _: Reduction, on _: Channel, _: StaticString) { preconditionFailure() }
-      func allGather(_: UnsafePointer<Float>, rows _: [Int], width _: Int, into _: UnsafeMutablePointer<Float>, _: StaticString) { preconditionFailure() }
+      func allReduce(_: UnsafeMutableBufferPointer<Float>, _: Reduction, on _: Channel, _: StaticString) {
+        preconditionFailure()
+      }
+      func allReduce(_: UnsafeMutableBufferPointer<Double>, _: Reduction, on _: Channel, _: StaticString) {
+        preconditionFailure()
+      }
+      func allReduce(_: UnsafeMutableBufferPointer<Int64>, _: Reduction, on _: Channel, _: StaticString) {
+        preconditionFailure()
+      }
+      func allGather(
+        _: UnsafePointer<Float>, rows _: [Int], width _: Int, into _: UnsafeMutablePointer<Float>, _: StaticString
+      ) { preconditionFailure() }
       func broadcast(_: UnsafeMutableRawBufferPointer, from _: Int, _: StaticString) { preconditionFailure() }
       func barrier() { preconditionFailure() }
       func abort(_: String, code _: Int32) -> Never { preconditionFailure() }
@@ -171,14 +199,18 @@ import Testing
     let base = context.arena.array(of: UInt8.self, count: 0).baseAddress!
     context.dry {
       let groups = BatchGroups(.global, batch: 128, positions: 0..<64, views: 2, ranks: 2, in: context.arena)
-      let x = context.arena.tensor(n: 128, h: 64, w: 64, c: 3), pass = trained.pass(context, groups)
-      let tape = network.forward(x, pass), d = context.arena.tensor(like: tape.output)
+      let x = context.arena.tensor(n: 128, h: 64, w: 64, c: 3)
+      let pass = trained.pass(context, groups)
+      let tape = network.forward(x, pass)
+      let d = context.arena.tensor(like: tape.output)
       _ = NTXent(temperature: 0.2).apply(d, shares: [64, 64], context)
       network.backward(d, tape, pass)
       trained.reducer.finish()
     }
-    #expect([trained.state.parameters, trained.state.statistics, trained.gradients, trained.momentum].map(\.bits) == before)
-    let page = Int(sysconf(Int32(_SC_PAGESIZE))), pages = context.arena.peak / page
+    #expect(
+      [trained.state.parameters, trained.state.statistics, trained.gradients, trained.momentum].map(\.bits) == before)
+    let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+    let pages = context.arena.peak / page
     var resident = [UInt8](repeating: 0, count: pages)
     #expect(mincore(base, pages * page, &resident) == 0)
     let touched = resident.reduce(0) { $0 + Int($1 & 1) }

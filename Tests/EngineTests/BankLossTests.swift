@@ -4,7 +4,9 @@ import Randomness
 import Testing
 
 /// Over all ranks: each has its own rows, and 0 elsewhere.
-private func sum(_ gradients: [[Float]]) -> [Float] { gradients.dropFirst().reduce(gradients[0]) { zip($0, $1).map(+) } }
+private func sum(_ gradients: [[Float]]) -> [Float] {
+  gradients.dropFirst().reduce(gradients[0]) { zip($0, $1).map(+) }
+}
 
 private func norms(_ map: Map) -> [Double] { (0..<map.n).map { map.row($0).reduce(0) { $0 + $1 * $1 }.squareRoot() } }
 
@@ -42,16 +44,21 @@ private struct AdversaryCase: Sendable {
   }
 
   func run(threads: Int = 1, _ communicator: any Communicator = SingleProcess()) -> Run {
-    let context = Context(threads: threads, communicator: communicator, arena: Arena(reserving: 1 << 26)), arena = context.arena
+    let context = Context(threads: threads, communicator: communicator, arena: Arena(reserving: 1 << 26))
+    let arena = context.arena
     defer { withExtendedLifetime(context) {} }
-    let ranks = communicator.size, shares = (0..<ranks).map { positions(of: q.n, rank: $0, ranks: ranks).count }
+    let ranks = communicator.size
+    let shares = (0..<ranks).map { positions(of: q.n, rank: $0, ranks: ranks).count }
     let local = positions(of: q.n, rank: communicator.rank, ranks: ranks)
     let rows = positions(of: bank.n, rank: communicator.rank, ranks: ranks)
-    let dq = tensor(q, local, arena), w = tensor(bank, rows, arena), gradient = arena.tensor(like: w)
+    let dq = tensor(q, local, arena)
+    let w = tensor(bank, rows, arena)
+    let gradient = arena.tensor(like: w)
     gradient.buffer.update(repeating: 0)
     let candidates = arena.tensor(n: local.count + rows.count, c: q.c)
     candidates.data.update(from: tensor(keys, local, arena).data, count: local.count * q.c)
-    let unit = candidates.images(local.count..<candidates.n), norms = arena.array(of: Float.self, count: max(1, rows.count))
+    let unit = candidates.images(local.count..<candidates.n)
+    let norms = arena.array(of: Float.self, count: max(1, rows.count))
     L2Normalise.forward(w, into: unit, norms: norms.baseAddress!, context)
     let targets = arena.array(of: Int32.self, count: q.n)
     for i in 0..<q.n { targets[i] = local.contains(i) ? Int32(i - local.lowerBound) : -1 }
@@ -64,18 +71,25 @@ private struct AdversaryCase: Sendable {
   }
 
   func expect(_ runs: [Run], _ what: String) {
-    let first = runs[0], batch = Double(q.n), candidates = Double(bank.n + q.n)
+    let first = runs[0]
+    let batch = Double(q.n)
+    let candidates = Double(bank.n + q.n)
     for run in runs { #expect(run.statistics == first.statistics && run.inBatch == first.inBatch, "\(what)") }
     #expect(first.statistics.rows == batch)
     let loss = ReferenceLosses.adCo(q, keys: keys, bank: bank, inBatch: inBatch, temperature: temperature)
-    let delta = Double(q.c + 4) * roundoff / temperature, found = first.statistics.loss / batch
+    let delta = Double(q.c + 4) * roundoff / temperature
+    let found = first.statistics.loss / batch
     #expect(abs(found - loss) <= 2 * delta + 8 * roundoff * (1 + loss), "\(what): loss \(found) for \(loss)")
     let slopes = ReferenceLosses.adCoGradient(q, keys: keys, bank: bank, inBatch: inBatch, temperature: temperature)
     #expect(abs(first.inBatch / batch - slopes.inBatch) <= 4 * delta + 8 * roundoff)
-    let error = (2 * delta + (candidates + 10) * roundoff) / temperature / batch, length = norms(q)
-    expectClose(sum(runs.map(\.q)), slopes.q.values, within: q.values.indices.map { 6 * error / length[$0 / q.c] }, "\(what), queries")
+    let error = (2 * delta + (candidates + 10) * roundoff) / temperature / batch
+    let length = norms(q)
+    expectClose(
+      sum(runs.map(\.q)), slopes.q.values, within: q.values.indices.map { 6 * error / length[$0 / q.c] },
+      "\(what), queries")
     let sharp = ReferenceLosses.adCoGradient(q, keys: keys, bank: bank, inBatch: inBatch, temperature: sharper)
-    let sharpDelta = Double(q.c + 4) * roundoff / sharper, lengths = norms(bank)
+    let sharpDelta = Double(q.c + 4) * roundoff / sharper
+    let lengths = norms(bank)
     let bound = bank.values.indices.map { i in
       6 * (2 * sharpDelta + (candidates + 10) * roundoff) * sharp.mass[i / q.c] / sharper / batch / lengths[i / q.c]
     }
@@ -84,7 +98,9 @@ private struct AdversaryCase: Sendable {
 }
 
 @Suite struct SpreadInfoNCETests {
-  @Test(arguments: [(2, 3, 1), (5, 16, 7), (70, 17, 200)], [true, false]) func equalsPaper(shape: (Int, Int, Int), inBatch: Bool) {
+  @Test(arguments: [(2, 3, 1), (5, 16, 7), (70, 17, 200)], [true, false]) func equalsPaper(
+    shape: (Int, Int, Int), inBatch: Bool
+  ) {
     let test = AdversaryCase(batch: shape.0, width: shape.1, bank: shape.2, inBatch: inBatch)
     test.expect([test.run()], "\(shape) \(inBatch)")
   }
@@ -101,19 +117,26 @@ private struct AdversaryCase: Sendable {
   }
 
   @Test func gradientsAreTheDifferences() {
-    let test = AdversaryCase(batch: 3, width: 4, bank: 5, inBatch: true), t = test.sharper
+    let test = AdversaryCase(batch: 3, width: 4, bank: 5, inBatch: true)
+    let t = test.sharper
     expectGradient(
       of: { [ReferenceLosses.adCo(test.q, keys: test.keys, bank: Map(n: 5, c: 4, $0), inBatch: true, temperature: t)] },
       at: test.bank.values,
       analytic: { r in
-        let slope = ReferenceLosses.adCoGradient(test.q, keys: test.keys, bank: test.bank, inBatch: true, temperature: t).bank
+        let slope = ReferenceLosses.adCoGradient(
+          test.q, keys: test.keys, bank: test.bank, inBatch: true, temperature: t
+        ).bank
         return slope.values.map { $0 * r[0] }
       }, "bank")
     expectGradient(
-      of: { [ReferenceLosses.adCo(Map(n: 3, c: 4, $0), keys: test.keys, bank: test.bank, inBatch: true, temperature: t)] },
+      of: {
+        [ReferenceLosses.adCo(Map(n: 3, c: 4, $0), keys: test.keys, bank: test.bank, inBatch: true, temperature: t)]
+      },
       at: test.q.values,
       analytic: { r in
-        let slope = ReferenceLosses.adCoGradient(test.q, keys: test.keys, bank: test.bank, inBatch: true, temperature: t).q
+        let slope = ReferenceLosses.adCoGradient(
+          test.q, keys: test.keys, bank: test.bank, inBatch: true, temperature: t
+        ).q
         return slope.values.map { $0 * r[0] }
       }, "queries")
   }
@@ -122,13 +145,15 @@ private struct AdversaryCase: Sendable {
   @Test(arguments: [2, 3]) func unsummedGatherMissesTheBound(ranks: Int) {
     let test = AdversaryCase(batch: 7, width: 17, bank: 30, inBatch: true)
     let runs = Ranks.run(ranks, silent: "gradient of gathered embeddings") { test.run($0) }
-    let expected = ReferenceLosses.adCoGradient(test.q, keys: test.keys, bank: test.bank, inBatch: true, temperature: test.temperature)
+    let expected = ReferenceLosses.adCoGradient(
+      test.q, keys: test.keys, bank: test.bank, inBatch: true, temperature: test.temperature)
     #expect(relativeError(sum(runs.map(\.q)).map(Double.init), expected.q.values) > 1e-2)
   }
 
   @Test(arguments: [1, 100], [true, false]) func identicalEmbeddings(count: Int, inBatch: Bool) {
     var test = AdversaryCase(batch: 3, width: 8, bank: count, inBatch: inBatch)
-    let row = test.q.row(0), unit = ReferenceLayers.normalise(test.q).row(0).map { Double(Float($0)) }
+    let row = test.q.row(0)
+    let unit = ReferenceLayers.normalise(test.q).row(0).map { Double(Float($0)) }
     func repeated(_ row: [Double], _ n: Int) -> Map { Map(n: n, c: 8, (0..<n).flatMap { _ in row }) }
     test = AdversaryCase(test, q: repeated(row, 3), keys: repeated(unit, 3), bank: repeated(unit, count))
     let run = test.run()
@@ -139,7 +164,8 @@ private struct AdversaryCase: Sendable {
   }
 
   @Test func threadsDoNotChangeABit() {
-    let test = AdversaryCase(batch: 70, width: 40, bank: 300, inBatch: true), one = test.run()
+    let test = AdversaryCase(batch: 70, width: 40, bank: 300, inBatch: true)
+    let one = test.run()
     for threads in [2, 3] {
       let run = test.run(threads: threads)
       #expect(run.q == one.q && run.bank == one.bank && run.statistics == one.statistics)
@@ -149,7 +175,10 @@ private struct AdversaryCase: Sendable {
 
 extension AdversaryCase {
   fileprivate init(_ other: AdversaryCase, q: Map, keys: Map, bank: Map) {
-    (self.q, self.keys, self.bank, inBatch) = (q, keys, bank, other.inBatch)
+    self.q = q
+    self.keys = keys
+    self.bank = bank
+    inBatch = other.inBatch
   }
 }
 
@@ -169,16 +198,20 @@ private struct DrawnCase: Sendable {
 
   /// - z: Z so far; 0 for none.
   func run(z: Float = 0, threads: Int = 1, _ communicator: any Communicator = SingleProcess()) -> Run {
-    let context = Context(threads: threads, communicator: communicator, arena: Arena(reserving: 1 << 26)), arena = context.arena
+    let context = Context(threads: threads, communicator: communicator, arena: Arena(reserving: 1 << 26))
+    let arena = context.arena
     defer { withExtendedLifetime(context) {} }
-    let ranks = communicator.size, shares = (0..<ranks).map { positions(of: q.n, rank: $0, ranks: ranks).count }
+    let ranks = communicator.size
+    let shares = (0..<ranks).map { positions(of: q.n, rank: $0, ranks: ranks).count }
     let local = positions(of: q.n, rank: communicator.rank, ranks: ranks)
     let own = positions(of: bank.n, rank: communicator.rank, ranks: ranks)
-    let dq = tensor(q, local, arena), queries = GatheredQueries(dq, shares: shares, in: arena, context)
+    let dq = tensor(q, local, arena)
+    let queries = GatheredQueries(dq, shares: shares, in: arena, context)
     let drawn = arena.array(of: Int64.self, count: rows.count * rows[0].count)
     for (i, row) in rows.joined().enumerated() { drawn[i] = Int64(row) }
     let (statistics, found) = DrawnContrast(loss, temperature: Float(temperature), images: bank.n).apply(
-      dq, queries, .init(tensor(bank, own, arena), rows: own), drawn: drawn.baseAddress!, count: rows[0].count, z: z, context)
+      dq, queries, .init(tensor(bank, own, arena), rows: own), drawn: drawn.baseAddress!, count: rows[0].count, z: z,
+      context)
     return Run(statistics: statistics, z: found, q: place(dq, local, of: q))
   }
 
@@ -186,14 +219,19 @@ private struct DrawnCase: Sendable {
     let z = loss == .nce ? given ?? ReferenceLosses.partition(q, bank: bank, rows, temperature: temperature) : nil
     for run in runs { #expect(run.statistics == runs[0].statistics && run.z == runs[0].z, "\(what)") }
     // Rows of the bank are shorter than two.
-    let delta = 2 * Double(q.c + 4) * roundoff / temperature + 4 * roundoff, batch = Double(q.n)
+    let delta = 2 * Double(q.c + 4) * roundoff / temperature + 4 * roundoff
+    let batch = Double(q.n)
     if let z { #expect(abs(Double(runs[0].z) - z) <= 2 * delta * z, "\(what): Z \(runs[0].z) for \(z)") }
     let slopes = ReferenceLosses.drawnGradient(q, bank: bank, rows, z: z, temperature: temperature)
-    let expected = ReferenceLosses.drawn(q, bank: bank, rows, z: z, temperature: temperature), found = runs[0].statistics.loss / batch
-    #expect(abs(found - expected) <= 4 * delta * slopes.slopes.max()! + 8 * roundoff * (1 + expected), "\(what): loss \(found) for \(expected)")
+    let expected = ReferenceLosses.drawn(q, bank: bank, rows, z: z, temperature: temperature)
+    let found = runs[0].statistics.loss / batch
+    #expect(
+      abs(found - expected) <= 4 * delta * slopes.slopes.max()! + 8 * roundoff * (1 + expected),
+      "\(what): loss \(found) for \(expected)")
     let length = norms(q)
     let bound = q.values.indices.map { i in
-      4 * slopes.slopes[i / q.c] * (4 * delta + Double(rows[0].count + 20) * roundoff) / temperature / batch / length[i / q.c]
+      4 * slopes.slopes[i / q.c] * (4 * delta + Double(rows[0].count + 20) * roundoff) / temperature / batch
+        / length[i / q.c]
     }
     expectClose(sum(runs.map(\.q)), slopes.q.values, within: bound, what)
   }
@@ -206,7 +244,8 @@ private struct DrawnCase: Sendable {
     test.expect([test.run()], "\(shape) \(loss)")
   }
 
-  @Test(arguments: [1, 2, 3, 4], DrawnContrast.Loss.allCases) func ranksEqualPaper(ranks: Int, loss: DrawnContrast.Loss) {
+  @Test(arguments: [1, 2, 3, 4], DrawnContrast.Loss.allCases) func ranksEqualPaper(ranks: Int, loss: DrawnContrast.Loss)
+  {
     let test = DrawnCase(batch: 7, width: 17, bank: 11, negatives: 13, loss)
     test.expect(Ranks.run(ranks) { test.run($0) }, "\(ranks) ranks \(loss)")
   }
@@ -218,17 +257,23 @@ private struct DrawnCase: Sendable {
 
   /// A Z that is there is not estimated again.
   @Test func aFrozenZStays() {
-    let test = DrawnCase(batch: 5, width: 16, bank: 9, negatives: 6, .nce), run = test.run(z: 321)
+    let test = DrawnCase(batch: 5, width: 16, bank: 9, negatives: 6, .nce)
+    let run = test.run(z: 321)
     #expect(run.z == 321)
     test.expect([run], z: 321, "Z of 321")
   }
 
   @Test(arguments: DrawnContrast.Loss.allCases) func gradientsAreTheDifferences(loss: DrawnContrast.Loss) {
-    let test = DrawnCase(batch: 3, width: 4, bank: 5, negatives: 6, loss), z = loss == .nce ? 7.0 : nil, t = test.temperature
+    let test = DrawnCase(batch: 3, width: 4, bank: 5, negatives: 6, loss)
+    let z = loss == .nce ? 7.0 : nil
+    let t = test.temperature
     expectGradient(
-      of: { [ReferenceLosses.drawn(Map(n: 3, c: 4, $0), bank: test.bank, test.rows, z: z, temperature: t)] }, at: test.q.values,
+      of: { [ReferenceLosses.drawn(Map(n: 3, c: 4, $0), bank: test.bank, test.rows, z: z, temperature: t)] },
+      at: test.q.values,
       analytic: { r in
-        ReferenceLosses.drawnGradient(test.q, bank: test.bank, test.rows, z: z, temperature: t).q.values.map { $0 * r[0] }
+        ReferenceLosses.drawnGradient(test.q, bank: test.bank, test.rows, z: z, temperature: t).q.values.map {
+          $0 * r[0]
+        }
       }, "\(loss)")
   }
 
@@ -236,15 +281,20 @@ private struct DrawnCase: Sendable {
   @Test(arguments: [1, 40]) func identicalEmbeddings(negatives: Int) {
     for loss in DrawnContrast.Loss.allCases {
       var test = DrawnCase(batch: 3, width: 8, bank: 9, negatives: negatives, loss)
-      let row = test.q.row(0), k = Double(negatives)
-      test = DrawnCase(test, q: Map(n: 3, c: 8, row + row + row), bank: Map(n: 9, c: 8, (0..<9).flatMap { _ in row.map { $0 / 3 } }))
-      let run = test.run(), chance = log(k + 1) + (loss == .nce ? k * log1p(1 / k) : 0)
-      #expect(abs(run.statistics.loss / 3 - chance) < 2e-5 * (1 + chance), "\(loss) \(run.statistics.loss / 3) for \(chance)")
+      let row = test.q.row(0)
+      let k = Double(negatives)
+      test = DrawnCase(
+        test, q: Map(n: 3, c: 8, row + row + row), bank: Map(n: 9, c: 8, (0..<9).flatMap { _ in row.map { $0 / 3 } }))
+      let run = test.run()
+      let chance = log(k + 1) + (loss == .nce ? k * log1p(1 / k) : 0)
+      #expect(
+        abs(run.statistics.loss / 3 - chance) < 2e-5 * (1 + chance), "\(loss) \(run.statistics.loss / 3) for \(chance)")
     }
   }
 
   @Test func threadsDoNotChangeABit() {
-    let test = DrawnCase(batch: 70, width: 40, bank: 50, negatives: 60, .nce), one = test.run()
+    let test = DrawnCase(batch: 70, width: 40, bank: 50, negatives: 60, .nce)
+    let one = test.run()
     for threads in [2, 3] {
       let run = test.run(threads: threads)
       #expect(run.q == one.q && run.z == one.z && run.statistics == one.statistics)
@@ -253,5 +303,10 @@ private struct DrawnCase: Sendable {
 }
 
 extension DrawnCase {
-  fileprivate init(_ other: DrawnCase, q: Map, bank: Map) { (self.q, self.bank, rows, loss) = (q, bank, other.rows, other.loss) }
+  fileprivate init(_ other: DrawnCase, q: Map, bank: Map) {
+    self.q = q
+    self.bank = bank
+    rows = other.rows
+    loss = other.loss
+  }
 }

@@ -44,7 +44,8 @@ private struct LossCase: Sendable {
   /// - bound: of the loss, and of every gradient times the norm of its row.
   func expect(_ runs: [Outcome], within bound: (loss: Double, gradient: Double), _ what: String) {
     for run in runs { #expect(run.statistics.loss == runs[0].statistics.loss && run.statistics.rows == Double(batch)) }
-    let found = runs[0].statistics.loss / runs[0].statistics.rows, loss = paper(inputs)
+    let found = runs[0].statistics.loss / runs[0].statistics.rows
+    let loss = paper(inputs)
     #expect(abs(found - loss) <= bound.loss, "\(what): loss \(found) for \(loss)")
     for k in inputs.indices {
       let sum = runs.dropFirst().reduce(runs[0].gradients[k]) { zip($0, $1.gradients[k]).map(+) }
@@ -59,7 +60,8 @@ private struct LossCase: Sendable {
   private func differences(_ k: Int) -> [Double] {
     let h = 1e-5
     return inputs[k].values.indices.map { i in
-      var up = inputs, down = inputs
+      var up = inputs
+      var down = inputs
       up[k].values[i] += h
       down[k].values[i] -= h
       return (paper(up) - paper(down)) / (2 * h)
@@ -81,7 +83,8 @@ private func map(_ name: String, _ n: Int, _ c: Int) -> Map {
     return LossCase(
       batch: batch, inputs: [map("predictions \(batch)", 2 * batch, d)],
       paper: { inputs in
-        let p = ReferenceLayers.normalise(inputs[0]), z = ReferenceLayers.normalise(targets)
+        let p = ReferenceLayers.normalise(inputs[0])
+        let z = ReferenceLayers.normalise(targets)
         var sum = 0.0
         for i in 0..<batch {
           for (a, b) in [(p.row(i), z.row(i + batch)), (p.row(i + batch), z.row(i))] {
@@ -91,7 +94,9 @@ private func map(_ name: String, _ n: Int, _ c: Int) -> Map {
         return sum / Double(batch)
       },
       engine: { tensors, shares, context in
-        let rank = context.communicator.rank, first = shares[..<rank].reduce(0, +), n = shares[rank]
+        let rank = context.communicator.rank
+        let first = shares[..<rank].reduce(0, +)
+        let n = shares[rank]
         let z = context.arena.tensor(n: 2 * n, c: d)
         for (i, row) in (Array(first..<first + n) + Array(batch + first..<batch + first + n)).enumerated() {
           for j in 0..<d { z.buffer[i * d + j] = Float(targets.row(row)[j]) }
@@ -112,7 +117,8 @@ private func map(_ name: String, _ n: Int, _ c: Int) -> Map {
     for (sign, loss) in [(Float(1), 0.0), (-1, 8)] {
       let context = Context(arena: Arena(reserving: 1 << 22))
       defer { withExtendedLifetime(context) {} }
-      let z = context.arena.normal(n: 6, c: 8, "z"), p = context.arena.tensor(like: z)
+      let z = context.arena.normal(n: 6, c: 8, "z")
+      let p = context.arena.tensor(like: z)
       for row in 0..<6 { for i in 0..<8 { p.buffer[row * 8 + i] = 3 * sign * z.buffer[(row + 3) % 6 * 8 + i] } }
       let statistics = CosineRegression().apply(p, targets: z, count: 3, context)
       #expect(abs(statistics.loss / statistics.rows - loss) < 1e-5)
@@ -130,7 +136,8 @@ private func map(_ name: String, _ n: Int, _ c: Int) -> Map {
     return LossCase(
       batch: batch, inputs: [map("queries \(batch)", batch, width), map("keys \(batch)", batch, width)],
       paper: { inputs in
-        let q = ReferenceLayers.normalise(inputs[0]), k = ReferenceLayers.normalise(inputs[1])
+        let q = ReferenceLayers.normalise(inputs[0])
+        let k = ReferenceLayers.normalise(inputs[1])
         var sum = 0.0
         for i in 0..<batch {
           let logits = (0..<batch).map { dot(q.row(i), k.row($0)) / temperature }
@@ -156,7 +163,9 @@ private func map(_ name: String, _ n: Int, _ c: Int) -> Map {
 
   /// The control: keys whose gradient is not summed over ranks.
   @Test func unsummedGatherMissesTheBound() {
-    let test = test(batch: 9, width: 11), whole = test.run(), bound = bound(9, 11).1
+    let test = test(batch: 9, width: 11)
+    let whole = test.run()
+    let bound = bound(9, 11).1
     let parts = Ranks.run(3, silent: "gradient of gathered embeddings") { test.run($0) }
     let sum = parts.dropFirst().reduce(parts[0].gradients[1]) { zip($0, $1.gradients[1]).map(+) }
     #expect(zip(sum, whole.gradients[1]).contains { abs(Double($0 - $1)) > 10 * bound })
@@ -197,7 +206,8 @@ private func map(_ name: String, _ n: Int, _ c: Int) -> Map {
       let context = Context(communicator: communicator, arena: Arena(reserving: 1 << 24))
       defer { withExtendedLifetime(context) {} }
       let local = positions(of: scores.n, rank: communicator.rank, ranks: ranks)
-      let s = context.arena.tensor(n: local.count, c: scores.c), q = context.arena.tensor(like: s)
+      let s = context.arena.tensor(n: local.count, c: scores.c)
+      let q = context.arena.tensor(like: s)
       for (i, value) in local.flatMap(scores.row).enumerated() { s.buffer[i] = Float(value) }
       sinkhorn.assign(s, into: q, context)
       return Array(q.buffer)
@@ -216,7 +226,8 @@ private func map(_ name: String, _ n: Int, _ c: Int) -> Map {
 
   /// 3 rows on 4 ranks; and an ε at which exp(S/ε) overflows.
   @Test func staysSafe() {
-    let scores = map("sharp", 3, k), found = assign(scores, Sinkhorn(epsilon: 1e-3, iterations: 10), ranks: 4)
+    let scores = map("sharp", 3, k)
+    let found = assign(scores, Sinkhorn(epsilon: 1e-3, iterations: 10), ranks: 4)
     #expect(found.allSatisfy { $0.isFinite })
     for row in 0..<3 { #expect(abs(found[row * k..<(row + 1) * k].reduce(0, +) - 1) < 1e-5) }
     #expect(scores.values.max()! / 1e-3 > 709, "exp would not overflow: the test tests nothing")
@@ -229,7 +240,8 @@ private func map(_ name: String, _ n: Int, _ c: Int) -> Map {
 
   /// Two assigned crops and two more; the codes are the test's.
   private func test(batch: Int, crops: Int) -> LossCase {
-    let k = k, temperature = 0.3
+    let k = k
+    let temperature = 0.3
     let codes = Self.scaled(map("codes", 2 * batch, k), epsilon: 0.5, iterations: 3)
     return LossCase(
       batch: batch, inputs: [map("predictions \(crops)", crops * batch, k)],
@@ -238,7 +250,8 @@ private func map(_ name: String, _ n: Int, _ c: Int) -> Map {
         for a in 0..<2 {
           for v in 0..<crops where v != a {
             for i in 0..<batch {
-              let s = inputs[0].row(v * batch + i), total = s.reduce(0) { $0 + exp($1 / temperature) }
+              let s = inputs[0].row(v * batch + i)
+              let total = s.reduce(0) { $0 + exp($1 / temperature) }
               for j in 0..<k {
                 sum -= codes.row(a * batch + i)[j] * log(exp(s[j] / temperature) / total)
               }
@@ -248,7 +261,9 @@ private func map(_ name: String, _ n: Int, _ c: Int) -> Map {
         return sum / Double(2 * (crops - 1) * batch)
       },
       engine: { tensors, shares, context in
-        let rank = context.communicator.rank, first = shares[..<rank].reduce(0, +), n = shares[rank]
+        let rank = context.communicator.rank
+        let first = shares[..<rank].reduce(0, +)
+        let n = shares[rank]
         let q = context.arena.tensor(n: 2 * n, c: k)
         for (i, row) in (Array(first..<first + n) + Array(batch + first..<batch + first + n)).enumerated() {
           for j in 0..<k { q.buffer[i * k + j] = Float(codes.row(row)[j]) }
@@ -268,7 +283,8 @@ private func map(_ name: String, _ n: Int, _ c: Int) -> Map {
   @Test func guessing() {
     let context = Context(arena: Arena(reserving: 1 << 22))
     defer { withExtendedLifetime(context) {} }
-    let scores = context.arena.tensor(n: 12, c: k), codes = context.arena.tensor(n: 6, c: k)
+    let scores = context.arena.tensor(n: 12, c: k)
+    let codes = context.arena.tensor(n: 6, c: k)
     scores.buffer.update(repeating: 0.5)
     codes.buffer.update(repeating: 1 / Float(k))
     let statistics = SwappedPrediction(temperature: 0.1).apply(scores, codes: codes, images: 3, count: 3, context)
@@ -278,16 +294,21 @@ private func map(_ name: String, _ n: Int, _ c: Int) -> Map {
 
 /// Views in BN batches of their own are what one pass for each view gives, running statistics included.
 @Suite struct ViewBatchesTests {
-  @Test(arguments: [NormalisationGroups.global, .group(images: 3)]) func equalsOnePassEach(groups: NormalisationGroups) {
-    var parameters = ParameterLayout(), statistics = ParameterLayout()
+  @Test(arguments: [NormalisationGroups.global, .group(images: 3)]) func equalsOnePassEach(groups: NormalisationGroups)
+  {
+    var parameters = ParameterLayout()
+    var statistics = ParameterLayout()
     let norm = BatchNorm(&parameters, &statistics, "bn", channels: 5)
     func run(together: Bool) -> (output: [Float], statistics: [Float], gradients: [Float], dx: [Float]) {
-      let context = Context(arena: Arena(reserving: 1 << 24)), state = NetworkState(parameters, statistics)
+      let context = Context(arena: Arena(reserving: 1 << 24))
+      let state = NetworkState(parameters, statistics)
       defer { withExtendedLifetime(context) {} }
       state.initialise(seed: 3)
-      let gradients = ParameterSlab(parameters), arena = context.arena
+      let gradients = ParameterSlab(parameters)
+      let arena = context.arena
       let x = arena.normal(n: 12, h: 3, w: 3, c: 5, "views", deviation: 2, mean: 1)
-      let dy = arena.normal(n: 12, h: 3, w: 3, c: 5, "cotangent"), y = arena.tensor(like: x)
+      let dy = arena.normal(n: 12, h: 3, w: 3, c: 5, "cotangent")
+      let y = arena.tensor(like: x)
       for part in together ? [0..<12] : [0..<6, 6..<12] {
         let batches = BatchGroups(
           groups, batch: 6, positions: 0..<6, views: together ? 2 : 1, shared: false, ranks: 1, in: arena)
@@ -297,7 +318,8 @@ private func map(_ name: String, _ n: Int, _ c: Int) -> Map {
       }
       return (Array(y.buffer), Array(state.statistics.buffer), Array(gradients.buffer), Array(x.buffer))
     }
-    let one = run(together: true), two = run(together: false)
+    let one = run(together: true)
+    let two = run(together: false)
     // The shift of the sums differs: means and deviations of up to 8 are off by a few roundings.
     func expectSame(_ a: [Float], _ b: [Float], _ what: String) {
       expectClose(a, b.map(Double.init), within: b.map { _ in 128 * roundoff * 8 }, what)

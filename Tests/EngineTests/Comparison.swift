@@ -11,7 +11,8 @@ func worstRatio(_ found: [Double], _ expected: [Double], _ bound: [Double]) -> (
   guard found.count == expected.count, bound.count == expected.count else { return (.infinity, -1) }
   var worst = (ratio: 0.0, at: 0)
   for i in found.indices {
-    let difference = abs(found[i] - expected[i]), ratio = difference == 0 ? 0 : difference / bound[i]
+    let difference = abs(found[i] - expected[i])
+    let ratio = difference == 0 ? 0 : difference / bound[i]
     if !(ratio <= worst.ratio) { worst = (ratio.isNaN ? .infinity : ratio, i) }
   }
   return worst
@@ -52,12 +53,15 @@ extension Draws {
   /// A stream for a test's input of this name.
   init(test name: String, seed: UInt64 = 1) { self.init(seed: seed, .check, named: name) }
 
-  mutating func normals(_ count: Int, deviation: Double = 1) -> [Double] { (0..<count).map { _ in deviation * normal() } }
+  mutating func normals(_ count: Int, deviation: Double = 1) -> [Double] {
+    (0..<count).map { _ in deviation * normal() }
+  }
 }
 
 extension Arena {
   /// A tensor of normal values.
-  func normal(n: Int, h: Int = 1, w: Int = 1, c: Int, _ name: String, deviation: Double = 1, mean: Double = 0) -> Tensor {
+  func normal(n: Int, h: Int = 1, w: Int = 1, c: Int, _ name: String, deviation: Double = 1, mean: Double = 0) -> Tensor
+  {
     let result = tensor(n: n, h: h, w: w, c: c)
     var draws = Draws(test: name)
     for i in result.buffer.indices { result.buffer[i] = Float(mean + deviation * draws.normal()) }

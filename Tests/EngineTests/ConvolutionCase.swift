@@ -38,7 +38,8 @@ final class ConvolutionCase {
 
   /// Runs the layer into memory that holds NaN where it must be overwritten and `start` where it must be added to.
   func run(accumulate: Bool = false, start: Float = 0) -> (y: [Float], dx: [Float], dw: [Float]) {
-    let y = context.arena.tensor(like: dy), dx = context.arena.tensor(like: x)
+    let y = context.arena.tensor(like: dy)
+    let dx = context.arena.tensor(like: x)
     y.buffer.update(repeating: .nan)
     dx.buffer.update(repeating: accumulate ? start : .nan)
     gradients.buffer.update(repeating: start)
@@ -63,7 +64,9 @@ final class ConvolutionCase {
 
   private func traverse(_ n: Int) {
     // As large for every batch: what a smaller one saves of them must not serve its workspace.
-    let y = context.arena.tensor(like: dy), dx = context.arena.tensor(like: x), pass = pass
+    let y = context.arena.tensor(like: dy)
+    let dx = context.arena.tensor(like: x)
+    let pass = pass
     convolution.forward(x.images(0..<n), into: y.images(0..<n), pass)
     convolution.backward(dy.images(0..<n), x: x.images(0..<n), dx: dx.images(0..<n), accumulate: false, pass)
   }
@@ -71,7 +74,9 @@ final class ConvolutionCase {
   /// The same three results in Double; of magnitudes, what the rounding errors of any order of summation scale with.
   func expected(magnitudes: Bool = false) -> (y: [Double], dx: [Double], dw: [Double]) {
     func double(_ values: some Sequence<Float>) -> [Double] { values.map { magnitudes ? abs(Double($0)) : Double($0) } }
-    let (x, dy, weight) = (double(x.buffer), double(dy.buffer), double(weight))
+    let x = double(x.buffer)
+    let dy = double(dy.buffer)
+    let weight = double(weight)
     return (reference.forward(x, weight), reference.dataGradient(dy, weight), reference.weightGradient(dy, x))
   }
 }

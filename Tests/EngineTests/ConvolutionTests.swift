@@ -37,7 +37,9 @@ private let cases: [ReferenceConvolution] = [
 ]
 
 @Test(arguments: cases) func convolutionEqualsItsDefinition(_ reference: ReferenceConvolution) {
-  let test = ConvolutionCase(reference), found = test.run(), expected = test.expected()
+  let test = ConvolutionCase(reference)
+  let found = test.run()
+  let expected = test.expected()
   let magnitudes = test.expected(magnitudes: true)
   // A sum of m products is within m·u·Σ|products| of the truth in any order of summation.
   let products = Double(reference.kernel * reference.kernel)
@@ -49,7 +51,9 @@ private let cases: [ReferenceConvolution] = [
 }
 
 @Test(arguments: cases) func backwardAddsToGradients(_ reference: ReferenceConvolution) {
-  let test = ConvolutionCase(reference), zero = test.run(), added = test.run(accumulate: true, start: 1000)
+  let test = ConvolutionCase(reference)
+  let zero = test.run()
+  let added = test.run(accumulate: true, start: 1000)
   for (from, to) in [(zero.dx, added.dx), (zero.dw, added.dw)] {
     // Every addition to a number near 1000 rounds by at most half an ulp of 1024 and its neighbours.
     let bound = Float(64 * 2 * reference.kernel * reference.kernel) * 1000 * Float(u)
@@ -58,7 +62,8 @@ private let cases: [ReferenceConvolution] = [
 }
 
 @Test(arguments: cases) func threadsDoNotChangeABit(_ reference: ReferenceConvolution) {
-  let one = ConvolutionCase(reference).run(), three = ConvolutionCase(reference, threads: 3).run()
+  let one = ConvolutionCase(reference).run()
+  let three = ConvolutionCase(reference, threads: 3).run()
   #expect(one.y == three.y && one.dx == three.dx && one.dw == three.dw, "\(reference)")
 }
 
@@ -71,17 +76,21 @@ private let cases: [ReferenceConvolution] = [
 @Test(arguments: cases.filter { $0.weights < 2000 && $0.inputs < 2000 })
 func referenceGradientsEqualFiniteDifferences(_ reference: ReferenceConvolution) {
   let test = ConvolutionCase(reference)
-  let x = test.x.buffer.map(Double.init), dy = test.dy.buffer.map(Double.init), weight = test.weight.map(Double.init)
+  let x = test.x.buffer.map(Double.init)
+  let dy = test.dy.buffer.map(Double.init)
+  let weight = test.weight.map(Double.init)
   func value(_ x: [Double], _ weight: [Double]) -> Double {
     zip(reference.forward(x, weight), dy).reduce(0) { $0 + $1.0 * $1.1 }
   }
   func difference(_ values: [Double], _ i: Int, _ f: ([Double]) -> Double) -> Double {
-    var (up, down) = (values, values)
+    var up = values
+    var down = values
     up[i] += 0.5
     down[i] -= 0.5
     return f(up) - f(down)
   }
-  let dx = reference.dataGradient(dy, weight), dw = reference.weightGradient(dy, x)
+  let dx = reference.dataGradient(dy, weight)
+  let dw = reference.weightGradient(dy, x)
   for i in stride(from: 0, to: x.count, by: 7) {
     #expect(abs(difference(x, i) { value($0, weight) } - dx[i]) < 1e-9)
   }

@@ -26,8 +26,12 @@ struct GradientCheck {
     let y = f(x)
     var draws = Draws(test: "cotangent", seed: seed)
     let r = draws.normals(y.count)
-    let gradient = analytic(r), size = rms(gradient)
-    guard gradient.count == x.count else { ratio = .infinity; return }
+    let gradient = analytic(r)
+    let size = rms(gradient)
+    guard gradient.count == x.count else {
+      ratio = .infinity
+      return
+    }
     let magnitude = zip(y, r).reduce(0) { $0 + abs($1.0 * $1.1) }
     for i in x.indices {
       let h = Self.step * max(1, abs(x[i]))
@@ -37,8 +41,10 @@ struct GradientCheck {
         return zip(f(moved), r).reduce(0) { $0 + $1.0 * $1.1 }
       }
       func quotient(_ h: Double) -> Double { (value(-2 * h) - 8 * value(-h) + 8 * value(h) - value(2 * h)) / (12 * h) }
-      let fine = quotient(h), truncation = abs(quotient(2 * h) - fine) / 15
-      let error = abs(fine - gradient[i]), explained = 2 * truncation + 1.5 * Self.rounding * magnitude / h
+      let fine = quotient(h)
+      let truncation = abs(quotient(2 * h) - fine) / 15
+      let error = abs(fine - gradient[i])
+      let explained = 2 * truncation + 1.5 * Self.rounding * magnitude / h
       ratio = max(ratio, error.isNaN ? .infinity : error / explained)
       roughness = max(roughness, truncation / (size + 1e-300))
     }

@@ -49,7 +49,8 @@ import Testing
 
   @Test(arguments: [[0, 0, 0, 0, 0], [0, 1, 0, 1, 1]]) func batchNorm(groups: [Int]) {
     var draws = Draws(test: "batch norm")
-    let (n, h, w, c) = (5, 2, 3, 2), x = draws.normals(n * h * w * c)
+    let (n, h, w, c) = (5, 2, 3, 2)
+    let x = draws.normals(n * h * w * c)
     let layer = ReferenceBatchNorm(gamma: [0.7, -1.3], beta: [0.2, 0.5])
     func map(_ values: [Double]) -> Map { Map(n: n, h: h, w: w, c: c, values) }
     expectGradient(of: { layer.forward(map($0), groups, ReferenceBatchNorm.moments(map($0), groups)).values }, at: x) {
@@ -62,7 +63,8 @@ import Testing
     expectGradient(
       of: { ReferenceBatchNorm(gamma: layer.gamma, beta: $0).forward(map(x), groups, moments).values }, at: layer.beta
     ) { layer.backward(map($0), map(x), groups, moments).dBeta }
-    let frozen = ReferenceBatchNorm.Moments(mean: [[0.3, -0.2]], variance: [[1.5, 0.4]], count: [1]), one = [0, 0, 0, 0, 0]
+    let frozen = ReferenceBatchNorm.Moments(mean: [[0.3, -0.2]], variance: [[1.5, 0.4]], count: [1])
+    let one = [0, 0, 0, 0, 0]
     expectGradient(of: { layer.forward(map($0), one, frozen).values }, at: x) {
       layer.backward(map($0), map(x), one, frozen, frozen: true).dx.values
     }
@@ -70,17 +72,22 @@ import Testing
 
   @Test func linear() {
     var draws = Draws(test: "linear")
-    let x = Map(n: 3, c: 4, draws.normals(12)), weight = draws.normals(20), bias = draws.normals(5)
+    let x = Map(n: 3, c: 4, draws.normals(12))
+    let weight = draws.normals(20)
+    let bias = draws.normals(5)
     func backward(_ r: [Double]) -> (dx: Map, dWeight: [Double], dBias: [Double]) {
       ReferenceLayers.linearBackward(Map(n: 3, c: 5, r), x, weight)
     }
-    expectGradient(of: { ReferenceLayers.linear(Map(n: 3, c: 4, $0), weight, bias).values }, at: x.values) { backward($0).dx.values }
+    expectGradient(of: { ReferenceLayers.linear(Map(n: 3, c: 4, $0), weight, bias).values }, at: x.values) {
+      backward($0).dx.values
+    }
     expectGradient(of: { ReferenceLayers.linear(x, $0, bias).values }, at: weight) { backward($0).dWeight }
     expectGradient(of: { ReferenceLayers.linear(x, weight, $0).values }, at: bias) { backward($0).dBias }
   }
 
   @Test func reluAndResidual() {
-    let x = Map(n: 4, c: 5, spread(20)), residual = Map(n: 4, c: 5, Array(repeating: 2, count: 20))
+    let x = Map(n: 4, c: 5, spread(20))
+    let residual = Map(n: 4, c: 5, Array(repeating: 2, count: 20))
     let y = ReferenceLayers.reluOfSum(x, residual)
     expectGradient(of: { ReferenceLayers.reluOfSum(Map(n: 4, c: 5, $0), residual).values }, at: x.values) {
       ReferenceLayers.reluBackward(Map(n: 4, c: 5, $0), y).values
@@ -92,7 +99,8 @@ import Testing
 
   @Test(arguments: [(5, 4), (1, 3)]) func pools(h: Int, w: Int) {
     func map(_ values: [Double]) -> Map { Map(n: 2, h: h, w: w, c: 2, values) }
-    let x = map(spread(2 * h * w * 2)), (y, winner) = ReferenceLayers.maxPool(x)
+    let x = map(spread(2 * h * w * 2))
+    let (y, winner) = ReferenceLayers.maxPool(x)
     expectGradient(of: { ReferenceLayers.maxPool(map($0)).y.values }, at: x.values) {
       ReferenceLayers.maxPoolBackward(Map(n: 2, h: y.h, w: y.w, c: 2, $0), winner, like: x).values
     }
@@ -105,7 +113,8 @@ import Testing
     var draws = Draws(test: "mean")
     for (h, w) in [(5, 4), (1, 3), (2, 2)] {
       func map(_ values: [Double]) -> Map { Map(n: 2, h: h, w: w, c: 2, values) }
-      let x = map(draws.normals(2 * h * w * 2)), y = ReferenceSelection.mean(x, stride: stride)
+      let x = map(draws.normals(2 * h * w * 2))
+      let y = ReferenceSelection.mean(x, stride: stride)
       expectGradient(of: { ReferenceSelection.mean(map($0), stride: stride).values }, at: x.values) {
         ReferenceSelection.meanBackward(Map(n: 2, h: y.h, w: y.w, c: 2, $0), stride: stride, like: x).values
       }
@@ -114,7 +123,8 @@ import Testing
 
   @Test func selectiveKernels() {
     var draws = Draws(test: "selective kernels")
-    let x = Map(n: 2, h: 3, w: 2, c: 6, draws.normals(72)), e = Map(n: 2, c: 6, draws.normals(12))
+    let x = Map(n: 2, h: 3, w: 2, c: 6, draws.normals(72))
+    let e = Map(n: 2, c: 6, draws.normals(12))
     expectGradient(of: { ReferenceSelection.pooled(Map(n: 2, h: 3, w: 2, c: 6, $0)).values }, at: x.values) {
       ReferenceSelection.pooledBackward(Map(n: 2, c: 3, $0), like: x).values
     }
@@ -124,7 +134,9 @@ import Testing
     expectGradient(of: { ReferenceSelection.mix(Map(n: 2, h: 3, w: 2, c: 6, $0), e).values }, at: x.values) {
       backward($0).dx.values
     }
-    expectGradient(of: { ReferenceSelection.mix(x, Map(n: 2, c: 6, $0)).values }, at: e.values) { backward($0).dE.values }
+    expectGradient(of: { ReferenceSelection.mix(x, Map(n: 2, c: 6, $0)).values }, at: e.values) {
+      backward($0).dE.values
+    }
   }
 
   @Test func normalise() {
@@ -137,7 +149,8 @@ import Testing
 
   @Test(arguments: [1, 2, 4]) func contrastiveLosses(batch: Int) {
     var draws = Draws(test: "losses")
-    let z = Map(n: 2 * batch, c: 3, draws.normals(6 * batch)), queue = ReferenceLayers.normalise(Map(n: 5, c: 3, draws.normals(15)))
+    let z = Map(n: 2 * batch, c: 3, draws.normals(6 * batch))
+    let queue = ReferenceLayers.normalise(Map(n: 5, c: 3, draws.normals(15)))
     let keys = ReferenceLayers.normalise(Map(n: 2 * batch, c: 3, draws.normals(6 * batch)))
     func map(_ values: [Double]) -> Map { Map(n: 2 * batch, c: 3, values) }
     if batch > 1 {
@@ -148,7 +161,8 @@ import Testing
     expectGradient(of: { [ReferenceLosses.ntXent(map($0), queue: queue, temperature: 0.5)] }, at: z.values) { r in
       ReferenceLosses.ntXentGradient(z, queue: queue, temperature: 0.5).values.map { r[0] * $0 }
     }
-    expectGradient(of: { [ReferenceLosses.infoNCE(map($0), keys: keys, queue: queue, temperature: 0.4)] }, at: z.values) { r in
+    expectGradient(of: { [ReferenceLosses.infoNCE(map($0), keys: keys, queue: queue, temperature: 0.4)] }, at: z.values)
+    { r in
       ReferenceLosses.infoNCEGradient(z, keys: keys, queue: queue, temperature: 0.4).values.map { r[0] * $0 }
     }
   }
@@ -156,12 +170,15 @@ import Testing
   /// The whole tape: an input's and all parameters' gradients through a residual block with every kind of layer.
   @Test func tape() {
     var draws = Draws(test: "tape")
-    let start = draws.normals(2 * 5 * 5 * 2) + draws.normals(3 * 3 * 2 * 3, deviation: 0.4) + draws.normals(6) + draws.normals(3 * 4)
+    let start =
+      draws.normals(2 * 5 * 5 * 2) + draws.normals(3 * 3 * 2 * 3, deviation: 0.4) + draws.normals(6)
+      + draws.normals(3 * 4)
     func run(_ values: [Double]) -> (tape: ReferenceTape, leaves: [Node], y: Node) {
       let tape = ReferenceTape()
       let x = Node(Map(n: 2, h: 5, w: 5, c: 2, Array(values[0..<100])))
       let weight = Node(Map(n: 1, c: 54, Array(values[100..<154])))
-      let gamma = Node(Map(n: 1, c: 3, values[154..<157].map { $0 + 1 })), beta = Node(Map(n: 1, c: 3, Array(values[157..<160])))
+      let gamma = Node(Map(n: 1, c: 3, values[154..<157].map { $0 + 1 }))
+      let beta = Node(Map(n: 1, c: 3, Array(values[157..<160])))
       let head = Node(Map(n: 1, c: 12, Array(values[160..<172])))
       let z = tape.convolution(x, weight, kernel: 3, stride: 1)
       let n = tape.norm(z, gamma, beta, groups: [0, 0], frozen: nil)

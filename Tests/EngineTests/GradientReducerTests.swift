@@ -24,10 +24,14 @@ import Testing
       for data in under { for i in data.indices { data[i] *= 2 } }
       under = []
     }
-    func allReduce(_: UnsafeMutableBufferPointer<Float>, _: Reduction, on _: Channel, _: StaticString) { preconditionFailure() }
+    func allReduce(_: UnsafeMutableBufferPointer<Float>, _: Reduction, on _: Channel, _: StaticString) {
+      preconditionFailure()
+    }
     func allReduce(_: UnsafeMutableBufferPointer<Double>, _: Reduction, on _: Channel, _: StaticString) {}
     func allReduce(_: UnsafeMutableBufferPointer<Int64>, _: Reduction, on _: Channel, _: StaticString) {}
-    func allGather(_: UnsafePointer<Float>, rows _: [Int], width _: Int, into _: UnsafeMutablePointer<Float>, _: StaticString) {}
+    func allGather(
+      _: UnsafePointer<Float>, rows _: [Int], width _: Int, into _: UnsafeMutablePointer<Float>, _: StaticString
+    ) {}
     func broadcast(_: UnsafeMutableRawBufferPointer, from _: Int, _: StaticString) {}
     func barrier() {}
     func abort(_: String, code _: Int32) -> Never { preconditionFailure() }
@@ -38,18 +42,25 @@ import Testing
   @Test(arguments: 0..<200) func bucketsAreFixed(seed: Int) {
     var draws = Draws(test: "reducer", seed: UInt64(seed))
     let layout = Self.layout((0..<1 + draws.integer(below: 12)).map { _ in 1 + draws.integer(below: 60) })
-    let recorder = Recorder(), gradients = ParameterSlab(layout), bucket = 1 + draws.integer(below: layout.count + 50)
-    let reducer = GradientReducer(Context(communicator: recorder, arena: Arena(reserving: 1 << 20)), gradients, bucket: bucket)
+    let recorder = Recorder()
+    let gradients = ParameterSlab(layout)
+    let bucket = 1 + draws.integer(below: layout.count + 50)
+    let reducer = GradientReducer(
+      Context(communicator: recorder, arena: Arena(reserving: 1 << 20)), gradients, bucket: bucket)
     var expected: [Range<Int>] = []
     for end in stride(from: layout.count, to: 0, by: -bucket) { expected.append(max(0, end - bucket)..<end) }
     for overlaps in [true, false, true] {  // a second step starts over
       reducer.overlaps = overlaps
       recorder.sums = []
-      func begun() -> [Range<Int>] { recorder.sums.map { $0.baseAddress! - gradients.data..<$0.baseAddress! - gradients.data + $0.count } }
+      func begun() -> [Range<Int>] {
+        recorder.sums.map { $0.baseAddress! - gradients.data..<$0.baseAddress! - gradients.data + $0.count }
+      }
       for i in gradients.buffer.indices { gradients.data[i] = Float(i) }
       for entry in layout.entries.reversed() where draws.chance(0.6) {
         reducer.ready(from: entry.slice.offset)
-        #expect(begun() == expected.filter { overlaps && $0.lowerBound >= entry.slice.offset }, "ready from \(entry.slice.offset)")
+        #expect(
+          begun() == expected.filter { overlaps && $0.lowerBound >= entry.slice.offset },
+          "ready from \(entry.slice.offset)")
       }
       reducer.finish()
       #expect(begun() == expected, "bucket \(bucket) of \(layout.count)")
@@ -59,7 +70,8 @@ import Testing
 
   /// Two networks share the channel: sums begin in the order in which they were asked for.
   @Test func networksTakeTurns() {
-    let recorder = Recorder(), slabs = [ParameterSlab(Self.layout([32, 32])), ParameterSlab(Self.layout([32, 32]))]
+    let recorder = Recorder()
+    let slabs = [ParameterSlab(Self.layout([32, 32])), ParameterSlab(Self.layout([32, 32]))]
     let context = Context(communicator: recorder, arena: Arena(reserving: 1 << 20))
     let reducers = slabs.map { GradientReducer(context, $0, bucket: 32) }
     for reducer in reducers { reducer.ready(from: 32) }
@@ -78,17 +90,21 @@ import Testing
       var isSumming: Bool { left > 0 }
       func advanceSums() {
         precondition(Thread.current === caller, "MPI is the calling thread's")
-        (left, moves) = (max(0, left - 1), moves + 1)
+        left = max(0, left - 1)
+        moves = moves + 1
       }
       func allReduce(_: UnsafeMutableBufferPointer<Float>, _: Reduction, on _: Channel, _: StaticString) {}
       func allReduce(_: UnsafeMutableBufferPointer<Double>, _: Reduction, on _: Channel, _: StaticString) {}
       func allReduce(_: UnsafeMutableBufferPointer<Int64>, _: Reduction, on _: Channel, _: StaticString) {}
-      func allGather(_: UnsafePointer<Float>, rows _: [Int], width _: Int, into _: UnsafeMutablePointer<Float>, _: StaticString) {}
+      func allGather(
+        _: UnsafePointer<Float>, rows _: [Int], width _: Int, into _: UnsafeMutablePointer<Float>, _: StaticString
+      ) {}
       func broadcast(_: UnsafeMutableRawBufferPointer, from _: Int, _: StaticString) {}
       func barrier() {}
       func abort(_: String, code _: Int32) -> Never { preconditionFailure() }
     }
-    let mover = Mover(), gradients = ParameterSlab(Self.layout([40]))
+    let mover = Mover()
+    let gradients = ParameterSlab(Self.layout([40]))
     let context = Context(threads: threads, communicator: mover, arena: Arena(reserving: 1 << 20))
     context.run(100) { _, _ in }
     #expect(mover.moves == 0)
@@ -115,7 +131,8 @@ import Testing
     let results = Ranks.run(ranks) { communicator in
       let gradients = ParameterSlab(layout)
       for i in gradients.buffer.indices { gradients.data[i] = Float((communicator.rank + 1) * i) }
-      let reducer = GradientReducer(Context(communicator: communicator, arena: Arena(reserving: 1 << 20)), gradients, bucket: 60)
+      let reducer = GradientReducer(
+        Context(communicator: communicator, arena: Arena(reserving: 1 << 20)), gradients, bucket: 60)
       for entry in layout.entries.reversed() { reducer.ready(from: entry.slice.offset) }
       reducer.finish()
       return Array(gradients.buffer)

@@ -9,20 +9,30 @@ private let channels = [1, 3, 8, 16, 17, 24, 40]
   /// Gradients are added to: this is what was there.
   static let start: Float = 0.5
 
-  static func run(n: Int, inputs: Int, outputs: Int, bias: Bool, threads: Int = 1, expect: (Linear, NetworkState, Tensor, Tensor, Result) -> Void = { _, _, _, _, _ in }) -> Result {
-    let context = Context(threads: threads, arena: Arena(reserving: 1 << 26)), arena = context.arena
+  static func run(
+    n: Int, inputs: Int, outputs: Int, bias: Bool, threads: Int = 1,
+    expect: (Linear, NetworkState, Tensor, Tensor, Result) -> Void = { _, _, _, _, _ in }
+  ) -> Result {
+    let context = Context(threads: threads, arena: Arena(reserving: 1 << 26))
+    let arena = context.arena
     defer { withExtendedLifetime(context) {} }
     var parameters = ParameterLayout()
-    let layer = Linear(&parameters, "fc", inputs: inputs, outputs: outputs, bias: bias, weight: .torchLinear(fanIn: inputs))
-    let state = NetworkState(parameters, ParameterLayout()), gradients = ParameterSlab(parameters)
+    let layer = Linear(
+      &parameters, "fc", inputs: inputs, outputs: outputs, bias: bias, weight: .torchLinear(fanIn: inputs))
+    let state = NetworkState(parameters, ParameterLayout())
+    let gradients = ParameterSlab(parameters)
     state.randomise()
     for entry in parameters.entries { for i in 0..<entry.slice.count { gradients[entry.slice][i] = start } }
-    let x = arena.normal(n: n, c: inputs, "x"), dy = arena.normal(n: n, c: outputs, "dy")
-    let y = arena.poisoned(like: dy), dx = arena.poisoned(like: x)
+    let x = arena.normal(n: n, c: inputs, "x")
+    let dy = arena.normal(n: n, c: outputs, "dy")
+    let y = arena.poisoned(like: dy)
+    let dx = arena.poisoned(like: x)
     let pass = Pass(context, state, .train, BatchGroups(images: n, in: arena), gradients: gradients)
     layer.forward(x, into: y, pass)
     layer.backward(dy, x: x, dx: dx, pass)
-    func get(_ slice: Slice?) -> [Float] { slice.map { Array(UnsafeBufferPointer(start: gradients[$0], count: $0.count)) } ?? [] }
+    func get(_ slice: Slice?) -> [Float] {
+      slice.map { Array(UnsafeBufferPointer(start: gradients[$0], count: $0.count)) } ?? []
+    }
     let result = Result(y: Array(y.buffer), dx: Array(dx.buffer), dWeight: get(layer.weight), dBias: get(layer.bias))
     #expect(gradients.paddingIsZero)
     expect(layer, state, x, dy, result)
@@ -35,18 +45,25 @@ private let channels = [1, 3, 8, 16, 17, 24, 40]
     _ = Self.run(n: shape.n, inputs: shape.inputs, outputs: shape.outputs, bias: bias) { layer, state, x, dy, found in
       func double(_ tensor: Tensor, magnitude: Bool) -> Map { magnitude ? Map(tensor).map(abs) : Map(tensor) }
       func expected(magnitude: Bool) -> (y: Map, dx: Map, dWeight: [Double], dBias: [Double]) {
-        let x = double(x, magnitude: magnitude), dy = double(dy, magnitude: magnitude)
+        let x = double(x, magnitude: magnitude)
+        let dy = double(dy, magnitude: magnitude)
         func values(_ slice: Slice) -> [Double] { state.parameters.values(slice).map { magnitude ? abs($0) : $0 } }
         let weight = values(layer.weight)
         let back = ReferenceLayers.linearBackward(dy, x, weight)
         return (ReferenceLayers.linear(x, weight, layer.bias.map(values)), back.dx, back.dWeight, back.dBias)
       }
-      let exact = expected(magnitude: false), size = expected(magnitude: true), u = roundoff, start = Double(Self.start)
+      let exact = expected(magnitude: false)
+      let size = expected(magnitude: true)
+      let u = roundoff
+      let start = Double(Self.start)
       expectClose(found.y, exact.y.values, within: size.y.values.map { Double(shape.inputs + 1) * u * $0 }, "y")
       expectClose(found.dx, exact.dx.values, within: size.dx.values.map { Double(shape.outputs) * u * $0 }, "dx")
       expectClose(
-        found.dWeight, exact.dWeight.map { $0 + start }, within: size.dWeight.map { Double(shape.n + 1) * u * ($0 + start) }, "dW")
-      if bias { expectClose(found.dBias, exact.dBias.map { $0 + start }, within: size.dBias.map { 2 * u * ($0 + start) }, "db") }
+        found.dWeight, exact.dWeight.map { $0 + start },
+        within: size.dWeight.map { Double(shape.n + 1) * u * ($0 + start) }, "dW")
+      if bias {
+        expectClose(found.dBias, exact.dBias.map { $0 + start }, within: size.dBias.map { 2 * u * ($0 + start) }, "db")
+      }
     }
   }
 
@@ -62,7 +79,8 @@ private let channels = [1, 3, 8, 16, 17, 24, 40]
   private func maxPool(_ x: Tensor, _ dy: (Tensor) -> Void, _ context: Context) -> (y: Tensor, dx: Tensor, dy: Tensor) {
     let y = context.arena.tensor(n: x.n, h: MaxPool.extent(of: x.h), w: MaxPool.extent(of: x.w), c: x.c)
     y.buffer.update(repeating: .nan)
-    let winner = context.arena.array(of: UInt8.self, count: y.count).baseAddress!, gradient = context.arena.tensor(like: y)
+    let winner = context.arena.array(of: UInt8.self, count: y.count).baseAddress!
+    let gradient = context.arena.tensor(like: y)
     MaxPool.forward(x, into: y, winner: winner, context)
     dy(gradient)
     let dx = context.arena.poisoned(like: x)
@@ -83,7 +101,9 @@ private let channels = [1, 3, 8, 16, 17, 24, 40]
       #expect(y.shape == expected.shape)
       #expect(y.buffer.map(Double.init) == expected.values, "a maximum is exact")
       let gradient = ReferenceLayers.maxPoolBackward(Map(dy), winner, like: Map(x))
-      let bound = ReferenceLayers.maxPoolBackward(Map(dy).map(abs), winner, like: Map(x)).values.map { 3 * roundoff * $0 }
+      let bound = ReferenceLayers.maxPoolBackward(Map(dy).map(abs), winner, like: Map(x)).values.map {
+        3 * roundoff * $0
+      }
       expectClose(dx.buffer, gradient.values, within: bound, "dx, \(size), \(c) channels")
     }
   }
@@ -102,8 +122,10 @@ private let channels = [1, 3, 8, 16, 17, 24, 40]
   @Test(arguments: sizes, channels) func averagePoolEqualsReference(size: (h: Int, w: Int), c: Int) {
     let context = Context(arena: Arena(reserving: 1 << 26))
     defer { withExtendedLifetime(context) {} }
-    let x = context.arena.normal(n: 3, h: size.h, w: size.w, c: c, "average"), dy = context.arena.normal(n: 3, c: c, "dy")
-    let y = context.arena.poisoned(like: dy), dx = context.arena.poisoned(like: x)
+    let x = context.arena.normal(n: 3, h: size.h, w: size.w, c: c, "average")
+    let dy = context.arena.normal(n: 3, c: c, "dy")
+    let y = context.arena.poisoned(like: dy)
+    let dx = context.arena.poisoned(like: x)
     AveragePool.forward(x, into: y, context)
     AveragePool.backward(dy, dx: dx, context)
     let count = Double(size.h * size.w)
@@ -118,7 +140,8 @@ private let channels = [1, 3, 8, 16, 17, 24, 40]
     let results = [1, 2, 3].map { threads in
       let context = Context(threads: threads, arena: Arena(reserving: 1 << 26))
       defer { withExtendedLifetime(context) {} }
-      let x = context.arena.normal(n: 5, h: 7, w: 9, c: 24, "x"), average = context.arena.tensor(n: 5, c: 24)
+      let x = context.arena.normal(n: 5, h: 7, w: 9, c: 24, "x")
+      let average = context.arena.tensor(n: 5, c: 24)
       AveragePool.forward(x, into: average, context)
       let (y, dx, _) = maxPool(x, { $0.buffer.update(repeating: 0.1) }, context)
       return [average.bits, y.bits, dx.bits]
@@ -133,8 +156,10 @@ private let channels = [1, 3, 8, 16, 17, 24, 40]
     let results = [1, 2, 3].map { threads in
       let context = Context(threads: threads, arena: Arena(reserving: 1 << 26))
       defer { withExtendedLifetime(context) {} }
-      let x = context.arena.normal(n: 3, h: 100, w: 111, c: 3, "x"), y = context.arena.copy(x)
-      let dy = context.arena.normal(n: 3, h: 100, w: 111, c: 3, "dy"), dx = context.arena.copy(dy)
+      let x = context.arena.normal(n: 3, h: 100, w: 111, c: 3, "x")
+      let y = context.arena.copy(x)
+      let dy = context.arena.normal(n: 3, h: 100, w: 111, c: 3, "dy")
+      let dx = context.arena.copy(dy)
       x.buffer[7] = .nan
       y.buffer[7] = .nan
       ReLU.forward(y, context)
@@ -153,16 +178,19 @@ private let channels = [1, 3, 8, 16, 17, 24, 40]
   @Test(arguments: channels.filter { $0 > 1 }) func normaliseEqualsReference(c: Int) {
     let context = Context(arena: Arena(reserving: 1 << 24))
     defer { withExtendedLifetime(context) {} }
-    let z = context.arena.normal(n: 70, c: c, "z", deviation: 3), unit = context.arena.poisoned(like: z)
+    let z = context.arena.normal(n: 70, c: c, "z", deviation: 3)
+    let unit = context.arena.poisoned(like: z)
     let norms = context.arena.array(of: Float.self, count: 70).baseAddress!
-    let d = context.arena.normal(n: 70, c: c, "d"), dz = context.arena.copy(d)
+    let d = context.arena.normal(n: 70, c: c, "d")
+    let dz = context.arena.copy(d)
     L2Normalise.forward(z, into: unit, norms: norms, context)
     L2Normalise.backward(dz, unit: unit, norms: norms, context)
     let expected = ReferenceLayers.normalise(Map(z))
     expectClose(unit.buffer, expected.values, within: expected.values.map { 2 * roundoff * abs($0) }, "unit")
     let gradient = ReferenceLayers.normaliseBackward(Map(d), Map(z)).values
     let bound = gradient.indices.map { i in
-      let row = i / c, norm = Double(norms[row])
+      let row = i / c
+      let norm = Double(norms[row])
       let dots = (0..<c).reduce(0) { $0 + abs(Double(d.buffer[row * c + $1]) * expected.values[row * c + $1]) }
       return 4 * roundoff * (abs(Double(d.buffer[i])) + abs(expected.values[i]) * dots) / norm
     }

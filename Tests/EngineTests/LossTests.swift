@@ -21,7 +21,9 @@ struct NTXentCase: Sendable, CustomStringConvertible {
   ///   - alike: how much of the first view the second one holds.
   ///   - length: of the queue; nil for none.
   init(batch: Int, width: Int, temperature: Double, alike: Double = 0, queue length: Int? = nil) {
-    (self.batch, self.width, self.temperature) = (batch, width, temperature)
+    self.batch = batch
+    self.width = width
+    self.temperature = temperature
     var draws = Draws(test: "embeddings \(batch) \(width)")
     var values = draws.normals(2 * batch * width, deviation: 2)
     for i in 0..<batch * width { values[batch * width + i] += alike * values[i] }
@@ -32,25 +34,33 @@ struct NTXentCase: Sendable, CustomStringConvertible {
     self.queue = queue
     loss = ReferenceLosses.ntXent(z, queue: queue, temperature: temperature)
     gradient = ReferenceLosses.ntXentGradient(z, queue: queue, temperature: temperature).values
-    let u = roundoff, delta = Double(width + 4) * u / temperature
+    let u = roundoff
+    let delta = Double(width + 4) * u / temperature
     lossBound = 2 * delta + 8 * u * (1 + loss)
-    let rows = 2 * batch, unit = ReferenceLayers.normalise(z)
+    let rows = 2 * batch
+    let unit = ReferenceLayers.normalise(z)
     var column = [Double](repeating: 0, count: rows)
     for i in 0..<rows {
-      let e = (0..<rows).map { j in i == j ? 0 : exp(zip(unit.row(i), unit.row(j)).reduce(0) { $0 + $1.0 * $1.1 } / temperature) }
+      let e = (0..<rows).map { j in
+        i == j ? 0 : exp(zip(unit.row(i), unit.row(j)).reduce(0) { $0 + $1.0 * $1.1 } / temperature)
+      }
       let sum = e.reduce(0, +)
       for j in 0..<rows { column[j] += e[j] / sum }
     }
     let candidates = rows + (length ?? 0)
-    let (z, error) = (z, (2 * delta + Double(candidates + 10) * u) / temperature / Double(rows))
+    let z = z
+    let error = (2 * delta + Double(candidates + 10) * u) / temperature / Double(rows)
     gradientBound = z.values.indices.map { i in
-      let row = i / width, norm = z.row(row).reduce(0) { $0 + $1 * $1 }.squareRoot()
+      let row = i / width
+      let norm = z.row(row).reduce(0) { $0 + $1 * $1 }.squareRoot()
       return 2 * (1 + column[row] + 2) * error / norm
     }
   }
 
   /// The engine's loss and gradient on one of several ranks; the gradient of the whole batch in its order, 0 elsewhere.
-  func run(threads: Int = 1, scale: Float = 1, order: [Int]? = nil, _ communicator: any Communicator = SingleProcess()) -> (statistics: ContrastiveStatistics, gradient: [Float]) {
+  func run(threads: Int = 1, scale: Float = 1, order: [Int]? = nil, _ communicator: any Communicator = SingleProcess())
+    -> (statistics: ContrastiveStatistics, gradient: [Float])
+  {
     let context = Context(threads: threads, communicator: communicator, arena: Arena(reserving: 1 << 26))
     defer { withExtendedLifetime(context) {} }
     let shares = (0..<communicator.size).map { positions(of: batch, rank: $0, ranks: communicator.size).count }
@@ -66,7 +76,9 @@ struct NTXentCase: Sendable, CustomStringConvertible {
     let statistics = NTXent(temperature: Float(temperature), scale: scale).apply(
       z, shares: shares, queue: keys, context)
     var gradient = [Float](repeating: 0, count: self.z.values.count)
-    for (i, image) in images.enumerated() { for j in 0..<width { gradient[image * width + j] = z.buffer[i * width + j] } }
+    for (i, image) in images.enumerated() {
+      for j in 0..<width { gradient[image * width + j] = z.buffer[i * width + j] }
+    }
     return (statistics, gradient)
   }
 
@@ -79,18 +91,22 @@ struct NTXentCase: Sendable, CustomStringConvertible {
 }
 
 /// Over all ranks: each has its own rows, and 0 elsewhere.
-private func sum(_ gradients: [[Float]]) -> [Float] { gradients.dropFirst().reduce(gradients[0]) { zip($0, $1).map(+) } }
+private func sum(_ gradients: [[Float]]) -> [Float] {
+  gradients.dropFirst().reduce(gradients[0]) { zip($0, $1).map(+) }
+}
 
 @Suite struct NTXentTests {
   @Test(arguments: [2, 3, 8, 33, 70], [0.1, 0.5]) func equalsPaper(batch: Int, temperature: Double) {
     for width in [3, 16, 40] {
-      let test = NTXentCase(batch: batch, width: width, temperature: temperature), (statistics, gradient) = test.run()
+      let test = NTXentCase(batch: batch, width: width, temperature: temperature)
+      let (statistics, gradient) = test.run()
       test.expect(statistics, gradient, "\(test)")
     }
   }
 
   @Test(arguments: [7, 33], [1, 2, 3, 4]) func ranksEqualPaper(batch: Int, ranks: Int) {
-    let test = NTXentCase(batch: batch, width: 17, temperature: 0.2), runs = Ranks.run(ranks) { test.run($0) }
+    let test = NTXentCase(batch: batch, width: 17, temperature: 0.2)
+    let runs = Ranks.run(ranks) { test.run($0) }
     for run in runs { #expect(run.statistics == runs[0].statistics) }
     test.expect(runs[0].statistics, sum(runs.map(\.gradient)), "\(ranks) ranks, \(test)")
   }
@@ -106,13 +122,15 @@ private func sum(_ gradients: [[Float]]) -> [Float] { gradients.dropFirst().redu
   }
 
   @Test(arguments: [1, 2, 3, 4]) func ranksWithAQueueEqualPaper(ranks: Int) {
-    let test = NTXentCase(batch: 7, width: 17, temperature: 0.2, queue: 30), runs = Ranks.run(ranks) { test.run($0) }
+    let test = NTXentCase(batch: 7, width: 17, temperature: 0.2, queue: 30)
+    let runs = Ranks.run(ranks) { test.run($0) }
     for run in runs { #expect(run.statistics == runs[0].statistics) }
     test.expect(runs[0].statistics, sum(runs.map(\.gradient)), "\(ranks) ranks, \(test)")
   }
 
   @Test func emptyRanks() {
-    let test = NTXentCase(batch: 2, width: 5, temperature: 0.5), runs = Ranks.run(4) { test.run($0) }
+    let test = NTXentCase(batch: 2, width: 5, temperature: 0.5)
+    let runs = Ranks.run(4) { test.run($0) }
     test.expect(runs[0].statistics, sum(runs.map(\.gradient)), "2 images on 4 ranks")
   }
 
@@ -137,7 +155,8 @@ private func sum(_ gradients: [[Float]]) -> [Float] { gradients.dropFirst().redu
     }
     let statistics = NTXent(temperature: 0.1).apply(z, shares: [batch], queue: queue, context)
     #expect(abs(statistics.loss / statistics.rows - log(Double(2 * batch - 1 + (length ?? 0)))) < 1e-5)
-    #expect(abs(statistics.positive / statistics.rows - 1) < 1e-5 && abs(statistics.negative / statistics.rows - 1) < 1e-5)
+    #expect(
+      abs(statistics.positive / statistics.rows - 1) < 1e-5 && abs(statistics.negative / statistics.rows - 1) < 1e-5)
     // All directions are alike: nothing pulls anywhere, but for the rounding of probabilities over τ and the norm.
     #expect(z.buffer.allSatisfy { abs($0) < 1e-5 })
   }
@@ -146,7 +165,8 @@ private func sum(_ gradients: [[Float]]) -> [Float] { gradients.dropFirst().redu
   @Test func oneImage() {
     let context = Context(arena: Arena(reserving: 1 << 24))
     defer { withExtendedLifetime(context) {} }
-    let z = context.arena.normal(n: 2, c: 5, "one image"), statistics = NTXent(temperature: 0.1).apply(z, shares: [1], context)
+    let z = context.arena.normal(n: 2, c: 5, "one image")
+    let statistics = NTXent(temperature: 0.1).apply(z, shares: [1], context)
     #expect(abs(statistics.loss) < 1e-6 && statistics.correct == 2 && statistics.negative == 0)
     #expect(z.buffer.allSatisfy { abs($0) < 1e-6 })
     #expect(NTXent.negatives(batch: 1) == 0 && NTXent.negatives(batch: 5) == 8)
@@ -164,17 +184,24 @@ private func sum(_ gradients: [[Float]]) -> [Float] { gradients.dropFirst().redu
 
   /// google-research/simclr's objective is twice the paper's.
   @Test func scaleIsAFactorOfLossAndGradient() {
-    let test = NTXentCase(batch: 6, width: 8, temperature: 0.2), one = test.run(), two = test.run(scale: 2)
+    let test = NTXentCase(batch: 6, width: 8, temperature: 0.2)
+    let one = test.run()
+    let two = test.run(scale: 2)
     #expect(two.statistics.loss == 2 * one.statistics.loss && two.statistics.rows == one.statistics.rows)
     #expect(two.gradient == one.gradient.map { 2 * $0 })
   }
 
   @Test func statisticsOfRows() {
-    let n = 60, test = NTXentCase(batch: n, width: 6, temperature: 0.5, alike: 1.5), unit = ReferenceLayers.normalise(test.z)
+    let n = 60
+    let test = NTXentCase(batch: n, width: 6, temperature: 0.5, alike: 1.5)
+    let unit = ReferenceLayers.normalise(test.z)
     func s(_ i: Int, _ j: Int) -> Double { zip(unit.row(i), unit.row(j)).reduce(0) { $0 + $1.0 * $1.1 } }
-    var correct = 0.0, positive = 0.0, negative = 0.0
+    var correct = 0.0
+    var positive = 0.0
+    var negative = 0.0
     for i in 0..<2 * n {
-      let j = (i + n) % (2 * n), others = (0..<2 * n).filter { $0 != i && $0 != j }.map { s(i, $0) }
+      let j = (i + n) % (2 * n)
+      let others = (0..<2 * n).filter { $0 != i && $0 != j }.map { s(i, $0) }
       positive += s(i, j)
       negative += others.reduce(0, +) / Double(2 * n - 2)
       if s(i, j) > others.max()! { correct += 1 }
@@ -187,7 +214,8 @@ private func sum(_ gradients: [[Float]]) -> [Float] { gradients.dropFirst().redu
   }
 
   @Test func threadsDoNotChangeABit() {
-    let test = NTXentCase(batch: 70, width: 40, temperature: 0.1), one = test.run()
+    let test = NTXentCase(batch: 70, width: 40, temperature: 0.1)
+    let one = test.run()
     for threads in [2, 3] {
       let run = test.run(threads: threads)
       #expect(run.gradient == one.gradient && run.statistics == one.statistics)
@@ -212,10 +240,14 @@ struct InfoNCECase: Sendable {
     var draws = Draws(test: "queries \(batch) \(width) \(length)")
     func map(_ n: Int) -> Map { Map(n: n, c: width, draws.normals(n * width).map { Double(Float($0)) }) }
     func unit(_ n: Int) -> Map { ReferenceLayers.normalise(map(n)).map { Double(Float($0)) } }
-    (q, keys, queue) = (map(batch), unit(batch), unit(length))
+    q = map(batch)
+    keys = unit(batch)
+    queue = unit(length)
   }
 
-  func run(threads: Int = 1, _ communicator: any Communicator = SingleProcess()) -> (statistics: ContrastiveStatistics, gradient: [Float]) {
+  func run(threads: Int = 1, _ communicator: any Communicator = SingleProcess()) -> (
+    statistics: ContrastiveStatistics, gradient: [Float]
+  ) {
     let context = Context(threads: threads, communicator: communicator, arena: Arena(reserving: 1 << 26))
     defer { withExtendedLifetime(context) {} }
     let local = positions(of: q.n, rank: communicator.rank, ranks: communicator.size)
@@ -234,7 +266,8 @@ struct InfoNCECase: Sendable {
 
   func expect(_ statistics: ContrastiveStatistics, _ gradient: [Float], _ what: String) {
     let loss = ReferenceLosses.infoNCE(q, keys: keys, queue: queue, temperature: temperature)
-    let delta = Double(q.c + 4) * roundoff / temperature, found = statistics.loss / statistics.rows
+    let delta = Double(q.c + 4) * roundoff / temperature
+    let found = statistics.loss / statistics.rows
     #expect(statistics.rows == Double(q.n))
     #expect(abs(found - loss) <= 2 * delta + 8 * roundoff * (1 + loss), "\(what): loss \(found) for \(loss)")
     let error = 2 * delta + Double(queue.n + 10) * roundoff
@@ -248,12 +281,14 @@ struct InfoNCECase: Sendable {
 
 @Suite struct InfoNCETests {
   @Test(arguments: [(1, 3, 1), (5, 16, 7), (70, 17, 200), (33, 40, 65)]) func equalsPaper(shape: (Int, Int, Int)) {
-    let test = InfoNCECase(batch: shape.0, width: shape.1, queue: shape.2), (statistics, gradient) = test.run()
+    let test = InfoNCECase(batch: shape.0, width: shape.1, queue: shape.2)
+    let (statistics, gradient) = test.run()
     test.expect(statistics, gradient, "\(shape)")
   }
 
   @Test(arguments: [1, 2, 3, 4]) func ranksEqualPaper(ranks: Int) {
-    let test = InfoNCECase(batch: 7, width: 17, queue: 30), runs = Ranks.run(ranks) { test.run($0) }
+    let test = InfoNCECase(batch: 7, width: 17, queue: 30)
+    let runs = Ranks.run(ranks) { test.run($0) }
     for run in runs { #expect(run.statistics == runs[0].statistics) }
     test.expect(runs[0].statistics, sum(runs.map(\.gradient)), "\(ranks) ranks")
   }
@@ -263,7 +298,8 @@ struct InfoNCECase: Sendable {
     defer { withExtendedLifetime(context) {} }
     let q = context.arena.normal(n: 3, c: 8, "q")
     for i in q.buffer.indices { q.buffer[i] = q.buffer[i % 8] }
-    let keys = context.arena.copy(q), queue = context.arena.tensor(n: length, c: 8)
+    let keys = context.arena.copy(q)
+    let queue = context.arena.tensor(n: length, c: 8)
     L2Normalise.forward(keys, into: keys, norms: nil, context)
     for i in queue.buffer.indices { queue.buffer[i] = keys.buffer[i % 8] }
     let statistics = InfoNCE(temperature: 0.07).apply(q, keys: keys, queue: queue, count: 3, context)
@@ -272,7 +308,8 @@ struct InfoNCECase: Sendable {
   }
 
   @Test func queueMayBePermuted() {
-    let test = InfoNCECase(batch: 5, width: 16, queue: 40), one = test.run()
+    let test = InfoNCECase(batch: 5, width: 16, queue: 40)
+    let one = test.run()
     var moved = test.queue
     moved.values = Array(test.queue.values[160...] + test.queue.values[..<160])
     let other = InfoNCECase(test, queue: moved).run()
@@ -281,7 +318,8 @@ struct InfoNCECase: Sendable {
   }
 
   @Test func threadsDoNotChangeABit() {
-    let test = InfoNCECase(batch: 130, width: 40, queue: 300), one = test.run()
+    let test = InfoNCECase(batch: 130, width: 40, queue: 300)
+    let one = test.run()
     for threads in [2, 3] {
       let run = test.run(threads: threads)
       #expect(run.gradient == one.gradient && run.statistics == one.statistics)

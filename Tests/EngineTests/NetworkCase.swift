@@ -11,7 +11,9 @@ struct NetworkResult: Sendable {
 
   /// By name; gradients and statistics by parameter.
   var tensors: [String: [Double]] {
-    var all = gradients.reduce(into: ["features": features, "output": output]) { $0["gradient of " + $1.key] = $1.value }
+    var all = gradients.reduce(into: ["features": features, "output": output]) {
+      $0["gradient of " + $1.key] = $1.value
+    }
     for (name, values) in statistics { all[name] = values }
     return all
   }
@@ -33,14 +35,23 @@ final class NetworkCase: Sendable, CustomStringConvertible {
       + "\(division), \(mode)"
   }
 
-  init(_ options: ResNet.Options, head: [Head.Layer] = [.init(11, bias: false, .scaleAndShift, relu: true), .init(7, bias: true)], size: Int, _ division: Division, _ mode: Mode = .train) {
-    (self.options, self.head, self.size, self.division, self.mode) = (options, head, size, division, mode)
+  init(
+    _ options: ResNet.Options,
+    head: [Head.Layer] = [.init(11, bias: false, .scaleAndShift, relu: true), .init(7, bias: true)], size: Int,
+    _ division: Division, _ mode: Mode = .train
+  ) {
+    self.options = options
+    self.head = head
+    self.size = size
+    self.division = division
+    self.mode = mode
     func reference(_ seed: UInt64, noise: Double = 0, onlyForward: Bool = false) -> (NetworkResult, margin: Double) {
       Self.reference(options, head, size, division, mode, seed, noise, onlyForward)
     }
     seed = (1...200).first { reference($0, onlyForward: true).margin > Self.margin } ?? 0
     precondition(seed > 0, "every seed is near a kink")
-    let expected = reference(seed).0, noisy = reference(seed, noise: Self.noise).0.tensors
+    let expected = reference(seed).0
+    let noisy = reference(seed, noise: Self.noise).0.tensors
     self.expected = expected
     bounds = expected.tensors.reduce(into: [:]) { bounds, tensor in
       let error = rms(zip(tensor.value, noisy[tensor.key]!).map { $0 - $1 })
@@ -48,8 +59,11 @@ final class NetworkCase: Sendable, CustomStringConvertible {
     }
   }
 
-  private static func makeState(_ options: ResNet.Options, _ head: [Head.Layer], _ seed: UInt64) -> (Network, NetworkState) {
-    let network = Network(options, head: head), state = network.makeState()
+  private static func makeState(_ options: ResNet.Options, _ head: [Head.Layer], _ seed: UInt64) -> (
+    Network, NetworkState
+  ) {
+    let network = Network(options, head: head)
+    let state = network.makeState()
     state.randomise(seed: seed)
     return (network, state)
   }
@@ -57,17 +71,25 @@ final class NetworkCase: Sendable, CustomStringConvertible {
   /// All first views, then all second views of the same images.
   private static func images(_ options: ResNet.Options, _ size: Int, _ division: Division, _ seed: UInt64) -> Map {
     var draws = Draws(test: "images", seed: seed)
-    let count = division.batch * size * size * options.channels, first = draws.normals(count)
+    let count = division.batch * size * size * options.channels
+    let first = draws.normals(count)
     let views = (0..<division.views).flatMap { $0 == 0 ? first : first.map { $0 + 0.5 * draws.normal() } }
-    return Map(n: division.batch * division.views, h: size, w: size, c: options.channels, views.map { Double(Float($0)) })
+    return Map(
+      n: division.batch * division.views, h: size, w: size, c: options.channels, views.map { Double(Float($0)) })
   }
 
-  private static func reference(_ options: ResNet.Options, _ head: [Head.Layer], _ size: Int, _ division: Division, _ mode: Mode, _ seed: UInt64, _ noise: Double, _ onlyForward: Bool) -> (NetworkResult, margin: Double) {
+  private static func reference(
+    _ options: ResNet.Options, _ head: [Head.Layer], _ size: Int, _ division: Division, _ mode: Mode, _ seed: UInt64,
+    _ noise: Double, _ onlyForward: Bool
+  ) -> (NetworkResult, margin: Double) {
     let (_, state) = makeState(options, head, seed)
-    let network = ReferenceNetwork(state, groups: division.groups, usesBatchStatistics: mode.usesBatchStatistics, noise: noise)
-    let features = network.encode(images(options, size, division, seed)), output = network.project(features, relu: head.map(\.relu))
+    let network = ReferenceNetwork(
+      state, groups: division.groups, usesBatchStatistics: mode.usesBatchStatistics, noise: noise)
+    let features = network.encode(images(options, size, division, seed))
+    let output = network.project(features, relu: head.map(\.relu))
     var result = NetworkResult()
-    (result.features, result.output) = (features.value.values, output.value.values)
+    result.features = features.value.values
+    result.output = output.value.values
     result.statistics = network.statistics
     let margin = network.tape.margin
     if mode.records && !onlyForward {
@@ -80,30 +102,43 @@ final class NetworkCase: Sendable, CustomStringConvertible {
 
   /// One rank's part of the engine's step: its rows of the outputs, the gradients of all ranks.
   /// - isLocal: a control: batch statistics of this rank's images alone.
-  func run(threads: Int = 1, isLocal: Bool = false, _ communicator: any Communicator = SingleProcess()) -> NetworkResult {
-    let (network, state) = Self.makeState(options, head, seed), map = Self.images(options, size, division, seed)
-    let context = Context(threads: threads, communicator: communicator, arena: Arena(reserving: 1 << 30)), arena = context.arena
+  func run(threads: Int = 1, isLocal: Bool = false, _ communicator: any Communicator = SingleProcess()) -> NetworkResult
+  {
+    let (network, state) = Self.makeState(options, head, seed)
+    let map = Self.images(options, size, division, seed)
+    let context = Context(threads: threads, communicator: communicator, arena: Arena(reserving: 1 << 30))
+    let arena = context.arena
     defer { withExtendedLifetime(context) {} }
     let trained = Trained("encoder", network, context)
     trained.state.copy(state)
-    let batch = division.batch, ranks = communicator.size, local = positions(of: batch, rank: communicator.rank, ranks: ranks)
+    let batch = division.batch
+    let ranks = communicator.size
+    let local = positions(of: batch, rank: communicator.rank, ranks: ranks)
     let rows = (0..<division.views).flatMap { view in local.map { view * batch + $0 } }
-    let groups = isLocal
+    let groups =
+      isLocal
       ? BatchGroups(.global, batch: max(1, rows.count), positions: 0..<rows.count, ranks: 1, in: arena)
-      : BatchGroups(division.kind, batch: batch, positions: local, views: division.views, order: division.order, ranks: ranks, in: arena)
+      : BatchGroups(
+        division.kind, batch: batch, positions: local, views: division.views, order: division.order, ranks: ranks,
+        in: arena)
     let x = arena.tensor(n: rows.count, h: size, w: size, c: options.channels)
     for (i, value) in rows.flatMap(map.row).enumerated() { x.buffer[i] = Float(value) }
     // A bucket so small that gradients travel while backward still runs.
     let reducer = GradientReducer(context, trained.gradients, bucket: 64)
-    let pass = Pass(context, trained.state, mode, groups, gradients: trained.gradients, reducer: mode.records ? reducer : nil)
-    let tape = network.forward(x, pass), d = arena.copy(tape.output)
+    let pass = Pass(
+      context, trained.state, mode, groups, gradients: trained.gradients, reducer: mode.records ? reducer : nil)
+    let tape = network.forward(x, pass)
+    let d = arena.copy(tape.output)
     var result = NetworkResult()
     func scattered(_ tensor: Tensor) -> [Double] {
       var whole = [Double](repeating: 0, count: map.n * tensor.c)
-      for (i, row) in rows.enumerated() { for j in 0..<tensor.c { whole[row * tensor.c + j] = Double(tensor.data[i * tensor.c + j]) } }
+      for (i, row) in rows.enumerated() {
+        for j in 0..<tensor.c { whole[row * tensor.c + j] = Double(tensor.data[i * tensor.c + j]) }
+      }
       return whole
     }
-    (result.features, result.output) = (scattered(tape.features), scattered(tape.output))
+    result.features = scattered(tape.features)
+    result.output = scattered(tape.output)
     if mode.records {
       let shares = (0..<ranks).map { positions(of: batch, rank: $0, ranks: ranks).count }
       let statistics = NTXent(temperature: Float(Self.temperature)).apply(d, shares: shares, context)
@@ -112,7 +147,9 @@ final class NetworkCase: Sendable, CustomStringConvertible {
       reducer.finish()
       for entry in network.parameters.entries { result.gradients[entry.name] = trained.gradients.values(entry.slice) }
     }
-    for entry in network.statistics.entries { result.statistics[entry.name] = trained.state.statistics.values(entry.slice) }
+    for entry in network.statistics.entries {
+      result.statistics[entry.name] = trained.state.statistics.values(entry.slice)
+    }
     return result
   }
 
@@ -134,7 +171,10 @@ final class NetworkCase: Sendable, CustomStringConvertible {
   func ratios(_ result: NetworkResult) -> [String: Double] {
     let found = result.tensors
     return expected.tensors.reduce(into: [:]) { ratios, tensor in
-      guard let values = found[tensor.key], values.count == tensor.value.count else { return ratios[tensor.key] = .infinity }
+      guard let values = found[tensor.key], values.count == tensor.value.count else {
+        ratios[tensor.key] = .infinity
+        return
+      }
       let error = rms(zip(values, tensor.value).map { $0 - $1 })
       ratios[tensor.key] = error.isNaN ? .infinity : error == 0 ? 0 : error / bounds[tensor.key]!
     }
@@ -143,6 +183,8 @@ final class NetworkCase: Sendable, CustomStringConvertible {
   func expect(_ result: NetworkResult, _ what: String) {
     for (name, ratio) in ratios(result) { #expect(ratio <= 1, "\(what), \(name): \(ratio) times the bound") }
     #expect(Set(result.tensors.keys) == Set(expected.tensors.keys), "\(what)")
-    #expect(abs(result.loss - expected.loss) < 1e-4 * (1 + expected.loss), "\(what): loss \(result.loss) for \(expected.loss)")
+    #expect(
+      abs(result.loss - expected.loss) < 1e-4 * (1 + expected.loss), "\(what): loss \(result.loss) for \(expected.loss)"
+    )
   }
 }

@@ -71,7 +71,8 @@ private let divided = [
 
   @Test func headOfEveryKind() {
     let head: [Head.Layer] = [
-      .init(17, bias: true, relu: true), .init(19, bias: false, .scaleAndShift, relu: true), .init(9, bias: false, .scale),
+      .init(17, bias: true, relu: true), .init(19, bias: false, .scaleAndShift, relu: true),
+      .init(9, bias: false, .scale),
     ]
     let test = NetworkCase(narrow, head: head, size: 14, pair)
     test.expect(test.run(), "\(test)")
@@ -79,7 +80,8 @@ private let divided = [
 
   @Test(arguments: [2, 3]) func threadsDoNotChangeABit(threads: Int) {
     for test in divided {
-      let one = test.run(), other = test.run(threads: threads)
+      let one = test.run()
+      let other = test.run(threads: threads)
       #expect(one.tensors == other.tensors && one.loss == other.loss, "\(test) on \(threads) threads")
     }
   }
@@ -90,8 +92,11 @@ private let divided = [
     defer { withExtendedLifetime(context) {} }
     let state = network.makeState()
     state.randomise()
-    let x = context.arena.normal(n: 3, h: 14, w: 14, c: 1, "x"), groups = BatchGroups(images: 3, in: context.arena)
-    func output(_ tap: Network.Tap) -> Tensor { network.forward(x, tap: tap, Pass(context, state, .inference, groups)).output }
+    let x = context.arena.normal(n: 3, h: 14, w: 14, c: 1, "x")
+    let groups = BatchGroups(images: 3, in: context.arena)
+    func output(_ tap: Network.Tap) -> Tensor {
+      network.forward(x, tap: tap, Pass(context, state, .inference, groups)).output
+    }
     #expect(output(.features).shape == (3, 1, 1, 16) && output(.head(layers: 1)).shape == (3, 1, 1, 11))
     #expect(output(.head(layers: 0)).bits == output(.features).bits)
     #expect(output(.head(layers: 2)).bits == output(.embedding).bits)
@@ -102,14 +107,19 @@ private let divided = [
   @Test(arguments: [0, 1]) func backwardFromATap(layers: Int) {
     let head: [Head.Layer] = [.init(11, bias: false, .scaleAndShift, relu: true), .init(7, bias: true)]
     let results = [head, Array(head.prefix(layers))].map { head in
-      let network = Network(narrow, head: head), context = Context(arena: Arena(reserving: 1 << 28))
+      let network = Network(narrow, head: head)
+      let context = Context(arena: Arena(reserving: 1 << 28))
       defer { withExtendedLifetime(context) {} }
       let trained = Trained("encoder", network, context)
       trained.state.randomise()
-      let x = context.arena.normal(n: 5, h: 14, w: 14, c: 1, "x"), groups = BatchGroups(images: 5, in: context.arena)
-      let pass = trained.pass(context, groups), tape = network.forward(x, tap: .head(layers: layers), pass)
+      let x = context.arena.normal(n: 5, h: 14, w: 14, c: 1, "x")
+      let groups = BatchGroups(images: 5, in: context.arena)
+      let pass = trained.pass(context, groups)
+      let tape = network.forward(x, tap: .head(layers: layers), pass)
       network.backward(context.arena.normal(n: 5, c: tape.output.c, "d"), tape, pass)
-      return network.parameters.entries.reduce(into: [String: [Double]]()) { $0[$1.name] = trained.gradients.values($1.slice) }
+      return network.parameters.entries.reduce(into: [String: [Double]]()) {
+        $0[$1.name] = trained.gradients.values($1.slice)
+      }
     }
     let differing = results[1].filter { results[0][$0.key] != $0.value }.keys.sorted()
     #expect(differing == [])
@@ -118,14 +128,17 @@ private let divided = [
 
   /// Gradients are added to: two backward passes give twice one.
   @Test func gradientsAccumulate() {
-    let network = Network(narrow, head: [.init(7, bias: true)]), context = Context(arena: Arena(reserving: 1 << 28))
+    let network = Network(narrow, head: [.init(7, bias: true)])
+    let context = Context(arena: Arena(reserving: 1 << 28))
     defer { withExtendedLifetime(context) {} }
     let trained = Trained("encoder", network, context)
     trained.state.randomise()
-    let x = context.arena.normal(n: 4, h: 14, w: 14, c: 1, "x"), groups = BatchGroups(images: 4, in: context.arena)
+    let x = context.arena.normal(n: 4, h: 14, w: 14, c: 1, "x")
+    let groups = BatchGroups(images: 4, in: context.arena)
     var once: [Float] = []
     for _ in 0..<2 {
-      let pass = trained.pass(context, groups, part: 0, of: 2), tape = network.forward(x, pass)
+      let pass = trained.pass(context, groups, part: 0, of: 2)
+      let tape = network.forward(x, pass)
       network.backward(context.arena.normal(n: 4, c: 7, "d"), tape, pass)
       if once.isEmpty { once = Array(trained.gradients.buffer) }
     }
@@ -141,12 +154,15 @@ private let divided = [
     let results = test.run(ranks: ranks)
     test.expect(NetworkCase.merged(results), "\(test) on \(ranks) ranks")
     for result in results {
-      #expect(result.gradients == results[0].gradients && result.statistics == results[0].statistics, "replicas are equal")
+      #expect(
+        result.gradients == results[0].gradients && result.statistics == results[0].statistics, "replicas are equal")
     }
   }
 
   /// The controls miss the bound at least tenfold, in every convolution's gradient.
-  @Test(arguments: [2, 3, 4]) func localStatisticsMissTheBound(ranks: Int) { expectMiss(shared.run(ranks: ranks, isLocal: true)) }
+  @Test(arguments: [2, 3, 4]) func localStatisticsMissTheBound(ranks: Int) {
+    expectMiss(shared.run(ranks: ranks, isLocal: true))
+  }
 
   @Test(arguments: [2, 3, 4]) func unsummedGatherMissesTheBound(ranks: Int) {
     expectMiss(shared.run(ranks: ranks, silent: "gradient of gathered embeddings"))
@@ -157,7 +173,9 @@ private let divided = [
   }
 
   private func expectMiss(_ results: [NetworkResult]) {
-    let ratios = shared.ratios(NetworkCase.merged(results)).filter { $0.key.hasPrefix("gradient") && $0.key.hasSuffix(".conv1.weight") }
+    let ratios = shared.ratios(NetworkCase.merged(results)).filter {
+      $0.key.hasPrefix("gradient") && $0.key.hasSuffix(".conv1.weight")
+    }
     #expect(ratios.count == 9 && ratios.values.allSatisfy { $0 > 10 }, "\(ratios)")
   }
 }
@@ -170,8 +188,12 @@ private let divided = [
     defer { withExtendedLifetime(context) {} }
     let trained = Trained("encoder", network, context)
     trained.state.randomise()
-    if let name { trained.state.parameters[network.parameters.entry(name)!.slice][3 % network.parameters.entry(name)!.slice.count] = .nan }
-    let x = context.arena.normal(n: 3, h: 14, w: 14, c: 1, "x"), pass = trained.pass(context, BatchGroups(images: 3, in: context.arena))
+    if let name {
+      trained.state.parameters[network.parameters.entry(name)!.slice][3 % network.parameters.entry(name)!.slice.count] =
+        .nan
+    }
+    let x = context.arena.normal(n: 3, h: 14, w: 14, c: 1, "x")
+    let pass = trained.pass(context, BatchGroups(images: 3, in: context.arena))
     context.watch = Watch()
     let tape = network.forward(x, pass)
     let d = context.arena.normal(n: 3, c: 7, "d")
@@ -184,10 +206,16 @@ private let divided = [
 
   @Test func healthyNetworkHasNone() { #expect(found(poisoned: nil) == nil) }
 
-  @Test(arguments: ["encoder.conv1.weight", "encoder.layer2.0.conv2.weight", "encoder.layer2.0.downsample.0.weight", "encoder.layer4.1.conv1.weight"])
+  @Test(arguments: [
+    "encoder.conv1.weight", "encoder.layer2.0.conv2.weight", "encoder.layer2.0.downsample.0.weight",
+    "encoder.layer4.1.conv1.weight",
+  ])
   func namesTheConvolution(name: String) { #expect(found(poisoned: name) == name) }
 
-  @Test(arguments: [("encoder.layer3.1.bn1.weight", "encoder.layer3.1.bn1"), ("head.0.bn.bias", "head.0.bn"), ("head.1.weight", "head.1")])
+  @Test(arguments: [
+    ("encoder.layer3.1.bn1.weight", "encoder.layer3.1.bn1"), ("head.0.bn.bias", "head.0.bn"),
+    ("head.1.weight", "head.1"),
+  ])
   func namesTheLayer(name: String, layer: String) { #expect(found(poisoned: name) == layer) }
 
   @Test func namesTheGradient() { #expect(found(poisoned: nil, forward: false)?.hasSuffix("(gradient)") == true) }

@@ -12,7 +12,8 @@ struct Division: Sendable, CustomStringConvertible {
 
   /// Groups start at ⌈g·B/G⌉, so their sizes differ by one at most.
   func group(ofPosition position: Int) -> Int {
-    let count = kind.count(batch: batch), place = order?[position] ?? position
+    let count = kind.count(batch: batch)
+    let place = order?[position] ?? position
     return (0..<count).last { ($0 * batch + count - 1) / count <= place }!
   }
 
@@ -47,19 +48,28 @@ struct NormCase: Sendable {
   private(set) var dMean: [[Double]] = [], dVariance: [[Double]] = [], rho: [[Double]] = []
 
   init(_ division: Division, h: Int, w: Int, c: Int, frozen: Bool = false, relu: Bool = true, residual: Bool = true) {
-    (self.division, self.h, self.w, self.c, self.frozen, self.relu) = (division, h, w, c, frozen, relu)
+    self.division = division
+    self.h = h
+    self.w = w
+    self.c = c
+    self.frozen = frozen
+    self.relu = relu
     var draws = Draws(test: "norm \(division) \(h) \(w) \(c)")
     func rounded(_ values: [Double]) -> [Double] { values.map { Double(Float($0)) } }
-    let n = division.batch * division.views, count = n * h * w * c
-    let centre = draws.normals(c), size = (0..<c).map { _ in draws.uniform(in: 0.3...2) }
+    let n = division.batch * division.views
+    let count = n * h * w * c
+    let centre = draws.normals(c)
+    let size = (0..<c).map { _ in draws.uniform(in: 0.3...2) }
     x = Map(n: n, h: h, w: w, c: c, rounded((0..<count).map { centre[$0 % c] + size[$0 % c] * draws.normal() }))
     self.residual = residual ? Map(n: n, h: h, w: w, c: c, rounded(draws.normals(count))) : nil
     dy = Map(n: n, h: h, w: w, c: c, rounded(draws.normals(count)))
     layer = ReferenceBatchNorm(
-      gamma: rounded((0..<c).map { _ in (draws.chance(0.3) ? -1 : 1) * draws.uniform(in: 0.5...1.5) }), beta: rounded(draws.normals(c)))
+      gamma: rounded((0..<c).map { _ in (draws.chance(0.3) ? -1 : 1) * draws.uniform(in: 0.5...1.5) }),
+      beta: rounded(draws.normals(c)))
     running = (rounded(draws.normals(c, deviation: 0.5)), rounded((0..<c).map { _ in draws.uniform(in: 0.5...2) }))
     groups = frozen ? (0..<n).map { _ in 0 } : division.groups
-    moments = frozen
+    moments =
+      frozen
       ? .init(mean: [running.mean], variance: [running.variance], count: [1]) : ReferenceBatchNorm.moments(x, groups)
     for g in moments.count.indices {
       let bounds = (0..<c).map { frozen ? SIMD3(0, 0, 4 * roundoff) : errors(g, $0) }
@@ -70,8 +80,10 @@ struct NormCase: Sendable {
   }
 
   private func errors(_ g: Int, _ c: Int) -> SIMD3<Double> {
-    let u = roundoff, centre = moments.mean[g][c]
-    var m1 = 0.0, m2 = 0.0
+    let u = roundoff
+    let centre = moments.mean[g][c]
+    var m1 = 0.0
+    var m2 = 0.0
     for i in x.values.indices where i % x.c == c && groups[i / (h * w * x.c)] == g {
       let difference = abs(x.values[i] - running.mean[c])
       m1 += difference / Double(moments.count[g])
@@ -93,24 +105,31 @@ struct NormCase: Sendable {
   }
 
   func expectedForward() -> (y: [Double], bound: [Double]) {
-    let plain = layer.forward(x, groups, moments), d = dUnit
+    let plain = layer.forward(x, groups, moments)
+    let d = dUnit
     let sum = zip(plain.values, residual?.values ?? plain.values.map { _ in 0 })
     let bound = plain.values.indices.map { i in
-      abs(layer.gamma[i % c]) * d[i] + 3 * roundoff * (abs(plain.values[i]) + abs(layer.beta[i % c]) + abs(residual?.values[i] ?? 0))
+      abs(layer.gamma[i % c]) * d[i] + 3 * roundoff
+        * (abs(plain.values[i]) + abs(layer.beta[i % c]) + abs(residual?.values[i] ?? 0))
     }
     return (sum.map { relu ? max(0, $0 + $1) : $0 + $1 }, bound)
   }
 
   func expectedRunning() -> (mean: [Double], variance: [Double], meanBound: [Double], varianceBound: [Double]) {
-    guard !frozen else { return (running.mean, running.variance, running.mean.map { _ in 0 }, running.mean.map { _ in 0 }) }
+    guard !frozen else {
+      return (running.mean, running.variance, running.mean.map { _ in 0 }, running.mean.map { _ in 0 })
+    }
     let new = ReferenceBatchNorm.running(running, moments)
     return (
       new.mean, new.variance,
       (0..<c).map { c in 0.1 * dMean.map { $0[c] }.max()! + roundoff * abs(new.mean[c]) },
-      (0..<c).map { c in 0.2 * dVariance.map { $0[c] }.max()! + roundoff * new.variance[c] })
+      (0..<c).map { c in 0.2 * dVariance.map { $0[c] }.max()! + roundoff * new.variance[c] }
+    )
   }
 
-  struct Gradients { var dx: [Double], dxBound: [Double], dGamma: [Double], dGammaBound: [Double], dBeta: [Double], dBetaBound: [Double] }
+  struct Gradients {
+    var dx: [Double], dxBound: [Double], dGamma: [Double], dGammaBound: [Double], dBeta: [Double], dBetaBound: [Double]
+  }
 
   /// - mask: where the found y is above 0, so that a ReLU's kink makes no difference.
   func expectedBackward(mask: [Bool]) -> Gradients {
@@ -118,7 +137,8 @@ struct NormCase: Sendable {
     var masked = dy
     if relu { for i in mask.indices where !mask[i] { masked.values[i] = 0 } }
     let exact = layer.backward(masked, x, groups, moments, frozen: frozen)
-    let unit = layer.normalised(x, groups, moments).values, d = dUnit
+    let unit = layer.normalised(x, groups, moments).values
+    let d = dUnit
     // Per group and channel: Σ|dy|, Σ|dy·x̂|, Σ|dy|·δx̂, and mean(dy·x̂) itself.
     var sums = Array(repeating: Array(repeating: SIMD4<Double>(), count: c), count: moments.count.count)
     for i in unit.indices {
@@ -126,10 +146,15 @@ struct NormCase: Sendable {
       sums[groups[i / (h * w * c)]][i % c] += SIMD4(abs(v), abs(v * unit[i]), abs(v) * d[i], v * unit[i])
     }
     let bound = unit.indices.map { i in
-      let g = groups[i / (h * w * c)], c = i % c, s = sums[g][c], count = Double(moments.count[g]), v = abs(masked.values[i])
+      let g = groups[i / (h * w * c)]
+      let c = i % c
+      let s = sums[g][c]
+      let count = Double(moments.count[g])
+      let v = abs(masked.values[i])
       let a = abs(layer.gamma[c]) * inverse(g, c)
       if frozen { return a * v * 8 * u }
-      let dK = s[2] / count + 34 * u * s[1] / count, k = abs(s[3]) / count
+      let dK = s[2] / count + 34 * u * s[1] / count
+      let k = abs(s[3]) / count
       let size = v + s[0] / count + abs(unit[i]) * s[1] / count
       return a * ((rho[g][c] * 2 + 8 * u) * size + 34 * u * s[0] / count + abs(unit[i]) * dK + k * d[i])
     }

@@ -4,7 +4,8 @@ import Testing
 /// What the engine makes of a `NormCase`, on one rank or as the part of one of several.
 struct NormRun: Sendable {
   /// `again` is y, made once more from the tape.
-  var y: [Float], again: [Float], dx: [Float], maskedDy: [Float], dGamma: [Float], dBeta: [Float], mean: [Float], variance: [Float]
+  var y: [Float], again: [Float], dx: [Float], maskedDy: [Float], dGamma: [Float], dBeta: [Float], mean: [Float],
+    variance: [Float]
   /// Places of this rank's images in the whole batch.
   var images: [Int]
 
@@ -12,12 +13,18 @@ struct NormRun: Sendable {
   ///   - mode: `train` or `frozen` run backward too.
   ///   - inPlace: whether y is x.
   ///   - isLocal: a control: statistics of this rank's images alone.
-  init(_ test: NormCase, _ mode: Mode, threads: Int = 1, inPlace: Bool = false, isLocal: Bool = false, _ communicator: any Communicator = SingleProcess()) {
-    let context = Context(threads: threads, communicator: communicator, arena: Arena(reserving: 1 << 28)), arena = context.arena
+  init(
+    _ test: NormCase, _ mode: Mode, threads: Int = 1, inPlace: Bool = false, isLocal: Bool = false,
+    _ communicator: any Communicator = SingleProcess()
+  ) {
+    let context = Context(threads: threads, communicator: communicator, arena: Arena(reserving: 1 << 28))
+    let arena = context.arena
     defer { withExtendedLifetime(context) {} }  // tensors do not own the arena
-    var parameters = ParameterLayout(), statistics = ParameterLayout()
+    var parameters = ParameterLayout()
+    var statistics = ParameterLayout()
     let layer = BatchNorm(&parameters, &statistics, "bn", channels: test.c)
-    let state = NetworkState(parameters, statistics), gradients = ParameterSlab(parameters)
+    let state = NetworkState(parameters, statistics)
+    let gradients = ParameterSlab(parameters)
     func set(_ slab: ParameterSlab, _ slice: Slice, _ values: [Double]) {
       for (i, value) in values.enumerated() { slab[slice][i] = Float(value) }
     }
@@ -25,7 +32,8 @@ struct NormRun: Sendable {
     set(state.parameters, layer.beta!, test.layer.beta)
     set(state.statistics, layer.mean, test.running.mean)
     set(state.statistics, layer.variance, test.running.variance)
-    let division = test.division, ranks = communicator.size
+    let division = test.division
+    let ranks = communicator.size
     let local = positions(of: division.batch, rank: communicator.rank, ranks: ranks)
     let images = (0..<division.views).flatMap { view in local.map { view * division.batch + $0 } }
     func tensor(_ map: Map) -> Tensor {
@@ -33,11 +41,15 @@ struct NormRun: Sendable {
       for (i, value) in images.flatMap(map.row).enumerated() { result.buffer[i] = Float(value) }
       return result
     }
-    let x = tensor(test.x), residual = test.residual.map(tensor), dy = tensor(test.dy)
-    let groups = isLocal
+    let x = tensor(test.x)
+    let residual = test.residual.map(tensor)
+    let dy = tensor(test.dy)
+    let groups =
+      isLocal
       ? BatchGroups(images: images.count, in: arena)
       : BatchGroups(
-        division.kind, batch: division.batch, positions: local, views: division.views, order: division.order, ranks: ranks, in: arena)
+        division.kind, batch: division.batch, positions: local, views: division.views, order: division.order,
+        ranks: ranks, in: arena)
     let pass = Pass(context, state, mode, groups, gradients: gradients)
     let y = inPlace ? x : arena.poisoned(like: x)
     let tape = layer.forward(x, residual: residual, relu: test.relu, into: y, pass)
@@ -50,10 +62,15 @@ struct NormRun: Sendable {
       again = Array(copy.buffer)
       layer.backward(dy, y: test.keepsOutput ? y : nil, relu: test.relu, x: x, tape, pass)
     }
-    (dx, maskedDy) = (Array(x.buffer), Array(dy.buffer))
-    func get(_ slab: ParameterSlab, _ slice: Slice) -> [Float] { Array(UnsafeBufferPointer(start: slab[slice], count: test.c)) }
-    (dGamma, dBeta) = (get(gradients, layer.gamma!), get(gradients, layer.beta!))
-    (mean, variance) = (get(state.statistics, layer.mean), get(state.statistics, layer.variance))
+    dx = Array(x.buffer)
+    maskedDy = Array(dy.buffer)
+    func get(_ slab: ParameterSlab, _ slice: Slice) -> [Float] {
+      Array(UnsafeBufferPointer(start: slab[slice], count: test.c))
+    }
+    dGamma = get(gradients, layer.gamma!)
+    dBeta = get(gradients, layer.beta!)
+    mean = get(state.statistics, layer.mean)
+    variance = get(state.statistics, layer.variance)
   }
 
   /// The whole batch again from the ranks' parts; gradients of γ and β are summed over ranks.
@@ -72,9 +89,13 @@ struct NormRun: Sendable {
       runs.dropFirst().reduce(runs[0][keyPath: part]) { zip($0, $1[keyPath: part]).map(+) }
     }
     var result = runs[0]
-    (result.y, result.again) = (rows(\.y), rows(\.again))
-    (result.dx, result.maskedDy) = (rows(\.dx), rows(\.maskedDy))
-    (result.dGamma, result.dBeta, result.images) = (sum(\.dGamma), sum(\.dBeta), runs.flatMap(\.images).sorted())
+    result.y = rows(\.y)
+    result.again = rows(\.again)
+    result.dx = rows(\.dx)
+    result.maskedDy = rows(\.maskedDy)
+    result.dGamma = sum(\.dGamma)
+    result.dBeta = sum(\.dBeta)
+    result.images = runs.flatMap(\.images).sorted()
     return result
   }
 }
@@ -85,7 +106,8 @@ extension NormCase {
 
   /// Expects a run to be what the reference says, within the bounds.
   func expect(_ run: NormRun, _ mode: Mode, _ what: String) {
-    let forward = expectedForward(), running = expectedRunning()
+    let forward = expectedForward()
+    let running = expectedRunning()
     expectClose(run.y, forward.y, within: forward.bound, what + " y")
     expectClose(run.mean, running.mean, within: running.meanBound, what + " running mean")
     expectClose(run.variance, running.variance, within: running.varianceBound, what + " running variance")

@@ -37,13 +37,18 @@ private struct OptimizerCase {
   }
 
   /// - reference: updates one parameter's state; gets kind and the entry's own rate.
-  func expect(_ optimizer: any Optimizer, _ what: String, _ reference: (inout ReferenceOptimizers.State, [Double], Double, ParameterKind) -> Void) {
+  func expect(
+    _ optimizer: any Optimizer, _ what: String,
+    _ reference: (inout ReferenceOptimizers.State, [Double], Double, ParameterKind) -> Void
+  ) {
     let results = [1, 3].map { threads in
       let context = Context(threads: threads, arena: Arena(reserving: 1 << 20))
-      let parameters = ParameterSlab(layout), momentum = ParameterSlab(layout)
+      let parameters = ParameterSlab(layout)
+      let momentum = ParameterSlab(layout)
       parameters.copy(start.parameters)
       for step in 0..<5 {
-        let gradients = gradients(step), bits = gradients.bits
+        let gradients = gradients(step)
+        let bits = gradients.bits
         optimizer.update(parameters, gradients, momentum: momentum, rate: Self.rate(step), context)
         #expect(gradients.bits == bits, "\(what): gradients are not changed")
         #expect(parameters.paddingIsZero && momentum.paddingIsZero, "\(what): padding")
@@ -54,10 +59,14 @@ private struct OptimizerCase {
     for entry in layout.entries { expect(results[0], entry, what, reference) }
   }
 
-  private func expect(_ found: (ParameterSlab, ParameterSlab), _ entry: ParameterLayout.Entry, _ what: String, _ reference: (inout ReferenceOptimizers.State, [Double], Double, ParameterKind) -> Void) {
+  private func expect(
+    _ found: (ParameterSlab, ParameterSlab), _ entry: ParameterLayout.Entry, _ what: String,
+    _ reference: (inout ReferenceOptimizers.State, [Double], Double, ParameterKind) -> Void
+  ) {
     let begin = start.parameters.values(entry.slice)
     var state = ReferenceOptimizers.State(w: begin, v: begin.map { _ in 0 })
-    var path = begin.map(abs), speed = begin.map { _ in 0.0 }
+    var path = begin.map(abs)
+    var speed = begin.map { _ in 0.0 }
     for step in 0..<5 where !entry.frozen {
       let before = state.w
       reference(&state, gradients(step).values(entry.slice), Double(Self.rate(step) * entry.rateFactor), entry.kind)
@@ -67,9 +76,14 @@ private struct OptimizerCase {
       }
     }
     // Ten roundings a step, relative to all the way that was gone; a trust ratio changes by what w is off.
-    let w = path.map { 50 * roundoff * ($0 + 1e-6) }, v = speed.map { 50 * roundoff * ($0 + 1e-6) }
-    expectClose(UnsafeBufferPointer(start: found.0[entry.slice], count: entry.slice.count), state.w, within: w, "\(what), \(entry.name)")
-    expectClose(UnsafeBufferPointer(start: found.1[entry.slice], count: entry.slice.count), state.v, within: v, "\(what), v of \(entry.name)")
+    let w = path.map { 50 * roundoff * ($0 + 1e-6) }
+    let v = speed.map { 50 * roundoff * ($0 + 1e-6) }
+    expectClose(
+      UnsafeBufferPointer(start: found.0[entry.slice], count: entry.slice.count), state.w, within: w,
+      "\(what), \(entry.name)")
+    expectClose(
+      UnsafeBufferPointer(start: found.1[entry.slice], count: entry.slice.count), state.v, within: v,
+      "\(what), v of \(entry.name)")
     if entry.frozen { #expect(found.0.values(entry.slice) == begin, "\(what): \(entry.name) is frozen") }
   }
 }
@@ -82,7 +96,8 @@ private struct OptimizerCase {
       let isNorm = kind == .scale || kind == .shift
       let excluded = exclude.contains(.normalisation) && isNorm || exclude.contains(.bias) && kind == .bias
       ReferenceOptimizers.sgd(
-        &state, g, rate: rate, momentum: Double(Float(0.9)), decay: excluded ? 0 : Double(Float(0.05)), nesterov: nesterov)
+        &state, g, rate: rate, momentum: Double(Float(0.9)), decay: excluded ? 0 : Double(Float(0.05)),
+        nesterov: nesterov)
     }
   }
 
@@ -93,7 +108,9 @@ private struct OptimizerCase {
       var optimizerOrNesterov = optimizer
       optimizerOrNesterov.nesterov = nesterov
       OptimizerCase().expect(optimizerOrNesterov, "\(optimizerOrNesterov)") { state, g, rate, kind in
-        let excluded = exclude.contains(.normalisation) && (kind == .scale || kind == .shift) || exclude.contains(.bias) && kind == .bias
+        let excluded =
+          exclude.contains(.normalisation) && (kind == .scale || kind == .shift)
+          || exclude.contains(.bias) && kind == .bias
         ReferenceOptimizers.lars(
           &state, g, rate: rate, momentum: Double(Float(0.9)), decay: Double(Float(0.05)), trust: Double(Float(0.02)),
           inside: rateIn == .inside, combined: ratio == .combined, excluded: excluded, nesterov: nesterov)
@@ -104,10 +121,12 @@ private struct OptimizerCase {
   /// The four combinations are four different optimizers once the rate changes.
   @Test func combinationsDiffer() {
     var results: [[UInt32]] = []
-    let test = OptimizerCase(), context = Context(arena: Arena(reserving: 1 << 20))
+    let test = OptimizerCase()
+    let context = Context(arena: Arena(reserving: 1 << 20))
     for rateIn in LARS.RatePlacement.allCases {
       for ratio in LARS.TrustRatio.allCases {
-        let parameters = ParameterSlab(test.layout), momentum = ParameterSlab(test.layout)
+        let parameters = ParameterSlab(test.layout)
+        let momentum = ParameterSlab(test.layout)
         parameters.copy(test.start.parameters)
         for step in 0..<5 {
           LARS(decay: 0.05, rateIn: rateIn, ratio: ratio)

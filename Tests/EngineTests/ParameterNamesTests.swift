@@ -4,82 +4,84 @@ import Testing
 /// Names and shapes of torchvision's models in its order, `fc` left out: printed from `named_parameters()` of torchvision.
 private let torchvision: [ResNet.Depth: String] = [
   .resnet18: """
-    conv1.weight:64x3x7x7 bn1.weight:64 bn1.bias:64 layer1.0.conv1.weight:64x64x3x3 layer1.0.bn1.weight:64
-    layer1.0.bn1.bias:64 layer1.0.conv2.weight:64x64x3x3 layer1.0.bn2.weight:64 layer1.0.bn2.bias:64
-    layer1.1.conv1.weight:64x64x3x3 layer1.1.bn1.weight:64 layer1.1.bn1.bias:64 layer1.1.conv2.weight:64x64x3x3
-    layer1.1.bn2.weight:64 layer1.1.bn2.bias:64 layer2.0.conv1.weight:128x64x3x3 layer2.0.bn1.weight:128
-    layer2.0.bn1.bias:128 layer2.0.conv2.weight:128x128x3x3 layer2.0.bn2.weight:128 layer2.0.bn2.bias:128
-    layer2.0.downsample.0.weight:128x64x1x1 layer2.0.downsample.1.weight:128 layer2.0.downsample.1.bias:128
-    layer2.1.conv1.weight:128x128x3x3 layer2.1.bn1.weight:128 layer2.1.bn1.bias:128
-    layer2.1.conv2.weight:128x128x3x3 layer2.1.bn2.weight:128 layer2.1.bn2.bias:128
-    layer3.0.conv1.weight:256x128x3x3 layer3.0.bn1.weight:256 layer3.0.bn1.bias:256
-    layer3.0.conv2.weight:256x256x3x3 layer3.0.bn2.weight:256 layer3.0.bn2.bias:256
-    layer3.0.downsample.0.weight:256x128x1x1 layer3.0.downsample.1.weight:256 layer3.0.downsample.1.bias:256
-    layer3.1.conv1.weight:256x256x3x3 layer3.1.bn1.weight:256 layer3.1.bn1.bias:256
-    layer3.1.conv2.weight:256x256x3x3 layer3.1.bn2.weight:256 layer3.1.bn2.bias:256
-    layer4.0.conv1.weight:512x256x3x3 layer4.0.bn1.weight:512 layer4.0.bn1.bias:512
-    layer4.0.conv2.weight:512x512x3x3 layer4.0.bn2.weight:512 layer4.0.bn2.bias:512
-    layer4.0.downsample.0.weight:512x256x1x1 layer4.0.downsample.1.weight:512 layer4.0.downsample.1.bias:512
-    layer4.1.conv1.weight:512x512x3x3 layer4.1.bn1.weight:512 layer4.1.bn1.bias:512
-    layer4.1.conv2.weight:512x512x3x3 layer4.1.bn2.weight:512 layer4.1.bn2.bias:512
-    """,
+  conv1.weight:64x3x7x7 bn1.weight:64 bn1.bias:64 layer1.0.conv1.weight:64x64x3x3 layer1.0.bn1.weight:64
+  layer1.0.bn1.bias:64 layer1.0.conv2.weight:64x64x3x3 layer1.0.bn2.weight:64 layer1.0.bn2.bias:64
+  layer1.1.conv1.weight:64x64x3x3 layer1.1.bn1.weight:64 layer1.1.bn1.bias:64 layer1.1.conv2.weight:64x64x3x3
+  layer1.1.bn2.weight:64 layer1.1.bn2.bias:64 layer2.0.conv1.weight:128x64x3x3 layer2.0.bn1.weight:128
+  layer2.0.bn1.bias:128 layer2.0.conv2.weight:128x128x3x3 layer2.0.bn2.weight:128 layer2.0.bn2.bias:128
+  layer2.0.downsample.0.weight:128x64x1x1 layer2.0.downsample.1.weight:128 layer2.0.downsample.1.bias:128
+  layer2.1.conv1.weight:128x128x3x3 layer2.1.bn1.weight:128 layer2.1.bn1.bias:128
+  layer2.1.conv2.weight:128x128x3x3 layer2.1.bn2.weight:128 layer2.1.bn2.bias:128
+  layer3.0.conv1.weight:256x128x3x3 layer3.0.bn1.weight:256 layer3.0.bn1.bias:256
+  layer3.0.conv2.weight:256x256x3x3 layer3.0.bn2.weight:256 layer3.0.bn2.bias:256
+  layer3.0.downsample.0.weight:256x128x1x1 layer3.0.downsample.1.weight:256 layer3.0.downsample.1.bias:256
+  layer3.1.conv1.weight:256x256x3x3 layer3.1.bn1.weight:256 layer3.1.bn1.bias:256
+  layer3.1.conv2.weight:256x256x3x3 layer3.1.bn2.weight:256 layer3.1.bn2.bias:256
+  layer4.0.conv1.weight:512x256x3x3 layer4.0.bn1.weight:512 layer4.0.bn1.bias:512
+  layer4.0.conv2.weight:512x512x3x3 layer4.0.bn2.weight:512 layer4.0.bn2.bias:512
+  layer4.0.downsample.0.weight:512x256x1x1 layer4.0.downsample.1.weight:512 layer4.0.downsample.1.bias:512
+  layer4.1.conv1.weight:512x512x3x3 layer4.1.bn1.weight:512 layer4.1.bn1.bias:512
+  layer4.1.conv2.weight:512x512x3x3 layer4.1.bn2.weight:512 layer4.1.bn2.bias:512
+  """,
   .resnet50: """
-    conv1.weight:64x3x7x7 bn1.weight:64 bn1.bias:64 layer1.0.conv1.weight:64x64x1x1 layer1.0.bn1.weight:64
-    layer1.0.bn1.bias:64 layer1.0.conv2.weight:64x64x3x3 layer1.0.bn2.weight:64 layer1.0.bn2.bias:64
-    layer1.0.conv3.weight:256x64x1x1 layer1.0.bn3.weight:256 layer1.0.bn3.bias:256
-    layer1.0.downsample.0.weight:256x64x1x1 layer1.0.downsample.1.weight:256 layer1.0.downsample.1.bias:256
-    layer1.1.conv1.weight:64x256x1x1 layer1.1.bn1.weight:64 layer1.1.bn1.bias:64 layer1.1.conv2.weight:64x64x3x3
-    layer1.1.bn2.weight:64 layer1.1.bn2.bias:64 layer1.1.conv3.weight:256x64x1x1 layer1.1.bn3.weight:256
-    layer1.1.bn3.bias:256 layer1.2.conv1.weight:64x256x1x1 layer1.2.bn1.weight:64 layer1.2.bn1.bias:64
-    layer1.2.conv2.weight:64x64x3x3 layer1.2.bn2.weight:64 layer1.2.bn2.bias:64 layer1.2.conv3.weight:256x64x1x1
-    layer1.2.bn3.weight:256 layer1.2.bn3.bias:256 layer2.0.conv1.weight:128x256x1x1 layer2.0.bn1.weight:128
-    layer2.0.bn1.bias:128 layer2.0.conv2.weight:128x128x3x3 layer2.0.bn2.weight:128 layer2.0.bn2.bias:128
-    layer2.0.conv3.weight:512x128x1x1 layer2.0.bn3.weight:512 layer2.0.bn3.bias:512
-    layer2.0.downsample.0.weight:512x256x1x1 layer2.0.downsample.1.weight:512 layer2.0.downsample.1.bias:512
-    layer2.1.conv1.weight:128x512x1x1 layer2.1.bn1.weight:128 layer2.1.bn1.bias:128
-    layer2.1.conv2.weight:128x128x3x3 layer2.1.bn2.weight:128 layer2.1.bn2.bias:128
-    layer2.1.conv3.weight:512x128x1x1 layer2.1.bn3.weight:512 layer2.1.bn3.bias:512
-    layer2.2.conv1.weight:128x512x1x1 layer2.2.bn1.weight:128 layer2.2.bn1.bias:128
-    layer2.2.conv2.weight:128x128x3x3 layer2.2.bn2.weight:128 layer2.2.bn2.bias:128
-    layer2.2.conv3.weight:512x128x1x1 layer2.2.bn3.weight:512 layer2.2.bn3.bias:512
-    layer2.3.conv1.weight:128x512x1x1 layer2.3.bn1.weight:128 layer2.3.bn1.bias:128
-    layer2.3.conv2.weight:128x128x3x3 layer2.3.bn2.weight:128 layer2.3.bn2.bias:128
-    layer2.3.conv3.weight:512x128x1x1 layer2.3.bn3.weight:512 layer2.3.bn3.bias:512
-    layer3.0.conv1.weight:256x512x1x1 layer3.0.bn1.weight:256 layer3.0.bn1.bias:256
-    layer3.0.conv2.weight:256x256x3x3 layer3.0.bn2.weight:256 layer3.0.bn2.bias:256
-    layer3.0.conv3.weight:1024x256x1x1 layer3.0.bn3.weight:1024 layer3.0.bn3.bias:1024
-    layer3.0.downsample.0.weight:1024x512x1x1 layer3.0.downsample.1.weight:1024 layer3.0.downsample.1.bias:1024
-    layer3.1.conv1.weight:256x1024x1x1 layer3.1.bn1.weight:256 layer3.1.bn1.bias:256
-    layer3.1.conv2.weight:256x256x3x3 layer3.1.bn2.weight:256 layer3.1.bn2.bias:256
-    layer3.1.conv3.weight:1024x256x1x1 layer3.1.bn3.weight:1024 layer3.1.bn3.bias:1024
-    layer3.2.conv1.weight:256x1024x1x1 layer3.2.bn1.weight:256 layer3.2.bn1.bias:256
-    layer3.2.conv2.weight:256x256x3x3 layer3.2.bn2.weight:256 layer3.2.bn2.bias:256
-    layer3.2.conv3.weight:1024x256x1x1 layer3.2.bn3.weight:1024 layer3.2.bn3.bias:1024
-    layer3.3.conv1.weight:256x1024x1x1 layer3.3.bn1.weight:256 layer3.3.bn1.bias:256
-    layer3.3.conv2.weight:256x256x3x3 layer3.3.bn2.weight:256 layer3.3.bn2.bias:256
-    layer3.3.conv3.weight:1024x256x1x1 layer3.3.bn3.weight:1024 layer3.3.bn3.bias:1024
-    layer3.4.conv1.weight:256x1024x1x1 layer3.4.bn1.weight:256 layer3.4.bn1.bias:256
-    layer3.4.conv2.weight:256x256x3x3 layer3.4.bn2.weight:256 layer3.4.bn2.bias:256
-    layer3.4.conv3.weight:1024x256x1x1 layer3.4.bn3.weight:1024 layer3.4.bn3.bias:1024
-    layer3.5.conv1.weight:256x1024x1x1 layer3.5.bn1.weight:256 layer3.5.bn1.bias:256
-    layer3.5.conv2.weight:256x256x3x3 layer3.5.bn2.weight:256 layer3.5.bn2.bias:256
-    layer3.5.conv3.weight:1024x256x1x1 layer3.5.bn3.weight:1024 layer3.5.bn3.bias:1024
-    layer4.0.conv1.weight:512x1024x1x1 layer4.0.bn1.weight:512 layer4.0.bn1.bias:512
-    layer4.0.conv2.weight:512x512x3x3 layer4.0.bn2.weight:512 layer4.0.bn2.bias:512
-    layer4.0.conv3.weight:2048x512x1x1 layer4.0.bn3.weight:2048 layer4.0.bn3.bias:2048
-    layer4.0.downsample.0.weight:2048x1024x1x1 layer4.0.downsample.1.weight:2048 layer4.0.downsample.1.bias:2048
-    layer4.1.conv1.weight:512x2048x1x1 layer4.1.bn1.weight:512 layer4.1.bn1.bias:512
-    layer4.1.conv2.weight:512x512x3x3 layer4.1.bn2.weight:512 layer4.1.bn2.bias:512
-    layer4.1.conv3.weight:2048x512x1x1 layer4.1.bn3.weight:2048 layer4.1.bn3.bias:2048
-    layer4.2.conv1.weight:512x2048x1x1 layer4.2.bn1.weight:512 layer4.2.bn1.bias:512
-    layer4.2.conv2.weight:512x512x3x3 layer4.2.bn2.weight:512 layer4.2.bn2.bias:512
-    layer4.2.conv3.weight:2048x512x1x1 layer4.2.bn3.weight:2048 layer4.2.bn3.bias:2048
-    """,
+  conv1.weight:64x3x7x7 bn1.weight:64 bn1.bias:64 layer1.0.conv1.weight:64x64x1x1 layer1.0.bn1.weight:64
+  layer1.0.bn1.bias:64 layer1.0.conv2.weight:64x64x3x3 layer1.0.bn2.weight:64 layer1.0.bn2.bias:64
+  layer1.0.conv3.weight:256x64x1x1 layer1.0.bn3.weight:256 layer1.0.bn3.bias:256
+  layer1.0.downsample.0.weight:256x64x1x1 layer1.0.downsample.1.weight:256 layer1.0.downsample.1.bias:256
+  layer1.1.conv1.weight:64x256x1x1 layer1.1.bn1.weight:64 layer1.1.bn1.bias:64 layer1.1.conv2.weight:64x64x3x3
+  layer1.1.bn2.weight:64 layer1.1.bn2.bias:64 layer1.1.conv3.weight:256x64x1x1 layer1.1.bn3.weight:256
+  layer1.1.bn3.bias:256 layer1.2.conv1.weight:64x256x1x1 layer1.2.bn1.weight:64 layer1.2.bn1.bias:64
+  layer1.2.conv2.weight:64x64x3x3 layer1.2.bn2.weight:64 layer1.2.bn2.bias:64 layer1.2.conv3.weight:256x64x1x1
+  layer1.2.bn3.weight:256 layer1.2.bn3.bias:256 layer2.0.conv1.weight:128x256x1x1 layer2.0.bn1.weight:128
+  layer2.0.bn1.bias:128 layer2.0.conv2.weight:128x128x3x3 layer2.0.bn2.weight:128 layer2.0.bn2.bias:128
+  layer2.0.conv3.weight:512x128x1x1 layer2.0.bn3.weight:512 layer2.0.bn3.bias:512
+  layer2.0.downsample.0.weight:512x256x1x1 layer2.0.downsample.1.weight:512 layer2.0.downsample.1.bias:512
+  layer2.1.conv1.weight:128x512x1x1 layer2.1.bn1.weight:128 layer2.1.bn1.bias:128
+  layer2.1.conv2.weight:128x128x3x3 layer2.1.bn2.weight:128 layer2.1.bn2.bias:128
+  layer2.1.conv3.weight:512x128x1x1 layer2.1.bn3.weight:512 layer2.1.bn3.bias:512
+  layer2.2.conv1.weight:128x512x1x1 layer2.2.bn1.weight:128 layer2.2.bn1.bias:128
+  layer2.2.conv2.weight:128x128x3x3 layer2.2.bn2.weight:128 layer2.2.bn2.bias:128
+  layer2.2.conv3.weight:512x128x1x1 layer2.2.bn3.weight:512 layer2.2.bn3.bias:512
+  layer2.3.conv1.weight:128x512x1x1 layer2.3.bn1.weight:128 layer2.3.bn1.bias:128
+  layer2.3.conv2.weight:128x128x3x3 layer2.3.bn2.weight:128 layer2.3.bn2.bias:128
+  layer2.3.conv3.weight:512x128x1x1 layer2.3.bn3.weight:512 layer2.3.bn3.bias:512
+  layer3.0.conv1.weight:256x512x1x1 layer3.0.bn1.weight:256 layer3.0.bn1.bias:256
+  layer3.0.conv2.weight:256x256x3x3 layer3.0.bn2.weight:256 layer3.0.bn2.bias:256
+  layer3.0.conv3.weight:1024x256x1x1 layer3.0.bn3.weight:1024 layer3.0.bn3.bias:1024
+  layer3.0.downsample.0.weight:1024x512x1x1 layer3.0.downsample.1.weight:1024 layer3.0.downsample.1.bias:1024
+  layer3.1.conv1.weight:256x1024x1x1 layer3.1.bn1.weight:256 layer3.1.bn1.bias:256
+  layer3.1.conv2.weight:256x256x3x3 layer3.1.bn2.weight:256 layer3.1.bn2.bias:256
+  layer3.1.conv3.weight:1024x256x1x1 layer3.1.bn3.weight:1024 layer3.1.bn3.bias:1024
+  layer3.2.conv1.weight:256x1024x1x1 layer3.2.bn1.weight:256 layer3.2.bn1.bias:256
+  layer3.2.conv2.weight:256x256x3x3 layer3.2.bn2.weight:256 layer3.2.bn2.bias:256
+  layer3.2.conv3.weight:1024x256x1x1 layer3.2.bn3.weight:1024 layer3.2.bn3.bias:1024
+  layer3.3.conv1.weight:256x1024x1x1 layer3.3.bn1.weight:256 layer3.3.bn1.bias:256
+  layer3.3.conv2.weight:256x256x3x3 layer3.3.bn2.weight:256 layer3.3.bn2.bias:256
+  layer3.3.conv3.weight:1024x256x1x1 layer3.3.bn3.weight:1024 layer3.3.bn3.bias:1024
+  layer3.4.conv1.weight:256x1024x1x1 layer3.4.bn1.weight:256 layer3.4.bn1.bias:256
+  layer3.4.conv2.weight:256x256x3x3 layer3.4.bn2.weight:256 layer3.4.bn2.bias:256
+  layer3.4.conv3.weight:1024x256x1x1 layer3.4.bn3.weight:1024 layer3.4.bn3.bias:1024
+  layer3.5.conv1.weight:256x1024x1x1 layer3.5.bn1.weight:256 layer3.5.bn1.bias:256
+  layer3.5.conv2.weight:256x256x3x3 layer3.5.bn2.weight:256 layer3.5.bn2.bias:256
+  layer3.5.conv3.weight:1024x256x1x1 layer3.5.bn3.weight:1024 layer3.5.bn3.bias:1024
+  layer4.0.conv1.weight:512x1024x1x1 layer4.0.bn1.weight:512 layer4.0.bn1.bias:512
+  layer4.0.conv2.weight:512x512x3x3 layer4.0.bn2.weight:512 layer4.0.bn2.bias:512
+  layer4.0.conv3.weight:2048x512x1x1 layer4.0.bn3.weight:2048 layer4.0.bn3.bias:2048
+  layer4.0.downsample.0.weight:2048x1024x1x1 layer4.0.downsample.1.weight:2048 layer4.0.downsample.1.bias:2048
+  layer4.1.conv1.weight:512x2048x1x1 layer4.1.bn1.weight:512 layer4.1.bn1.bias:512
+  layer4.1.conv2.weight:512x512x3x3 layer4.1.bn2.weight:512 layer4.1.bn2.bias:512
+  layer4.1.conv3.weight:2048x512x1x1 layer4.1.bn3.weight:2048 layer4.1.bn3.bias:2048
+  layer4.2.conv1.weight:512x2048x1x1 layer4.2.bn1.weight:512 layer4.2.bn1.bias:512
+  layer4.2.conv2.weight:512x512x3x3 layer4.2.bn2.weight:512 layer4.2.bn2.bias:512
+  layer4.2.conv3.weight:2048x512x1x1 layer4.2.bn3.weight:2048 layer4.2.bn3.bias:2048
+  """,
 ]
 
 @Suite struct ParameterNamesTests {
   /// Our shape (R, S, C, K) in torch's order (K, C, R, S).
-  private func torchShape(_ shape: [Int]) -> [Int] { shape.count == 4 ? [shape[3], shape[2], shape[0], shape[1]] : shape }
+  private func torchShape(_ shape: [Int]) -> [Int] {
+    shape.count == 4 ? [shape[3], shape[2], shape[0], shape[1]] : shape
+  }
 
   @Test(arguments: [ResNet.Depth.resnet18, .resnet50]) func namesAndShapesAreTorchvisions(depth: ResNet.Depth) {
     let network = Network(.init(depth))
@@ -95,7 +97,8 @@ private let torchvision: [ResNet.Depth: String] = [
 
   /// Every normalisation has running statistics under torchvision's names, in the order of its layers.
   @Test(arguments: [ResNet.Depth.resnet18, .resnet50]) func statisticsFollow(depth: ResNet.Depth) {
-    let network = Network(.init(depth)), norms = network.parameters.entries.filter { $0.kind == .scale }
+    let network = Network(.init(depth))
+    let norms = network.parameters.entries.filter { $0.kind == .scale }
     let expected = norms.flatMap { norm in
       ["running_mean", "running_var"].map { norm.name.dropLast("weight".count) + $0 }.map { "\($0):\(norm.shape)" }
     }
@@ -105,15 +108,17 @@ private let torchvision: [ResNet.Depth: String] = [
   }
 
   @Test func kindsFollowFromNames() {
-    let network = Network(.init(.resnet50), head: [.init(64, bias: true, .scaleAndShift), .init(8, bias: false, .scale)])
+    let network = Network(
+      .init(.resnet50), head: [.init(64, bias: true, .scaleAndShift), .init(8, bias: false, .scale)])
     for entry in network.parameters.entries {
       let isNorm = entry.name.contains(".bn") || entry.name.contains("downsample.1")
       let isBias = entry.name.hasSuffix("bias")
       #expect(entry.kind == (isNorm ? (isBias ? .shift : .scale) : (isBias ? .bias : .weight)), "\(entry.name)")
     }
-    #expect(network.parameters.entries.suffix(6).map(\.name) == [
-      "head.0.weight", "head.0.bias", "head.0.bn.weight", "head.0.bn.bias", "head.1.weight", "head.1.bn.weight",
-    ])
+    #expect(
+      network.parameters.entries.suffix(6).map(\.name) == [
+        "head.0.weight", "head.0.bias", "head.0.bn.weight", "head.0.bn.bias", "head.1.weight", "head.1.bn.weight",
+      ])
   }
 
   @Test func headFollowsTheEncoderInTheSlab() {

@@ -15,14 +15,17 @@ extension ParameterSlab {
 @Suite struct ParameterSlabTests {
   private func layout() -> ParameterLayout {
     var layout = ParameterLayout()
-    for (name, shape) in [("a.weight", [3, 5]), ("a.bias", [5]), ("b.weight", [16]), ("b.bias", [1]), ("c.weight", [2, 2, 7])] {
+    for (name, shape) in [
+      ("a.weight", [3, 5]), ("a.bias", [5]), ("b.weight", [16]), ("b.bias", [1]), ("c.weight", [2, 2, 7]),
+    ] {
       _ = layout.add(name, shape, name.hasSuffix("bias") ? .bias : .weight, .normal(1))
     }
     return layout
   }
 
   @Test func everyParameterStartsOnACacheLine() {
-    let layout = layout(), slab = ParameterSlab(layout)
+    let layout = layout()
+    let slab = ParameterSlab(layout)
     #expect(layout.entries.map(\.slice.count) == [15, 5, 16, 1, 28])
     #expect(layout.entries.map(\.slice.offset) == [0, 16, 32, 48, 64])
     #expect(layout.count == 96 && layout.parameterCount == 65)
@@ -49,10 +52,12 @@ extension ParameterSlab {
   }
 
   @Test(arguments: [0, 0.5, 0.999, 1] as [Float]) func blendMovesTowardTheOther(m: Float) {
-    let a = NetworkState(layout(), ParameterLayout()), b = NetworkState(layout(), ParameterLayout())
+    let a = NetworkState(layout(), ParameterLayout())
+    let b = NetworkState(layout(), ParameterLayout())
     a.initialise(seed: 1)
     b.initialise(seed: 2)
-    let before = a.parameters.buffer.map(Double.init), other = b.parameters.bits
+    let before = a.parameters.buffer.map(Double.init)
+    let other = b.parameters.bits
     a.parameters.blend(toward: b.parameters, momentum: m)
     let expected = zip(before, b.parameters.buffer).map { Double(m) * $0 + (1 - Double(m)) * Double($1) }
     // Two products, a sum, and the rounding of 1 − m.
@@ -62,7 +67,8 @@ extension ParameterSlab {
   }
 
   @Test func copyAndZero() {
-    let a = NetworkState(layout(), ParameterLayout()), b = NetworkState(layout(), ParameterLayout())
+    let a = NetworkState(layout(), ParameterLayout())
+    let b = NetworkState(layout(), ParameterLayout())
     a.initialise(seed: 1)
     b.copy(a)
     #expect(b.parameters.bits == a.parameters.bits)
@@ -80,7 +86,8 @@ extension ParameterSlab {
 
   /// Mean, deviation and kurtosis of n draws; each lies within five standard errors of its expectation.
   private func expectMoments(_ x: [Double], deviation: Double, kurtosis: Double, _ what: String) {
-    let n = Double(x.count), mean = x.reduce(0, +) / n
+    let n = Double(x.count)
+    let mean = x.reduce(0, +) / n
     let variance = x.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / n
     let fourth = x.reduce(0) { $0 + pow($1 - mean, 4) } / n / (variance * variance)
     #expect(abs(mean) < 5 * deviation / n.squareRoot(), "\(what): mean \(mean)")
@@ -120,9 +127,12 @@ extension ParameterSlab {
       state.initialise(seed: 5)
       return state
     }
-    let forth = state(names), back = state(names.reversed())
+    let forth = state(names)
+    let back = state(names.reversed())
     for name in names {
-      #expect(forth.parameters.values(forth.parameters.layout.entry(name)!.slice) == back.parameters.values(back.parameters.layout.entry(name)!.slice))
+      #expect(
+        forth.parameters.values(forth.parameters.layout.entry(name)!.slice)
+          == back.parameters.values(back.parameters.layout.entry(name)!.slice))
     }
     #expect(forth.parameters.bits != back.parameters.bits)
   }
@@ -137,11 +147,14 @@ extension ParameterSlab {
       switch entry.kind {
       case .scale: #expect(values.allSatisfy { $0 == (entry.name.hasSuffix("bn2.weight") ? 0 : 1) }, "\(entry.name)")
       case .shift: #expect(values.allSatisfy { $0 == 0 }, "\(entry.name)")
-      case .bias: #expect(values.allSatisfy { abs($0) <= 1 / 128.0.squareRoot() } && rms(values) > 0.01, "\(entry.name)")
+      case .bias:
+        #expect(values.allSatisfy { abs($0) <= 1 / 128.0.squareRoot() } && rms(values) > 0.01, "\(entry.name)")
       default:
         guard entry.shape.count == 4 else { continue }
         let deviation = (2 / Double(entry.shape[0] * entry.shape[1] * entry.shape[3])).squareRoot()
-        #expect(abs(rms(values) / deviation - 1) < 5 / (2 * Double(values.count)).squareRoot(), "\(entry.name): \(rms(values))")
+        #expect(
+          abs(rms(values) / deviation - 1) < 5 / (2 * Double(values.count)).squareRoot(),
+          "\(entry.name): \(rms(values))")
       }
     }
     for entry in network.statistics.entries {

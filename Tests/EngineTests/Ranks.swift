@@ -12,8 +12,10 @@ enum Ranks {
   /// Runs `body` once on each of `count` ranks at the same time.
   /// - silent: a sum over ranks, by the purpose that its caller names, that is left out: a control.
   /// - Returns: the results in rank order.
-  static func run<T>(_ count: Int, silent: String? = nil, _ body: @escaping @Sendable (ThreadCommunicator) -> T) -> [T] {
-    let exchanges = (0..<3).map { _ in Exchange(count) }, results = Results<T>(count)
+  static func run<T>(_ count: Int, silent: String? = nil, _ body: @escaping @Sendable (ThreadCommunicator) -> T) -> [T]
+  {
+    let exchanges = (0..<3).map { _ in Exchange(count) }
+    let results = Results<T>(count)
     let threads = (0..<count).map { rank in
       let thread = Thread {
         let result = body(ThreadCommunicator(rank: rank, size: count, exchanges, silent: silent))
@@ -80,13 +82,20 @@ final class ThreadCommunicator: Communicator, @unchecked Sendable {
   private(set) var calls: [String] = []
 
   init(rank: Int, size: Int, _ exchanges: [Exchange], silent: String?) {
-    (self.rank, self.size, self.exchanges, self.silent) = (rank, size, exchanges, silent)
+    self.rank = rank
+    self.size = size
+    self.exchanges = exchanges
+    self.silent = silent
   }
 
-  private func reduce<T: Numeric & Comparable>(_ data: UnsafeMutableBufferPointer<T>, _ reduction: Reduction, _ channel: Channel, _ what: StaticString) {
+  private func reduce<T: Numeric & Comparable>(
+    _ data: UnsafeMutableBufferPointer<T>, _ reduction: Reduction, _ channel: Channel, _ what: StaticString
+  ) {
     calls.append("\(what)")
     if "\(what)" == silent { return }
-    let result = exchanges[Int(channel.rawValue)].share(rank, data.baseAddress, "\(what): \(reduction) of \(data.count) \(T.self)") { all in
+    let result = exchanges[Int(channel.rawValue)].share(
+      rank, data.baseAddress, "\(what): \(reduction) of \(data.count) \(T.self)"
+    ) { all in
       let all = all.map { UnsafeBufferPointer(start: $0?.assumingMemoryBound(to: T.self), count: data.count) }
       return data.indices.map { i in
         all.dropFirst().reduce(all[0][i]) {
@@ -101,17 +110,26 @@ final class ThreadCommunicator: Communicator, @unchecked Sendable {
     for i in data.indices { data[i] = result[i] }
   }
 
-  func allReduce(_ data: UnsafeMutableBufferPointer<Float>, _ reduction: Reduction, on channel: Channel, _ what: StaticString) {
+  func allReduce(
+    _ data: UnsafeMutableBufferPointer<Float>, _ reduction: Reduction, on channel: Channel, _ what: StaticString
+  ) {
     reduce(data, reduction, channel, what)
   }
-  func allReduce(_ data: UnsafeMutableBufferPointer<Double>, _ reduction: Reduction, on channel: Channel, _ what: StaticString) {
+  func allReduce(
+    _ data: UnsafeMutableBufferPointer<Double>, _ reduction: Reduction, on channel: Channel, _ what: StaticString
+  ) {
     reduce(data, reduction, channel, what)
   }
-  func allReduce(_ data: UnsafeMutableBufferPointer<Int64>, _ reduction: Reduction, on channel: Channel, _ what: StaticString) {
+  func allReduce(
+    _ data: UnsafeMutableBufferPointer<Int64>, _ reduction: Reduction, on channel: Channel, _ what: StaticString
+  ) {
     reduce(data, reduction, channel, what)
   }
 
-  func allGather(_ send: UnsafePointer<Float>, rows: [Int], width: Int, into receive: UnsafeMutablePointer<Float>, _ what: StaticString) {
+  func allGather(
+    _ send: UnsafePointer<Float>, rows: [Int], width: Int, into receive: UnsafeMutablePointer<Float>,
+    _ what: StaticString
+  ) {
     let counts = rows.map { $0 * width }
     precondition(counts.count == size, "\(counts.count) counts for \(size) ranks")
     let rows = exchanges[0].share(rank, send, "gather \(what): \(counts)") { all in

@@ -15,16 +15,20 @@ import Testing
     deinit { memory.deallocate() }
   }
 
-  private static func value(_ rank: Int, _ round: Int, _ i: Int) -> Float { sinf(Float(rank + 1) * Float(i % 977) + Float(round)) }
+  private static func value(_ rank: Int, _ round: Int, _ i: Int) -> Float {
+    sinf(Float(rank + 1) * Float(i % 977) + Float(round))
+  }
 
   /// Every rank gets the sum in the order of ranks, to the bit, over several rounds of many more sums than there are
   /// slots, whoever is late, wherever a buffer ends, and whether a rank moves them on before the end or not.
   @Test(arguments: [2, 3, 4, 7]) func ranksOfANodeGetTheSum(ranks: Int) {
-    let shared = Shared(ranks), rounds = 3
+    let shared = Shared(ranks)
+    let rounds = 3
     let counts = [1, 31, SumQueue.floats - 1, 20 * SumQueue.floats + 5, SumQueue.floats, 3 * SumQueue.floats, 7]
     let same = Ranks.run(ranks) { communicator in
       let rank = communicator.rank
-      var draws = Draws(test: "sum queue", seed: UInt64(rank)), same = true
+      var draws = Draws(test: "sum queue", seed: UInt64(rank))
+      var same = true
       var queue = SumQueue(NodeMemory(shared.memory, ranks: ranks, place: rank), adders: ranks, nodes: 1)
       for round in 0..<rounds {
         let buffers = counts.map { UnsafeMutableBufferPointer<Float>.allocate(capacity: $0) }
@@ -55,7 +59,8 @@ import Testing
 
   /// Nothing waits for a late rank. Where another node has fewer ranks, not all of this one's add.
   @Test func nothingWaitsForALateRank() {
-    let shared = Shared(3), count = 40 * SumQueue.floats
+    let shared = Shared(3)
+    let count = 40 * SumQueue.floats
     let buffers = (0..<3).map { rank in
       let buffer = UnsafeMutableBufferPointer<Float>.allocate(capacity: count)
       buffer.initialize(repeating: Float(rank + 1))

@@ -14,7 +14,8 @@ private let shapes = [
 /// Odd and even extents, some of which end within a tile.
 private let strided = [
   (24, 8, 8, 16, 8), (12, 16, 16, 24, 32), (20, 13, 13, 16, 40), (6, 15, 16, 64, 64), (10, 31, 31, 16, 16),
-  (40, 14, 16, 40, 16), (14, 16, 8, 128, 136), (3, 57, 64, 8, 24), (4, 28, 27, 16, 24), (300, 13, 11, 8, 8), (70, 60, 59, 8, 8),
+  (40, 14, 16, 40, 16), (14, 16, 8, 128, 136), (3, 57, 64, 8, 24), (4, 28, 27, 16, 24), (300, 13, 11, 8, 8),
+  (70, 60, 59, 8, 8),
   (10, 31, 32, 256, 136), (8, 13, 15, 96, 80), (8, 16, 14, 272, 64), (8, 16, 14, 64, 272),
   (1, 8, 8, 16, 32), (2, 8, 7, 32, 16),
 ]
@@ -23,7 +24,8 @@ private let strided = [
 private let cases: [ReferenceConvolution] = [(shapes, 1), (strided, 2)].flatMap { shapes, stride in
   shapes.map { n, h, w, c, k in
     ReferenceConvolution(
-      n: n, h: h, w: w, c: c * Lanes.scalarCount / 8, k: k * Lanes.scalarCount / 8, kernel: 3, stride: stride, padding: 1)
+      n: n, h: h, w: w, c: c * Lanes.scalarCount / 8, k: k * Lanes.scalarCount / 8, kernel: 3, stride: stride,
+      padding: 1)
   }
 }
 
@@ -35,12 +37,15 @@ private func rms(_ values: some Sequence<Double>) -> Double {
 /// Rms and greatest error of `found`, in units of `model` times the rms of what was expected.
 private func errors(_ found: [Float], _ expected: [Double], _ model: Double) -> (rms: Double, greatest: Double) {
   guard found.count == expected.count, found.allSatisfy(\.isFinite) else { return (.infinity, .infinity) }
-  let unit = model * rms(expected), differences = zip(found, expected).map { Double($0) - $1 }
+  let unit = model * rms(expected)
+  let differences = zip(found, expected).map { Double($0) - $1 }
   return (rms(differences) / unit, differences.map(abs).max()! / unit)
 }
 
 @Test(arguments: cases) func winogradEqualsDefinition(_ reference: ReferenceConvolution) {
-  let test = ConvolutionCase(reference, .fast), found = test.run(), expected = test.expected()
+  let test = ConvolutionCase(reference, .fast)
+  let found = test.run()
+  let expected = test.expected()
   let tiles = reference.n * ((reference.height + 3) / 4) * ((reference.width + 3) / 4)
   let model = reference.stride == 1 ? WinogradError.stride1 : .stride2
   let turned = reference.stride == 1 ? model : .stride2Turned
@@ -56,7 +61,8 @@ private func errors(_ found: [Float], _ expected: [Double], _ model: Double) -> 
 
 /// The control: results do not come from the exact path, which would pass as well.
 @Test(arguments: cases + large) func fastIsNotExact(_ reference: ReferenceConvolution) {
-  let fast = ConvolutionCase(reference, .fast).run(), exact = ConvolutionCase(reference, .exact).run()
+  let fast = ConvolutionCase(reference, .fast).run()
+  let exact = ConvolutionCase(reference, .exact).run()
   #expect(fast.y != exact.y && fast.dx != exact.dx && fast.dw != exact.dw)
 }
 
@@ -65,12 +71,15 @@ private func errors(_ found: [Float], _ expected: [Double], _ model: Double) -> 
 func smallMapsAreExact(n: Int, extent: Int, channels: Int) {
   let reference = ReferenceConvolution(
     n: n, h: extent, w: extent, c: channels, k: channels, kernel: 3, stride: 1, padding: 1)
-  let fast = ConvolutionCase(reference, .fast).run(), exact = ConvolutionCase(reference, .exact).run()
+  let fast = ConvolutionCase(reference, .fast).run()
+  let exact = ConvolutionCase(reference, .exact).run()
   #expect(fast.y == exact.y && fast.dx == exact.dx && fast.dw == exact.dw)
 }
 
 @Test(arguments: cases) func winogradAddsToGradients(_ reference: ReferenceConvolution) {
-  let test = ConvolutionCase(reference, .fast), zero = test.run(), added = test.run(accumulate: true, start: 1024)
+  let test = ConvolutionCase(reference, .fast)
+  let zero = test.run()
+  let added = test.run(accumulate: true, start: 1024)
   // One rounding of a sum that is smaller than 2048.
   #expect(zip(zero.dx, added.dx).allSatisfy { abs($0 + 1024 - $1) <= 0x1p-13 })
   #expect(zip(zero.dw, added.dw).allSatisfy { abs($0 + 1024 - $1) <= 0x1p-13 })
@@ -79,21 +88,27 @@ func smallMapsAreExact(n: Int, extent: Int, channels: Int) {
 /// Enough blocks that threads do meet: in eight partial sums, of which three threads take waves of blocks, and in twelve,
 /// of which each takes its own.
 private let large = [64, 100].map {
-  ReferenceConvolution(n: $0, h: 32, w: 32, c: 2 * Lanes.scalarCount, k: Lanes.scalarCount, kernel: 3, stride: 1, padding: 1)
+  ReferenceConvolution(
+    n: $0, h: 32, w: 32, c: 2 * Lanes.scalarCount, k: Lanes.scalarCount, kernel: 3, stride: 1, padding: 1)
 }
 
 /// With few tiles every thread needs panels of its own, for which eight are too many: the weights are made at once.
-@Test(arguments: cases + large, [3, 8]) func threadsDoNotChangeABitOfWinograd(_ reference: ReferenceConvolution, threads: Int) {
-  let one = ConvolutionCase(reference, .fast).run(), many = ConvolutionCase(reference, threads: threads, .fast).run()
+@Test(arguments: cases + large, [3, 8]) func threadsDoNotChangeABitOfWinograd(
+  _ reference: ReferenceConvolution, threads: Int
+) {
+  let one = ConvolutionCase(reference, .fast).run()
+  let many = ConvolutionCase(reference, threads: threads, .fast).run()
   #expect(one.y == many.y && one.dx == many.dx && one.dw == many.dw, "\(reference)")
 }
 
 /// What is computed of an image does not depend on how many others there are.
 @Test(arguments: [1, 2]) func fewTilesGiveTheSameBits(stride: Int) {
-  let (few, many) = (8, 40), height = 8 * stride
+  let (few, many) = (8, 40)
+  let height = 8 * stride
   let y = [few, many].map {  // their draws begin alike
     ConvolutionCase(
-      ReferenceConvolution(n: $0, h: height, w: height, c: 272, k: 32, kernel: 3, stride: stride, padding: 1), .fast).run().y
+      ReferenceConvolution(n: $0, h: height, w: height, c: 272, k: 32, kernel: 3, stride: stride, padding: 1), .fast
+    ).run().y
   }
   let same = y[0] == Array(y[1].prefix(few * 8 * 8 * 32))
   #expect(same)
@@ -111,8 +126,10 @@ private let large = [64, 100].map {
   func filtered(_ m: WinogradError, _ d: [Double], _ g: [Double]) -> [Double] {
     times(m.s, zip(times(m.k, g), times(m.t, d)).map { $0 * $1 })
   }
-  let d = [0.3, -1.7, 2.2, 0.9, -0.4, 1.1, -0.8, 0.5, 1.9], g = [0.8, -0.6, 1.3]
-  let one = filtered(.stride1, Array(d[..<6]), g), two = filtered(.stride2, d, g)
+  let d = [0.3, -1.7, 2.2, 0.9, -0.4, 1.1, -0.8, 0.5, 1.9]
+  let g = [0.8, -0.6, 1.3]
+  let one = filtered(.stride1, Array(d[..<6]), g)
+  let two = filtered(.stride2, d, g)
   for i in 0..<4 {
     #expect(abs(one[i] - (0..<3).reduce(0) { $0 + d[i + $1] * g[$1] }) < 1e-14)
     #expect(abs(two[i] - (0..<3).reduce(0) { $0 + d[2 * i + $1] * g[$1] }) < 1e-14)

@@ -45,7 +45,8 @@ import Testing
       #expect(try read.read("uint64", as: UInt64.self) == [.max])
       #expect(try read.read("none", as: Float.self) == [])
       #expect(try read.readTexts("texts") == ["", "grün", "long name"])
-      #expect(try read.names() == ["a", "int", "int32", "int8", "none", "texts", "uint16", "uint32", "uint64", "uint8"])
+      #expect(
+        try read.names() == ["a", "int", "int32", "int8", "none", "texts", "uint16", "uint32", "uint64", "uint8"])
       #expect(try read.names(in: "a") == ["b", "doubles"])
       let offset = try read.offset(of: "uint8")
       let bytes = try Data(contentsOf: URL(fileURLWithPath: path))
@@ -77,7 +78,10 @@ import Testing
   @Test func aFileThatIsNotWhatIsExpectedIsAnErrorThatSaysSo() throws {
     try withFile { path in
       func message(_ body: () throws -> Void) -> String {
-        do { try body(); return "no error" } catch { return "\(error)" }
+        do {
+          try body()
+          return "no error"
+        } catch { return "\(error)" }
       }
       #expect(message { _ = try HDF5File.open(path) } == "cannot read \(path): No such file or directory")
       try Data("no hdf5 here".utf8).write(to: URL(fileURLWithPath: path))
@@ -91,7 +95,8 @@ import Testing
       try file.close()
       let read = try HDF5File.open(path)
       #expect(message { _ = try read.read("y", as: Float.self) }.contains("dataset \"y\" of \(path): it is not there"))
-      #expect(message { _ = try read.read("x", as: Double.self) }.contains("holds 32-bit floats, expected 64-bit floats"))
+      #expect(
+        message { _ = try read.read("x", as: Double.self) }.contains("holds 32-bit floats, expected 64-bit floats"))
       try read.close()
       // Every truncation is noticed, when opening or when reading.
       let whole = try Data(contentsOf: URL(fileURLWithPath: path))

@@ -18,7 +18,8 @@ import Testing
 
 @Suite struct DrawsTests {
   @Test func sameKeySameDrawsOtherKeyOtherDraws() {
-    var a = Draws(seed: 1, .crop, 2, 3), b = Draws(seed: 1, .crop, 2, 3)
+    var a = Draws(seed: 1, .crop, 2, 3)
+    var b = Draws(seed: 1, .crop, 2, 3)
     var others = [Draws(seed: 2, .crop, 2, 3), Draws(seed: 1, .flip, 2, 3), Draws(seed: 1, .crop, 3, 2)]
     let first = (0..<8).map { _ in a.bits() }
     #expect(first == (0..<8).map { _ in b.bits() })
@@ -29,7 +30,8 @@ import Testing
   @Test func moments() {
     var draws = Draws(seed: 7, .check)
     let n = 40_000.0
-    let u = (0..<Int(n)).map { _ in draws.uniform() }, z = (0..<Int(n)).map { _ in draws.normal() }
+    let u = (0..<Int(n)).map { _ in draws.uniform() }
+    let z = (0..<Int(n)).map { _ in draws.normal() }
     #expect(u.allSatisfy { 0 <= $0 && $0 < 1 })
     #expect(abs(u.reduce(0, +) / n - 0.5) < 5 * (1 / 12.0 / n).squareRoot())
     #expect(abs(z.reduce(0, +) / n) < 5 / n.squareRoot())
@@ -37,7 +39,8 @@ import Testing
   }
 
   @Test func integersCoverTheirRangeEvenly() {
-    var draws = Draws(seed: 3, .check), counts = [Int](repeating: 0, count: 7)
+    var draws = Draws(seed: 3, .check)
+    var counts = [Int](repeating: 0, count: 7)
     for _ in 0..<70_000 { counts[draws.integer(below: 7)] += 1 }
     for count in counts { #expect(abs(Double(count) - 10_000) < 5 * 100) }
   }

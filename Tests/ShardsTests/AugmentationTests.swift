@@ -43,7 +43,9 @@ struct AugmentationFixture: CustomTestStringConvertible, Sendable {
   var input: Pixels {
     let tensor = tensors["input"]!
     var pixels = Pixels()
-    (pixels.height, pixels.width, pixels.channels) = (tensor.shape[0], tensor.shape[1], tensor.shape[2])
+    pixels.height = tensor.shape[0]
+    pixels.width = tensor.shape[1]
+    pixels.channels = tensor.shape[2]
     pixels.depth = tensor.bytes.count / tensor.shape.reduce(1, *) * 8
     pixels.bytes = [UInt8](tensor.bytes)
     return pixels
@@ -61,7 +63,9 @@ struct AugmentationFixture: CustomTestStringConvertible, Sendable {
 
   /// Our result and its shape.
   func made() -> (shape: [Int], values: [Float]) {
-    let p = parameters, pixels = input, workspace = Workspace()
+    let p = parameters
+    let pixels = input
+    let workspace = Workspace()
     let canvas = Canvas(size: p.size ?? pixels.width, channels: pixels.channels, in: workspace)
     switch p.operation {
     case "resize":
@@ -99,11 +103,14 @@ struct AugmentationFixture: CustomTestStringConvertible, Sendable {
   /// How far Float arithmetic may be from exact: rounding errors, each at most u = 2⁻²⁴ of the largest value that it
   /// meets (1 unless said), counted along one output.
   var bound: Double {
-    let p = parameters, u = 0x1p-24, side = Double(input.width)
+    let p = parameters
+    let u = 0x1p-24
+    let side = Double(input.width)
     switch p.operation {
     case "resize", "centre":
       // Per pass a product and a sum for each tap, and the weight's own rounding; Σ|w| ≤ 1.3 in each for the cubic.
-      let stretch = p.operation == "centre"
+      let stretch =
+        p.operation == "centre"
         ? Double(min(input.width, input.height)) / Double(p.size!)
         : Double(max(p.crop![2], p.crop![3])) / Double(p.size!)
       let taps = 2 * (p.interpolation == .bilinear ? 1 : 2) * max(1, stretch) + 1
@@ -142,7 +149,8 @@ struct AugmentationFixture: CustomTestStringConvertible, Sendable {
 
   @Test(arguments: AugmentationFixture.all) func equalsTorchvision(_ fixture: AugmentationFixture) throws {
     let made = fixture.made()
-    let exact = try #require(fixture.result("exact")), float = try #require(fixture.result("float"))
+    let exact = try #require(fixture.result("exact"))
+    let float = try #require(fixture.result("float"))
     #expect(made.shape == exact.shape && made.shape == float.shape)
     func distance(_ other: [Float], _ values: [Float]) -> Double {
       zip(values, other).map { abs(Double($0) - Double($1)) }.max()!

@@ -5,8 +5,11 @@ import Testing
 @Suite struct CropTests {
   static let sizes = [(500, 375), (375, 500), (28, 28), (32, 1), (1, 40), (3, 2), (4000, 30), (1, 1), (224, 224)]
   static let crops = CropSampling.allCases.flatMap { sampling in
-    [(0.08, 1.0, 0.75, 4.0 / 3), (0.2, 1, 0.75, 4.0 / 3), (0.05, 0.14, 0.75, 4.0 / 3), (1, 1, 1, 1), (0.3, 0.3, 0.5, 2)]
-      .map { Crop(scale: Bounds($0.0, $0.1), ratio: Bounds($0.2, $0.3), sampling: sampling) }
+    [
+      (0.08, 1.0, 0.75, 4.0 / 3), (0.2, 1, 0.75, 4.0 / 3), (0.05, 0.14, 0.75, 4.0 / 3), (1, 1, 1, 1),
+      (0.3, 0.3, 0.5, 2),
+    ]
+    .map { Crop(scale: Bounds($0.0, $0.1), ratio: Bounds($0.2, $0.3), sampling: sampling) }
   }
 
   /// Every crop lies inside; one that is not a fallback has an area and a ratio within the ranges, give or take the
@@ -17,13 +20,19 @@ import Testing
       for seed in 0..<200 as Range<UInt64> {
         var draws = Draws(seed: seed, .crop)
         let box = crop.box(width: width, height: height, &draws)
-        let inside = box.x >= 0 && box.y >= 0 && box.width > 0 && box.height > 0 && box.x + box.width <= width
+        let inside =
+          box.x >= 0 && box.y >= 0 && box.width > 0 && box.height > 0 && box.x + box.width <= width
           && box.y + box.height <= height
         if !inside { Issue.record("\(box) of \(width) x \(height), seed \(seed)") }
-        let w = Double(box.width), h = Double(box.height), image = Double(width * height)
-        let high = (w + 0.5) * (h + 0.5) / image, low = (w - 0.5) * (h - 0.5) / image
-        let wide = (w + 0.5) / (h - 0.5), narrow = (w - 0.5) / (h + 0.5)
-        let fits = high >= crop.scale.low && low <= crop.scale.high
+        let w = Double(box.width)
+        let h = Double(box.height)
+        let image = Double(width * height)
+        let high = (w + 0.5) * (h + 0.5) / image
+        let low = (w - 0.5) * (h - 0.5) / image
+        let wide = (w + 0.5) / (h - 0.5)
+        let narrow = (w - 0.5) / (h + 0.5)
+        let fits =
+          high >= crop.scale.low && low <= crop.scale.high
           && wide >= crop.ratio.low && narrow <= crop.ratio.high
         if fits { kept += 1 }
       }
@@ -38,8 +47,11 @@ import Testing
   /// Areas and positions are spread evenly: the area's mean is (low + high)/2 within five standard errors, the centre's
   /// mean is the image's.
   @Test func drawsEvenly() {
-    let crop = Crop(scale: Bounds(0.1, 0.5)), n = 4000.0
-    var area = 0.0, x = 0.0, y = 0.0
+    let crop = Crop(scale: Bounds(0.1, 0.5))
+    let n = 4000.0
+    var area = 0.0
+    var x = 0.0
+    var y = 0.0
     for seed in 0..<4000 as Range<UInt64> {
       var draws = Draws(seed: seed, .crop)
       let box = crop.box(width: 600, height: 600, &draws)

@@ -8,7 +8,9 @@ import Testing
     return try importer.take(file: Expectation.folder + "/" + name)
   }
 
-  private func sample(_ p: Pixels, _ x: Int, _ y: Int, _ c: Int) -> Int { Int(p.bytes[(y * p.width + x) * p.channels + c]) }
+  private func sample(_ p: Pixels, _ x: Int, _ y: Int, _ c: Int) -> Int {
+    Int(p.bytes[(y * p.width + x) * p.channels + c])
+  }
 
   @Test func scaledDecodingAtFullSizeHoldsTheRegionAndNearlyItsPixels() throws {
     // Turned files too: a region is in upright coordinates.
@@ -43,7 +45,8 @@ import Testing
       #expect(pixels.width == (72 * scale + 7) / 8 && pixels.height == (48 * scale + 7) / 8)
       #expect(scale == 8 || 48 * scale / 8 >= 2 * target)
     }
-    let (_, held) = try decode(imported, channels: 3, region: .init(x: 0, y: 0, width: 16, height: 48), target: 4, scaled: true)
+    let (_, held) = try decode(
+      imported, channels: 3, region: .init(x: 0, y: 0, width: 16, height: 48), target: 4, scaled: true)
     #expect(held.step == 2)  // the narrower side decides
   }
 
@@ -83,15 +86,20 @@ import Testing
   }
 
   @Test func channelsAreWhatIsAskedFor() throws {
-    let grey = try fixture("grey.jpg"), colour = try fixture("rgb.jpg"), inks = try fixture("ycck.jpg")
-    let (three, _) = try decode(grey, channels: 3), (one, _) = try decode(grey, channels: 1)
+    let grey = try fixture("grey.jpg")
+    let colour = try fixture("rgb.jpg")
+    let inks = try fixture("ycck.jpg")
+    let (three, _) = try decode(grey, channels: 3)
+    let (one, _) = try decode(grey, channels: 1)
     #expect(three.channels == 3 && one.channels == 1)
     for i in 0..<one.size { #expect((0..<3).allSatisfy { three.bytes[3 * i + $0] == one.bytes[i] }) }
     for imported in [colour, inks, try fixture("rgb.png")] {
-      let (rgb, _) = try decode(imported, channels: 3), (luma, _) = try decode(imported, channels: 1)
+      let (rgb, _) = try decode(imported, channels: 3)
+      let (luma, _) = try decode(imported, channels: 1)
       #expect(luma.channels == 1 && luma.size * 3 == rgb.size)
       for i in 0..<luma.size {
-        let weighed = 0.299 * Double(rgb.bytes[3 * i]) + 0.587 * Double(rgb.bytes[3 * i + 1]) + 0.114 * Double(rgb.bytes[3 * i + 2])
+        let weighed =
+          0.299 * Double(rgb.bytes[3 * i]) + 0.587 * Double(rgb.bytes[3 * i + 1]) + 0.114 * Double(rgb.bytes[3 * i + 2])
         // A JPEG's luma is taken before RGB is clamped to 0 ... 255, so strong colours differ; the rest by rounding.
         let clamped = (0..<3).contains { [0, 255].contains(rgb.bytes[3 * i + $0]) }
         if !clamped { #expect(abs(weighed - Double(luma.bytes[i])) < 1.6) }
@@ -118,7 +126,8 @@ import Testing
         let values = (0..<pixels.width * pixels.height).map { i -> Double in
           let at = i * pixels.channels + c
           if pixels.depth == 8 { return Double(pixels.bytes[at]) / 255 }
-          return pixels.bytes.withUnsafeBytes { Double($0.loadUnaligned(fromByteOffset: 2 * at, as: UInt16.self)) } / 65535
+          return pixels.bytes.withUnsafeBytes { Double($0.loadUnaligned(fromByteOffset: 2 * at, as: UInt16.self)) }
+            / 65535
         }
         let mean = values.reduce(0, +) / Double(values.count)
         let variance = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(values.count)

@@ -14,8 +14,10 @@ import Threading
       ViewRecipe(count: 2, size: 24, operations: [Crop(scale: Bounds(0.3, 1), interpolation: .bicubic)]),
       ViewRecipe(count: 2, size: 10, operations: [Crop(scale: Bounds(0.05, 0.2))]),
     ]
-    let views = try Views(recipes, channels: 3, mean: [], deviation: []), maker = ViewMaker(views)
-    let sizes = recipes.map { $0.count * $0.size * $0.size * 3 }, starts = [0, sizes[0]]
+    let views = try Views(recipes, channels: 3, mean: [], deviation: [])
+    let maker = ViewMaker(views)
+    let sizes = recipes.map { $0.count * $0.size * $0.size * 3 }
+    let starts = [0, sizes[0]]
     func make(_ mode: DecodeMode, _ sample: Int) throws -> [Float] {
       var out = [Float](repeating: .nan, count: sizes.reduce(0, +))
       try out.withUnsafeMutableBufferPointer { out in
@@ -29,7 +31,8 @@ import Threading
     }
     var differ = false
     for sample in 0..<40 {
-      let full = try make(.full, sample), scaled = try make(.scaled, sample)
+      let full = try make(.full, sample)
+      let scaled = try make(.scaled, sample)
       let off = zip(full, scaled).map { abs($0 - $1) }.max()!
       // Smooth colours are the same at M/8 but for JPEG's own rounding; a place wrong by one pixel of 8/M would be
       // up to 8/239.
@@ -45,7 +48,8 @@ import Threading
 
 @Suite struct EvaluationViewTests {
   @Test func sameOnAnyTeamAndInRange() throws {
-    let source = MemorySource(count: 60), samples = [3, 59, 3] + Array(10..<50)
+    let source = MemorySource(count: 60)
+    let samples = [3, 59, 3] + Array(10..<50)
     func views(_ threads: Int, _ view: EvaluationView) throws -> [Float] {
       var out = [Float](repeating: .nan, count: samples.count * 100 * 3)
       try out.withUnsafeMutableBufferPointer {
@@ -55,7 +59,8 @@ import Threading
     }
     for margin in [nil, 8.0 / 7] {
       let view = EvaluationView(size: 10, margin: margin, normalise: .none)
-      let one = try views(1, view), three = try views(3, view)
+      let one = try views(1, view)
+      let three = try views(3, view)
       #expect(one == three)
       #expect(one.allSatisfy { 0 <= $0 && $0 <= 1 })
       #expect(one[..<300] == one[600..<900] && one[..<300] != one[300..<600])

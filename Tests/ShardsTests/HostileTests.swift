@@ -45,7 +45,8 @@ func crc(_ pixels: Pixels) -> UInt32 { pixels.bytes.withUnsafeBytes { checksum(.
         let (pixels, held) = try decode(imported, channels: nil)
         #expect(held == DecodedRegion(), "\(name)")
         #expect([imported.record.width, imported.record.height] == [expected.width, expected.height], "\(name)")
-        #expect([pixels.width, pixels.height, pixels.channels] == [expected.width, expected.height, expected.channels])
+        #expect(
+          [pixels.width, pixels.height, pixels.channels] == [expected.width, expected.height, expected.channels])
         #expect(pixels.depth == expected.depth, "\(name)")
         // The same integer arithmetic in both decoders: equal to the bit.
         #expect(crc(pixels) == expected.crc32, "\(name)")
@@ -72,13 +73,16 @@ func crc(_ pixels: Pixels) -> UInt32 { pixels.bytes.withUnsafeBytes { checksum(.
         }
         if draws.chance(0.2) { bytes.removeLast(draws.integer(below: bytes.count)) }
         guard let imported = try? importer.take(bytes) else { continue }
-        let (width, height) = (imported.record.width, imported.record.height)
-        let x = draws.integer(below: width), y = draws.integer(below: height)
+        let width = imported.record.width
+        let height = imported.record.height
+        let x = draws.integer(below: width)
+        let y = draws.integer(below: height)
         let region = PixelRect(
           x: x, y: y, width: 1 + draws.integer(below: width - x), height: 1 + draws.integer(below: height - y))
         let (part, held) = try decode(
           imported, channels: 3, region: region, target: 1 + draws.integer(below: 16), scaled: true)
-        let right = held.x + Double(part.width) * held.step, bottom = held.y + Double(part.height) * held.step
+        let right = held.x + Double(part.width) * held.step
+        let bottom = held.y + Double(part.height) * held.step
         let rounding = 1e-9  // 8/M is no exact number for M = 3, 5, 6, 7
         #expect(held.x <= Double(x) + rounding && right >= Double(x + region.width) - rounding, "\(name)")
         #expect(held.y <= Double(y) + rounding && bottom >= Double(y + region.height) - rounding, "\(name)")

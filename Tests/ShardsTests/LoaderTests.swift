@@ -33,14 +33,17 @@ import Testing
       #expect(batch.step == step && batch.epoch == step / order.stepsPerEpoch)
       #expect(batch.globalCount == order.size(ofStep: step))
       #expect(batch.positions == share(of: batch.globalCount, rank: rank, ranks: ranks))
-      all.append(Seen(samples: batch.samples, labels: batch.labels, views: batch.samples.indices.map { image in
-        batch.groups.map { group in
-          let area = group.recipe.size * group.recipe.size * source.channels
-          return (0..<group.recipe.count).flatMap { view in
-            (0..<area).map { group.pixels[(view * batch.count + image) * area + $0].bitPattern }
-          }
-        }
-      }))
+      all.append(
+        Seen(
+          samples: batch.samples, labels: batch.labels,
+          views: batch.samples.indices.map { image in
+            batch.groups.map { group in
+              let area = group.recipe.size * group.recipe.size * source.channels
+              return (0..<group.recipe.count).flatMap { view in
+                (0..<area).map { group.pixels[(view * batch.count + image) * area + $0].bitPattern }
+              }
+            }
+          }))
       loader.release(batch)
     }
     return (all, loader.bytesRead)
@@ -59,13 +62,15 @@ import Testing
 
   /// A simulated run of two epochs on 1, 4 and 64 ranks, and one with a last batch that does not divide.
   @Test(arguments: LastBatch.allCases) func sameOnAnyNumberOfRanksAndEachByteReadOnce(_ last: LastBatch) throws {
-    let order = Order(count: 3000, batch: 128, seed: 1, last: last), steps = 0..<2 * order.stepsPerEpoch
+    let order = Order(count: 3000, batch: 128, seed: 1, last: last)
+    let steps = 0..<2 * order.stepsPerEpoch
     #expect(order.block > 1)
     var reference: [Seen]?
     for ranks in [1, 4, 64] {
       let source = MemorySource(count: 3000)
       let parts = try (0..<ranks).map { try Self.load(source, order, rank: $0, ranks: ranks, steps: steps) }
-      let seen = Self.joined(parts.map(\.seen)), bytes = parts.map(\.bytes).reduce(0, +)
+      let seen = Self.joined(parts.map(\.seen))
+      let bytes = parts.map(\.bytes).reduce(0, +)
       let (counts, calls) = source.fetched.withLock { $0 }
       #expect(Double(bytes) <= 1.1 * 2 * Double(source.byteCount), "P = \(ranks): \(bytes) of 2 x \(source.byteCount)")
       #expect(bytes == counts.indices.reduce(0) { $0 + counts[$1] * source.record($1).length })
@@ -79,8 +84,10 @@ import Testing
   }
 
   @Test(arguments: [(1, 1), (3, 1), (3, 4), (2, 7)]) func sameOnAnyNumberOfThreads(threads: Int, ahead: Int) throws {
-    let source = MemorySource(count: 500), order = Order(count: 500, batch: 24, seed: 1, last: .keep)
-    let one = try Self.load(source, order, steps: 0..<42), many = try Self.load(
+    let source = MemorySource(count: 500)
+    let order = Order(count: 500, batch: 24, seed: 1, last: .keep)
+    let one = try Self.load(source, order, steps: 0..<42)
+    let many = try Self.load(
       source, order, threads: threads, ahead: ahead, steps: 0..<42)
     let same = one.seen == many.seen
     #expect(same)
@@ -90,14 +97,16 @@ import Testing
   }
 
   @Test(arguments: [1, 5, 20, 21, 30]) func startsAtAnyStep(step: Int) throws {
-    let source = MemorySource(count: 500), order = Order(count: 500, batch: 24, seed: 1, last: .keep)
+    let source = MemorySource(count: 500)
+    let order = Order(count: 500, batch: 24, seed: 1, last: .keep)
     let whole = try Self.load(source, order, steps: 0..<42).seen
     let same = try Self.load(source, order, threads: 2, steps: step..<42).seen == Array(whole[step...])
     #expect(same)
   }
 
   @Test func aSmallCacheChangesReadsOnly() throws {
-    let source = MemorySource(count: 500), order = Order(count: 500, batch: 8, seed: 1)
+    let source = MemorySource(count: 500)
+    let order = Order(count: 500, batch: 8, seed: 1)
     let kept = try Self.load(source, order, steps: 0..<20)
     let single = try Self.load(source, order, steps: 0..<20, cache: 0)
     let same = kept.seen == single.seen
@@ -105,9 +114,11 @@ import Testing
   }
 
   @Test func viewsAreDistinctAndChangeWithTheEpoch() throws {
-    let source = MemorySource(count: 40), order = Order(count: 40, batch: 40, seed: 1)
+    let source = MemorySource(count: 40)
+    let order = Order(count: 40, batch: 40, seed: 1)
     let seen = try Self.load(source, order, steps: 0..<2).seen
-    let area = 9 * 9 * 3, first = seen[0].views.map { $0[0] }
+    let area = 9 * 9 * 3
+    let first = seen[0].views.map { $0[0] }
     #expect(first.allSatisfy { $0[..<area] != $0[area...] })
     let again = Dictionary(uniqueKeysWithValues: zip(seen[1].samples, seen[1].views))
     for (sample, views) in zip(seen[0].samples, seen[0].views) { #expect(again[sample]! != views) }
@@ -129,7 +140,8 @@ import Testing
   /// Threads that wait for room, that are at work, and that are done.
   @Test(arguments: [0, 1, 5, 50]) func endsCleanlyAtAnyTime(steps: Int) throws {
     for threads in [1, 3] {
-      let source = MemorySource(count: 500), order = Order(count: 500, batch: 10, seed: 1)
+      let source = MemorySource(count: 500)
+      let order = Order(count: 500, batch: 10, seed: 1)
       weak var gone: Loader?
       do {
         let loader = try Loader(
@@ -144,7 +156,8 @@ import Testing
   }
 
   @Test func refusesABatchLargerThanTheData() {
-    let source = MemorySource(count: 5), order = Order(count: 5, batch: 6, seed: 1)
+    let source = MemorySource(count: 5)
+    let order = Order(count: 5, batch: 6, seed: 1)
     let error = #expect(throws: RecipeError.self) {
       _ = try Loader(
         source, order: order, views: Self.recipes, rank: 0, ranks: 1, seed: 5, threads: 1, ahead: 1, from: 0, until: 1)
@@ -165,7 +178,8 @@ import Testing
 
   /// Through the store: written, opened, loaded.
   @Test func loadsFromShards() throws {
-    let memory = MemorySource(count: 300, perShard: 300), order = Order(count: 300, batch: 20, seed: 1)
+    let memory = MemorySource(count: 300, perShard: 300)
+    let order = Order(count: 300, batch: 20, seed: 1)
     let path = FileManager.default.temporaryDirectory.appendingPathComponent("apus-loader-\(UUID().uuidString)").path
     defer { try? FileManager.default.removeItem(atPath: path) }
     let writer = try DataSetWriter(path, classNames: (0..<10).map(String.init), shardSize: 20_000)
@@ -180,7 +194,8 @@ import Testing
       data, order: order, views: Self.recipes, rank: 1, ranks: 2, seed: 5, threads: 2, ahead: 2, from: 0, until: 15)
     let expected = try Self.load(memory, order, rank: 1, ranks: 2, steps: 0..<15).seen
     for step in 0..<15 {
-      let batch = try loader.next(), area = 9 * 9 * 3
+      let batch = try loader.next()
+      let area = 9 * 9 * 3
       #expect(batch.samples == expected[step].samples && batch.labels == expected[step].labels)
       for i in 0..<batch.count {
         let pixels = (0..<area).map { batch.groups[0].pixels[i * area + $0].bitPattern }

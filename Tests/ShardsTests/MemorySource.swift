@@ -13,13 +13,19 @@ final class MemorySource: ImageSource {
   let fetched: Mutex<(samples: [Int], calls: Int)>
 
   init(count: Int, channels: Int = 3, perShard: Int = 1000, damaged: Set<Int> = []) {
-    (self.count, self.channels, self.perShard, self.damaged) = (count, channels, perShard, damaged)
+    self.count = count
+    self.channels = channels
+    self.perShard = perShard
+    self.damaged = damaged
     mean = [Double](repeating: 0.4, count: channels)
     deviation = [Double](repeating: 0.2, count: channels)
-    var records: [ImageRecord] = [], bytes: [UInt8] = []
+    var records: [ImageRecord] = []
+    var bytes: [UInt8] = []
     for sample in 0..<count {
       var draws = Draws(seed: 9, .check, UInt64(sample))
-      let width = 8 + draws.integer(below: 5), height = 8 + draws.integer(below: 5), length = width * height * channels
+      let width = 8 + draws.integer(below: 5)
+      let height = 8 + draws.integer(below: 5)
+      let length = width * height * channels
       let offset = sample % perShard == 0 ? 0 : records[sample - 1].offset + records[sample - 1].length
       records.append(
         ImageRecord(

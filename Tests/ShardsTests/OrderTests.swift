@@ -31,7 +31,8 @@ import Testing
 
   @Test(arguments: cases) func everySampleOnceAnEpoch(_ c: Case) {
     for epoch in [0, 1, 5] {
-      let steps = Self.epoch(c.order, epoch), all = steps.flatMap { $0 }
+      let steps = Self.epoch(c.order, epoch)
+      let all = steps.flatMap { $0 }
       #expect(all.allSatisfy { 0 <= $0 && $0 < c.count })
       #expect(Set(all).count == all.count, "a sample twice in epoch \(epoch)")
       #expect(all.count == (c.last == .keep ? c.count : c.count / c.batch * c.batch))
@@ -42,7 +43,8 @@ import Testing
   @Test(arguments: cases) func anyPartOfAStepIsTheSame(_ c: Case) {
     let order = c.order
     for step in [0, order.stepsPerEpoch / 2, 3 * order.stepsPerEpoch - 1] {
-      let size = order.size(ofStep: step), whole = order.samples(step: step, positions: 0..<size)
+      let size = order.size(ofStep: step)
+      let whole = order.samples(step: step, positions: 0..<size)
       for ranks in [1, 2, 3, 64] {
         let parts = (0..<ranks).map { share(of: size, rank: $0, ranks: ranks) }
         #expect(parts.flatMap { order.samples(step: step, positions: $0) } == whole)
@@ -53,7 +55,8 @@ import Testing
 
   @Test func epochsAndSeedsDiffer() {
     let order = Case(count: 5000, batch: 50).order
-    let first = Self.epoch(order, 0), second = Self.epoch(order, 1)
+    let first = Self.epoch(order, 0)
+    let second = Self.epoch(order, 1)
     let other = Self.epoch(Case(count: 5000, batch: 50).order(seed: 4), 0)
     for pair in [(first, second), (first, other)] {
       let same = zip(pair.0, pair.1).map { Set($0).intersection($1).count }.reduce(0, +)
@@ -70,7 +73,8 @@ import Testing
       let places = length.map { order.place(step: $0, position: lane) }
       let windows = Dictionary(grouping: places, by: \.windowEnd).mapValues { Set($0.map(\.sample)) }
       for (step, place) in zip(length, places) {
-        let right = place.run.contains(place.sample) && place.run.upperBound <= c.count
+        let right =
+          place.run.contains(place.sample) && place.run.upperBound <= c.count
           && place.run.count <= order.block && step <= place.windowEnd
           && windows[place.windowEnd]!.isSuperset(of: place.run)
         if !right { Issue.record("lane \(lane), step \(step): \(place)") }
@@ -128,7 +132,8 @@ import Testing
   /// χ² of class counts over batches: at most what a uniform choice has, so no class crowds a batch.
   @Test(arguments: [Case(count: 60_000, batch: 256), Case(count: 10_000, batch: 256)])
   func classesAreEven(_ c: Case) {
-    let order = Order(count: c.count, batch: c.batch, seed: 2), classes = 10
+    let order = Order(count: c.count, batch: c.batch, seed: 2)
+    let classes = 10
     var total = 0.0
     let steps = order.stepsPerEpoch
     for step in 0..<steps {

@@ -16,7 +16,8 @@ struct Run {
 
   /// Runs a program to its end; both its streams are returned.
   init(_ program: String, _ arguments: [String], while body: (Process) throws -> Void = { _ in }) throws {
-    let process = Process(), pipe = Pipe()
+    let process = Process()
+    let pipe = Pipe()
     process.executableURL = URL(fileURLWithPath: program)
     process.arguments = arguments
     process.standardOutput = pipe
@@ -36,10 +37,13 @@ struct Run {
   init() throws { folder = try TemporaryFolder() }
 
   private var hostile: String { Expectation.folder }
-  private var left: [String] { get throws { try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted() } }
+  private var left: [String] {
+    get throws { try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted() }
+  }
 
   @Test func theWholeWay() throws {
-    let out = folder.path + "/set", all = try Expectation.all()
+    let out = folder.path + "/set"
+    let all = try Expectation.all()
     let bad = all.values.filter { $0.reason != nil }.count
     let packed = try Run(["pack", hostile, out, "--shard-size", "100KiB", "--threads", "2"])
     #expect(packed.status == 0, "\(packed.output)")
@@ -132,7 +136,8 @@ struct Run {
   @Test(.enabled(if: Run.exists("/usr/bin/h5dump"))) func h5dumpReadsAShard() throws {
     let out = folder.path + "/set"
     try writeSet(out, images: 6, shardSize: 9999)
-    let dump = try Run("/usr/bin/h5dump", ["-d", "/index/key", "-d", "/index/length", "-a", "/mean", out + "/shard-00000.h5"])
+    let dump = try Run(
+      "/usr/bin/h5dump", ["-d", "/index/key", "-d", "/index/length", "-a", "/mean", out + "/shard-00000.h5"])
     #expect(dump.status == 0)
     #expect(dump.output.contains("\"folder/\\37777777703\\37777777651") || dump.output.contains("folder/é0.raw"))
     #expect(dump.output.contains("(0): 27, 48, 75, 108, 147, 27") && dump.output.contains("(0): 0.1, 0.2, 0.3"))

@@ -7,7 +7,10 @@ import Testing
   init() throws { folder = try TemporaryFolder() }
 
   private func message(_ body: () throws -> Void) -> String {
-    do { try body(); return "no error" } catch { return "\(error)" }
+    do {
+      try body()
+      return "no error"
+    } catch { return "\(error)" }
   }
 
   /// Copies a fixture to a path below the folder.
@@ -48,7 +51,8 @@ import Testing
     #expect(try keys(set).sorted() == ["cat/1.jpg", "cat/deep/2.JPEG", "dog/1.png", "dog/plain"])
     #expect(set.channels == 3 && set.classNames == ["cat", "dog"])
     for sample in 0..<set.count {
-      let key = try set.key(sample), record = set.record(sample)
+      let key = try set.key(sample)
+      let record = set.record(sample)
       #expect(set.label(sample) == (key.hasPrefix("cat") ? 0 : 1))
       var bytes: [UInt8] = []
       try set.read(sample, into: &bytes)
@@ -96,7 +100,8 @@ import Testing
 
   /// Five images of 2 x 3 as an IDX file, plain: zlib reads both.
   private func writeIDX(_ name: String, _ header: [UInt8], _ sizes: [UInt32], _ bytes: [UInt8]) throws {
-    let data = Data(header) + Data(sizes.flatMap { size in withUnsafeBytes(of: size.bigEndian) { Array($0) } }) + Data(bytes)
+    let data =
+      Data(header) + Data(sizes.flatMap { size in withUnsafeBytes(of: size.bigEndian) { Array($0) } }) + Data(bytes)
     try data.write(to: URL(fileURLWithPath: folder.path + "/" + name))
   }
 
@@ -140,7 +145,8 @@ import Testing
     try place("rgb.jpg", "in/good.jpg")
     try place("cut-scan-50.jpg", "in/cut.jpg")
     try place("empty.jpg", "in/empty.jpg")
-    let manager = FileManager.default, root = folder.path + "/in"
+    let manager = FileManager.default
+    let root = folder.path + "/in"
     try manager.createDirectory(atPath: root + "/folder.jpg", withIntermediateDirectories: true)
     try manager.createSymbolicLink(atPath: root + "/link.jpg", withDestinationPath: root + "/nowhere.jpg")
     #expect(mkfifo(root + "/pipe.jpg", 0o600) == 0)
@@ -182,7 +188,9 @@ import Testing
     #expect(grey.channels == 1)
     for set in [mixed.sets[0], grey] {
       var values = [[Double]](repeating: [], count: set.channels)
-      var decoder = ImageDecoder(channels: set.channels), pixels = Pixels(), bytes: [UInt8] = []
+      var decoder = ImageDecoder(channels: set.channels)
+      var pixels = Pixels()
+      var bytes: [UInt8] = []
       for sample in 0..<set.count {
         try set.read(sample, into: &bytes)
         let length = set.record(sample).length
@@ -250,8 +258,10 @@ import Testing
     #expect(try keys(whole) == keys(set))
     var (a, b): ([UInt8], [UInt8]) = ([], [])
     for sample in 0..<60 {
-      var (x, y) = (set.record(sample), whole.record(sample))
-      (x.offset, y.offset) = (0, 0)
+      var x = set.record(sample)
+      var y = whole.record(sample)
+      x.offset = 0
+      y.offset = 0
       #expect(x == y)
       try set.read(sample, into: &a)
       try whole.read(sample, into: &b)
@@ -278,7 +288,8 @@ import Testing
     #expect(damages.map(\.sample) == [1] && damages[0].key == key)
     #expect(damages[0].reason.contains("its checksum is"))
     let text = message {
-      _ = try Resharder(set).write(to: folder.path + "/x", shardSize: 9999, split: nil, force: false, progress: { _ in })
+      _ = try Resharder(set).write(
+        to: folder.path + "/x", shardSize: 9999, split: nil, force: false, progress: { _ in })
     }
     #expect(text.contains("does not match its checksum"))
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted() == ["in", "out"])

@@ -1,8 +1,7 @@
 import Foundation
 import HDF5
-import Testing
-
 import Shards
+import Testing
 
 /// A new folder that is removed with the value.
 final class TemporaryFolder {
@@ -52,7 +51,8 @@ func writeSet(_ path: String, images: Int, shardSize: Int) throws {
     #expect(set.mean == [0.1, 0.2, 0.3] && set.deviation == [0.4, 0.5, 0.6])
     var bytes: [UInt8] = []
     for sample in 0..<50 {
-      let record = set.record(sample), expected = rawBytes(sample)
+      let record = set.record(sample)
+      let expected = rawBytes(sample)
       try set.read(sample, into: &bytes)
       #expect(Array(bytes.prefix(record.length)) == expected)
       #expect(record.checksum == expected.withUnsafeBytes { checksum($0) })

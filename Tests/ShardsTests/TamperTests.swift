@@ -18,7 +18,10 @@ import Testing
   }
 
   private func message(_ body: () throws -> Void) -> String {
-    do { try body(); return "no error" } catch { return "\(error)" }
+    do {
+      try body()
+      return "no error"
+    } catch { return "\(error)" }
   }
 
   /// Where the image bytes of the shard lie.
@@ -46,7 +49,8 @@ import Testing
   @Test func anyChangedByteOutsideOfTheImagesIsFoundBeforeHDF5IsAsked() throws {
     // HDF5 1.10 crashes on some of these changes: the seal comes first.
     let rounds = ProcessInfo.processInfo.environment["APUS_FUZZ"].flatMap(Int.init) ?? 150
-    let whole = try Data(contentsOf: URL(fileURLWithPath: shard)), images = try bytesRange()
+    let whole = try Data(contentsOf: URL(fileURLWithPath: shard))
+    let images = try bytesRange()
     var draws = Draws(seed: 8, .check)
     for _ in 0..<rounds {
       let at = draws.integer(below: whole.count)
@@ -97,7 +101,8 @@ import Testing
       ("fingerprint", .text("0"), "not those that it was packed with"), ("fingerprint", .text("x"), "no fingerprint"),
       ("shard_fingerprint", .text("0"), "fingerprint"), ("shards", .text("1"), "no integer"),
     ]
-    let whole = try Data(contentsOf: URL(fileURLWithPath: shard)), images = try bytesRange()
+    let whole = try Data(contentsOf: URL(fileURLWithPath: shard))
+    let images = try bytesRange()
     for (name, value, expected) in changes {
       let file = try HDF5File.update(shard)
       try file.set(value, for: name)
@@ -123,7 +128,8 @@ import Testing
   }
 
   @Test func shardsOfOtherSetsAreFound() throws {
-    let split = folder.path + "/split", other = folder.path + "/other"
+    let split = folder.path + "/split"
+    let other = folder.path + "/other"
     try writeSet(split, images: 20, shardSize: 700)
     try writeSet(other, images: 21, shardSize: 700)
     let second = "/shard-00001.h5"

@@ -44,7 +44,10 @@ import Testing
 
   struct Refusal: CustomTestStringConvertible {
     var json: String, message: String
-    init(_ json: String, _ message: String) { (self.json, self.message) = (json, message) }
+    init(_ json: String, _ message: String) {
+      self.json = json
+      self.message = message
+    }
     var testDescription: String { message }
   }
 
@@ -86,7 +89,9 @@ import Testing
   struct Invalid: CustomTestStringConvertible {
     var operations: [any ViewOperation], channels: Int, message: String
     init(_ operations: [any ViewOperation], _ channels: Int, _ message: String) {
-      (self.operations, self.channels, self.message) = (operations, channels, message)
+      self.operations = operations
+      self.channels = channels
+      self.message = message
     }
     var testDescription: String { message }
   }
@@ -148,7 +153,8 @@ import Testing
         var results: Set<[Float]> = []
         for seed in 0..<20 as Range<UInt64> {
           let key = ViewKey(seed: seed, epoch: 1, step: 3, sample: 4, view: 1)
-          let workspace = Workspace(), canvas = Self.canvas(size, channels, seed: 1, in: workspace)
+          let workspace = Workspace()
+          let canvas = Self.canvas(size, channels, seed: 1, in: workspace)
           operation.apply(to: canvas, key)
           let first = Self.values(canvas)
           #expect(first.allSatisfy { 0 <= $0 && $0 <= 1 }, "size \(size), \(channels) channels, seed \(seed)")
@@ -172,11 +178,13 @@ import Testing
       Flip(probability: p), Colour(probability: p, brightness: 0.5), Grey(probability: p),
       Blur(probability: p, kernel: 3), Solarise(probability: p),
     ]
-    let workspace = Workspace(), n = 1000
+    let workspace = Workspace()
+    let n = 1000
     for operation in operations {
       var changed = 0
       for sample in 0..<n {
-        let canvas = Self.canvas(4, 3, seed: 1, in: workspace), before = Self.values(canvas)
+        let canvas = Self.canvas(4, 3, seed: 1, in: workspace)
+        let before = Self.values(canvas)
         operation.apply(to: canvas, ViewKey(seed: 1, epoch: 0, step: 0, sample: sample, view: 0))
         if Self.values(canvas) != before { changed += 1 }
       }
@@ -194,7 +202,8 @@ import Testing
       operation.apply(to: canvas, key)
       return Self.values(canvas)
     }
-    let colour = Colour(brightness: 0.8), key = ViewKey(seed: 1, epoch: 2, step: 3, sample: 4, view: 0)
+    let colour = Colour(brightness: 0.8)
+    let key = ViewKey(seed: 1, epoch: 2, step: 3, sample: 4, view: 0)
     let first = result(colour, key)
     for change: (inout ViewKey) -> Void in [
       { $0.seed = 2 }, { $0.epoch = 3 }, { $0.sample = 5 }, { $0.view = 1 }, { $0.occurrence = 1 },
@@ -206,7 +215,8 @@ import Testing
     var elsewhere = key
     elsewhere.step = 9
     #expect(result(colour, elsewhere) == first)  // a view does not depend on when it is met
-    let shared = Blur(probability: 1, kernel: 5, sharing: .batch), one = Blur(probability: 1, kernel: 5)
+    let shared = Blur(probability: 1, kernel: 5, sharing: .batch)
+    let one = Blur(probability: 1, kernel: 5)
     var neighbour = key
     neighbour.sample = 5
     #expect(result(shared, key) == result(shared, neighbour) && result(one, key) != result(one, neighbour))

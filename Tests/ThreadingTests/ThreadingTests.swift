@@ -28,7 +28,9 @@ import Threading
   /// A thread that may use some processors.
   private static func seat(_ thread: Int32, _ processors: [Int], home: Int32 = 0, space: UInt64 = 1) -> csystem_seat {
     var seat = csystem_seat()
-    (seat.thread, seat.home, seat.space) = (thread, home, space)
+    seat.thread = thread
+    seat.home = home
+    seat.space = space
     withUnsafeMutableBytes(of: &seat.processors) {
       let words = $0.bindMemory(to: UInt64.self)
       for processor in processors { words[processor / 64] |= 1 << (processor % 64) }
@@ -49,7 +51,8 @@ import Threading
     // Two homes with two cores each, of which one thread may use both processors; and one alone.
     (
       [
-        seat(1, [0, 64]), seat(2, [1, 65]), seat(3, [2, 66], home: 2), seat(4, [3, 67], home: 2), seat(5, [4, 68], home: 4),
+        seat(1, [0, 64]), seat(2, [1, 65]), seat(3, [2, 66], home: 2), seat(4, [3, 67], home: 2),
+        seat(5, [4, 68], home: 4),
       ], [[1, 2], [3, 4]]
     ),
     // Several threads; unknown homes; nobody bound; unequal cores; two on one.
@@ -83,7 +86,8 @@ import Threading
       var own = csystem_own_seat()
       let moved = withUnsafePointer(to: ProcessorTurnsTests.seat(0, [self.own[place]])) { csystem_move(own.thread, $0) }
       own = csystem_own_seat()
-      (own.thread, own.home) = (moved == 0 ? own.thread : 0, 0)
+      own.thread = moved == 0 ? own.thread : 0
+      own.home = 0
       taken.withLock { [own] in $0[place] = own }
       while staying.withLock({ $0[place] }) {
         visited.withLock {
@@ -109,9 +113,11 @@ import Threading
 
     /// Where the threads go within so many turns of 40 ms; longer where other work keeps one from telling.
     func places(turns: UInt32 = 5) -> [[Int]] {
-      let begun = ContinuousClock.now, staying = staying.withLock { $0 }
+      let begun = ContinuousClock.now
+      let staying = staying.withLock { $0 }
       _ = go { visited in
-        ContinuousClock.now - begun > .milliseconds(40 * turns) && zip(visited, staying).allSatisfy { !$0.isEmpty || !$1 }
+        ContinuousClock.now - begun > .milliseconds(40 * turns)
+          && zip(visited, staying).allSatisfy { !$0.isEmpty || !$1 }
       }
       return visited.withLock { $0 }
     }
@@ -126,7 +132,8 @@ import Threading
 
   /// Two threads that compute see both processors, and are at their own in the end, though stopped while they are not.
   @Test(.enabled(if: boundProcessors().count > 1)) func threadsTakeTurns() throws {
-    let pair = SeatedPair(), own = pair.own
+    let pair = SeatedPair()
+    let own = pair.own
     defer { pair.leave() }
     try #require(pair.seats.allSatisfy { $0.thread != 0 })
     #expect(pair.places() == own.map { [$0] })
@@ -144,7 +151,8 @@ import Threading
 
   /// Where one of its threads has ended, the other stays at its own processor.
   @Test(.enabled(if: boundProcessors().count > 1)) func aRingWithoutOneOfItsThreadsIsGivenUp() throws {
-    let pair = SeatedPair(), own = pair.own
+    let pair = SeatedPair()
+    let own = pair.own
     defer { pair.leave() }
     try #require(pair.seats.allSatisfy { $0.thread != 0 })
     let turns = try #require(ProcessorTurns(pair.seats))

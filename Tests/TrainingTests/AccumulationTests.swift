@@ -10,23 +10,29 @@ import Training
   }
 
   private func run(_ groups: NormalisationGroups, parts: Int) -> Outcome {
-    let context = Context(), batch = 16, size = 12
+    let context = Context()
+    let batch = 16
+    let size = 12
     var recipe = MoCo()
-    (recipe.head, recipe.queue) = ([.features, .channels(8)], 40)
+    recipe.head = [.features, .channels(8)]
+    recipe.queue = 40
     let method = recipe.make(
       MethodSetting(
         encoder: .init(.resnet18, width: 1 / 16, stem: .small, channels: 1), normalisation: groups, accumulate: parts,
         images: batch, plan: RunPlan(stepsPerEpoch: 1, batch: batch, length: .steps(3)), context: context))
     method.initialise()
-    var draws = Draws(seed: 1, .check), loss = 0.0, gradients: [Float] = []
+    var draws = Draws(seed: 1, .check)
+    var loss = 0.0
+    var gradients: [Float] = []
     for step in 0..<3 {
       var images = (0..<2 * batch * size * size).map { _ in Float(draws.normal()) }
       images.withUnsafeMutableBufferPointer {
         let x = Tensor($0.baseAddress!, n: 2 * batch, h: size, w: size, c: 1)
         method.encoder.gradients.zero()
-        loss = method.step(
-          MethodInput(step: step, batch: batch, shares: [batch], rank: 0, samples: Array(0..<batch), views: [x])
-        ).loss
+        loss =
+          method.step(
+            MethodInput(step: step, batch: batch, shares: [batch], rank: 0, samples: Array(0..<batch), views: [x])
+          ).loss
         method.encoder.reducer.finish()
       }
       gradients = Array(method.encoder.gradients.buffer)
@@ -50,7 +56,8 @@ import Training
 
   /// Sums in another order: a few roundings (2⁻²⁴) through twenty layers and three steps.
   @Test(arguments: [2, 4]) func partsAreTheWhole(parts: Int) {
-    let whole = run(.shuffle(images: 4), parts: 1), divided = run(.shuffle(images: 4), parts: parts)
+    let whole = run(.shuffle(images: 4), parts: 1)
+    let divided = run(.shuffle(images: 4), parts: parts)
     #expect(abs(whole.loss - divided.loss) < 1e-5 * whole.loss)
     #expect(distance(divided.gradients, whole.gradients) < 1e-4)
     #expect(distance(divided.running, whole.running) < 1e-5)

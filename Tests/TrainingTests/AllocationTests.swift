@@ -10,12 +10,14 @@ import Training
 /// After the first step, the threads that compute allocate no memory. Counted by an allocator that stands before the C
 /// library's, on the caller's thread and the team's, not on the loader's. The ranks are one, so that MPI takes no part.
 @Suite(.serialized, .enabled(if: callocations_work())) final class AllocationTests {
-  private let folder = FileManager.default.temporaryDirectory.appendingPathComponent("allocations-\(UUID().uuidString)").path
+  private let folder = FileManager.default.temporaryDirectory.appendingPathComponent("allocations-\(UUID().uuidString)")
+    .path
   private let data: DataSet
 
   /// 40 images of keyed noise: three batches of 12, and one of 4.
   init() throws {
-    let writer = try DataSetWriter(folder, classNames: [], shardSize: 1 << 20), side = 40
+    let writer = try DataSetWriter(folder, classNames: [], shardSize: 1 << 20)
+    let side = 40
     let record = ImageRecord(length: side * side, width: side, height: side, channels: 1, encoding: .raw, colour: 1)
     for sample in 0..<40 {
       var draws = Draws(seed: 4, .check, UInt64(sample))
@@ -39,12 +41,15 @@ import Training
     method: {name: simclr, temperature: 0.5, head: [features, features, 16], memory: {queue: 50}}
     batchNorm: {group: 4}
     """
-  private static let moco = "method: {name: moco, temperature: 0.2, head: [features, 16], queue: 50}\nbatchNorm: {shuffle: 4}"
+  private static let moco =
+    "method: {name: moco, temperature: 0.2, head: [features, 16], queue: 50}\nbatchNorm: {shuffle: 4}"
 
   private static let bank = "method: {name: memory-bank, head: [16], negatives: 20}\nbatchNorm: global"
-  private static let wholeBank = "method: {name: memory-bank, head: [16], negatives: 0, loss: softmax}\nbatchNorm: global"
+  private static let wholeBank =
+    "method: {name: memory-bank, head: [16], negatives: 0, loss: softmax}\nbatchNorm: global"
   private static let adco = "method: {name: adco, head: [features, 16], negatives: 20}\nbatchNorm: {shuffle: 4}"
-  private static let symmetric = "method: {name: adco, head: [16], negatives: 40, symmetric: true}\nbatchNorm: {shuffle: 4}"
+  private static let symmetric =
+    "method: {name: adco, head: [16], negatives: 40, symmetric: true}\nbatchNorm: {shuffle: 4}"
 
   /// Every method, layer, way to compute a convolution and optimizer, on one thread and on two.
   static let cases = [1, 2].flatMap { threads in
@@ -53,7 +58,8 @@ import Training
       Case(method: simclr, optimizer: "lars", convolution: "exact", threads: threads),
       Case(method: simclr, encoder: "{name: resnet50, width: 0.25, stem: imagenet}", size: 40, threads: threads),
       Case(
-        method: simclrV2, encoder: "{name: resnet50, width: 0.25, stem: imagenet, variant: d, selectiveKernels: 0.0625}",
+        method: simclrV2,
+        encoder: "{name: resnet50, width: 0.25, stem: imagenet, variant: d, selectiveKernels: 0.0625}",
         size: 40, threads: threads),
       Case(method: moco, threads: threads),
       Case(method: "method: {name: end-to-end, head: [16]}\nbatchNorm: {shuffle: 4}", threads: threads),
@@ -90,7 +96,8 @@ import Training
 
   /// Has every thread of the team run `body` once: none gets two blocks while each waits for all the others.
   private func onEveryThread(of session: Session, _ body: () -> Void) {
-    let team = session.context.team, arrived = Atomic<Int>(0)
+    let team = session.context.team
+    let arrived = Atomic<Int>(0)
     team.run(team.count) { _, _ in
       arrived.wrappingAdd(1, ordering: .relaxed)
       while arrived.load(ordering: .relaxed) < team.count { sched_yield() }
@@ -104,16 +111,20 @@ import Training
   ///   - expected: in a step; the places of others are printed.
   ///   - inside: done in the middle of a counted step.
   private func allocations(_ test: Case, expected: Int = 0, inside: (Session) -> Void = { _ in }) throws -> Int {
-    let session = try session(test), loader = try session.loader(from: 0, threads: 1)
+    let session = try session(test)
+    let loader = try session.loader(from: 0, threads: 1)
     onEveryThread(of: session) { callocations_watch(true) }
     defer { onEveryThread(of: session) { callocations_watch(false) } }
-    var total = 0, sizes: Set<Int> = []
+    var total = 0
+    var sizes: Set<Int> = []
     for step in 0..<session.plan.totalSteps {
       if step == 8 { _ = try session.extractor.features(of: data, Array(0..<9)) }
       let isCounted = step >= session.stage.data.ahead
       if isCounted { callocations_begin() }
-      let batch = try loader.next(), input = session.input(batch)
-      let outcome = session.gradients(input), gradientNorm = session.gradientNorm
+      let batch = try loader.next()
+      let input = session.input(batch)
+      let outcome = session.gradients(input)
+      let gradientNorm = session.gradientNorm
       if step == 9 { inside(session) }
       loader.release(batch)
       session.update(step: step)

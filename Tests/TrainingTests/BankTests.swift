@@ -16,39 +16,59 @@ import Training
   static let methods: [String: @Sendable () -> any MethodRecipe] = [
     "nce": {
       var bank = MemoryBank()
-      (bank.head, bank.negatives, bank.temperature) = ([.channels(8)], 20, 0.2)
+      bank.head = [.channels(8)]
+      bank.negatives = 20
+      bank.temperature = 0.2
       return bank
     },
     "whole": {
       var bank = MemoryBank()
-      (bank.head, bank.negatives, bank.temperature, bank.loss) = ([.channels(8)], 0, 0.2, .softmax)
+      bank.head = [.channels(8)]
+      bank.negatives = 0
+      bank.temperature = 0.2
+      bank.loss = .softmax
       return bank
     },
     "adco": {
       var adco = AdCo()
-      (adco.head, adco.negatives, adco.temperature, adco.bankTemperature) = ([.features, .channels(8)], 13, 0.2, 0.1)
-      (adco.momentum, adco.bankRate) = (0.9, 0.5)
+      adco.head = [.features, .channels(8)]
+      adco.negatives = 13
+      adco.temperature = 0.2
+      adco.bankTemperature = 0.1
+      adco.momentum = 0.9
+      adco.bankRate = 0.5
       return adco
     },
     "adco without the batch": {
       var adco = AdCo()
-      (adco.head, adco.negatives, adco.temperature, adco.bankTemperature) = ([.channels(8)], 13, 0.2, 0.1)
-      (adco.inBatch, adco.fill, adco.bankRate) = (false, false, 0.5)
+      adco.head = [.channels(8)]
+      adco.negatives = 13
+      adco.temperature = 0.2
+      adco.bankTemperature = 0.1
+      adco.inBatch = false
+      adco.fill = false
+      adco.bankRate = 0.5
       return adco
     },
   ]
 
   /// Three steps of 7 images out of 11, one of them twice in a batch.
   private static func run(_ method: String, _ communicator: any Communicator) -> Outcome {
-    let batch = 7, images = 11, steps = 3, size = 8
-    let context = Context(communicator: communicator), recipe = methods[method]!(), views = recipe is MemoryBank ? 1 : 2
+    let batch = 7
+    let images = 11
+    let steps = 3
+    let size = 8
+    let context = Context(communicator: communicator)
+    let recipe = methods[method]!()
+    let views = recipe is MemoryBank ? 1 : 2
     let running = recipe.make(
       MethodSetting(
         encoder: .init(.resnet18, width: 1 / 16, stem: .small, channels: 1),
         normalisation: recipe is MemoryBank ? .global : .shuffle(images: 4), images: images,
         plan: RunPlan(stepsPerEpoch: 1, batch: batch, length: .steps(steps)), context: context))
     running.initialise()
-    let ranks = communicator.size, local = share(of: batch, rank: communicator.rank, ranks: ranks)
+    let ranks = communicator.size
+    let local = share(of: batch, rank: communicator.rank, ranks: ranks)
     let shares = (0..<ranks).map { share(of: batch, rank: $0, ranks: ranks).count }
     var outcome = Outcome(losses: [], inBatch: [], weights: [], state: [:])
     for step in 0..<steps {
@@ -94,7 +114,9 @@ import Training
     let one = Self.run(method, SingleProcess())
     let all = try ThreadCommunicator.run(ranks: ranks) { Self.run(method, $0) }
     for outcome in all {
-      for (a, b) in zip(outcome.losses, one.losses) { #expect(abs(a - b) < 1e-3 * b, "\(outcome.losses) for \(one.losses)") }
+      for (a, b) in zip(outcome.losses, one.losses) {
+        #expect(abs(a - b) < 1e-3 * b, "\(outcome.losses) for \(one.losses)")
+      }
       for (a, b) in zip(outcome.inBatch, one.inBatch) { #expect(abs(a - b) < 1e-3) }
       #expect(distance(outcome.weights, one.weights) < 1e-3)
     }

@@ -17,23 +17,29 @@ import Training
       floats.deallocate()
       integers.deallocate()
     }
-    var saved: [SavedState] { [SavedState("a/b", shape: [2, 3], floats: floats), SavedState("c", integers: integers)] }
+    var saved: [SavedState] {
+      [SavedState("a/b", shape: [2, 3], floats: floats), SavedState("c", integers: integers)]
+    }
   }
 
   private func withFolder(_ body: (RunFolder) throws -> Void) throws {
-    let folder = RunFolder(FileManager.default.temporaryDirectory.appendingPathComponent("checkpoint-\(UUID().uuidString)").path)
+    let folder = RunFolder(
+      FileManager.default.temporaryDirectory.appendingPathComponent("checkpoint-\(UUID().uuidString)").path)
     try folder.make()
     defer { try? FileManager.default.removeItem(atPath: folder.path) }
     try body(folder)
   }
 
   private func manifest(_ step: Int) -> Manifest {
-    Manifest(stage: 0, step: step, recipe: "", data: "d", dataFingerprint: "1", images: 1, encoder: "encoder", channels: 3, fingerprint: [:])
+    Manifest(
+      stage: 0, step: step, recipe: "", data: "d", dataFingerprint: "1", images: 1, encoder: "encoder", channels: 3,
+      fingerprint: [:])
   }
 
   @Test func whatIsWrittenIsRead() throws {
     try withFolder { folder in
-      let state = State(5), other = State(0)
+      let state = State(5)
+      let other = State(0)
       try Checkpoint.write(state.saved, manifest(7), in: folder, keep: 2)
       #expect(try Checkpoint.newest(folder).manifest?.step == 7)
       try Checkpoint.read(other.saved, from: folder.checkpoints + "/step-00000007")
@@ -74,7 +80,8 @@ import Training
   @Test func whatWasBeingWrittenIsNotThere() throws {
     try withFolder { folder in
       try Checkpoint.write(State(1).saved, manifest(1), in: folder, keep: 2)
-      try FileManager.default.createDirectory(atPath: folder.checkpoints + "/.step-00000002.partial", withIntermediateDirectories: true)
+      try FileManager.default.createDirectory(
+        atPath: folder.checkpoints + "/.step-00000002.partial", withIntermediateDirectories: true)
       #expect(Checkpoint.list(folder) == [1])
       try Checkpoint.write(State(2).saved, manifest(2), in: folder, keep: 2)
       #expect(try Checkpoint.newest(folder).manifest?.step == 2)
@@ -99,19 +106,25 @@ import Training
       integers.deallocate()
     }
     var saved: [SavedState] {
-      [SavedState("bank/values", shape: [11, 3], rows: rows, floats: floats), SavedState("bank/count", integers: integers)]
+      [
+        SavedState("bank/values", shape: [11, 3], rows: rows, floats: floats),
+        SavedState("bank/count", integers: integers),
+      ]
     }
     /// The state lives for as long as it is being written.
     func write(_ manifest: Manifest, in folder: RunFolder, _ communicator: any Communicator) throws {
       try Checkpoint.write(saved, manifest, in: folder, keep: 2, communicator)
     }
-    var isRight: Bool { integers[0] == 5 && floats.indices.allSatisfy { floats[$0] == Float(rows.lowerBound * 3 + $0) } }
+    var isRight: Bool {
+      integers[0] == 5 && floats.indices.allSatisfy { floats[$0] == Float(rows.lowerBound * 3 + $0) }
+    }
   }
 
   /// Whatever wrote it, any number of ranks reads its rows; also more ranks than rows.
   @Test(arguments: [1, 2, 3, 13]) func slicesAreReadOnAnyNumberOfRanks(writers: Int) throws {
     try withFolder { folder in
-      let manifest = manifest(3), path = folder.checkpoints + "/step-00000003"
+      let manifest = manifest(3)
+      let path = folder.checkpoints + "/step-00000003"
       _ = try ThreadCommunicator.run(ranks: writers) { communicator in
         try Spread(communicator, filled: true).write(manifest, in: folder, communicator)
       }
@@ -136,7 +149,9 @@ import Training
 
   @Test func otherShapesAndMethodsAreRefused() throws {
     try withFolder { folder in
-      let one = SingleProcess(), state = Spread(one, filled: true), path = folder.checkpoints + "/step-00000001"
+      let one = SingleProcess()
+      let state = Spread(one, filled: true)
+      let path = folder.checkpoints + "/step-00000001"
       try Checkpoint.write(state.saved, manifest(1), in: folder, keep: 2)
       for (name, shape) in [("bank/values", [33, 1]), ("bank/others", [11, 3])] {
         let wrong = [SavedState(name, shape: shape, rows: 0..<shape[0], floats: state.floats)]
@@ -182,7 +197,10 @@ import Training
         }
         if step == 1 { #expect(outcome == ["", "", ""]) }
         if step == 2 {
-          #expect(outcome.allSatisfy { $0.contains("cannot write checkpoint") && $0.contains("bank/values") && $0.contains("whole") }, "\(outcome)")
+          #expect(
+            outcome.allSatisfy {
+              $0.contains("cannot write checkpoint") && $0.contains("bank/values") && $0.contains("whole")
+            }, "\(outcome)")
         }
       }
       #expect(Checkpoint.list(folder) == [1])

@@ -8,16 +8,20 @@ import Training
 /// Runs that go wrong in each of the ways that the watch knows, and healthy ones of the same methods: the watch says so of
 /// the former alone, and names the option to change.
 @Suite final class CollapseTests {
-  private let folder = FileManager.default.temporaryDirectory.appendingPathComponent("collapse-\(UUID().uuidString)").path
+  private let folder = FileManager.default.temporaryDirectory.appendingPathComponent("collapse-\(UUID().uuidString)")
+    .path
   private let data: DataSet
 
   /// 96 images that differ: waves of their own.
   init() throws {
-    let writer = try DataSetWriter(folder, classNames: [], shardSize: 1 << 20), side = 12
+    let writer = try DataSetWriter(folder, classNames: [], shardSize: 1 << 20)
+    let side = 12
     let record = ImageRecord(length: side * side, width: side, height: side, channels: 1, encoding: .raw, colour: 1)
     for sample in 0..<96 {
       var draws = Draws(seed: 4, .check, UInt64(sample))
-      let (fx, fy, phase) = (draws.normal(), draws.normal(), draws.normal())
+      let fx = draws.normal()
+      let fy = draws.normal()
+      let phase = draws.normal()
       let bytes = (0..<side * side).map { i in
         UInt8(128 + 100 * cos(fx * Double(i % side) + fy * Double(i / side) + 3 * phase))
       }
@@ -52,7 +56,8 @@ import Training
       loader.release(batch)
       session.update(step: step)
     }
-    let d = session.method.dimension, z = session.method.embeddings
+    let d = session.method.dimension
+    let z = session.method.embeddings
     return EmbeddingHealth(z, count: z.count / d, dimension: d).warnings(
       loss: outcome.loss, candidates: outcome.candidates, entropy: outcome.entropy, method: stage.method.value)
   }
@@ -64,16 +69,20 @@ import Training
 
   static let broken = [
     Case(
-      name: "a temperature that levels all candidates", method: "{name: simclr, temperature: 100, head: [32, 16], headDeviation: 0.2}",
+      name: "a temperature that levels all candidates",
+      method: "{name: simclr, temperature: 100, head: [32, 16], headDeviation: 0.2}",
       rate: 0.01, words: ["sits at ln(95)", "lower optimizer.rate"]),
     Case(
-      name: "a hidden layer of one unit", method: "{name: simclr, temperature: 0.2, head: [1, 16], headDeviation: 0.5}", rate: 0.02,
+      name: "a hidden layer of one unit", method: "{name: simclr, temperature: 0.2, head: [1, 16], headDeviation: 0.5}",
+      rate: 0.02,
       words: ["of 16 dimensions: the rest has collapsed", "lower optimizer.rate"]),
     Case(
-      name: "no batch statistics in the head", method: "{name: byol, head: [16], predictor: [16], momentum: 0}", rate: 0.2,
+      name: "no batch statistics in the head", method: "{name: byol, head: [16], predictor: [16], momentum: 0}",
+      rate: 0.2,
       words: ["the embeddings are collapsing", "give method.head and method.predictor a hidden layer each"]),
     Case(
-      name: "prototypes that attract all", method: "{name: swav, head: [16], prototypes: 60, epsilon: 5, freeze: 0 steps}", rate: 2,
+      name: "prototypes that attract all",
+      method: "{name: swav, head: [16], prototypes: 60, epsilon: 5, freeze: 0 steps}", rate: 2,
       words: ["of 60 prototypes", "lower method.epsilon"]),
   ]
 

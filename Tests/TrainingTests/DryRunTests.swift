@@ -8,11 +8,22 @@ import Training
   /// Says that it is one of many. A dry run sends nothing, so there is nobody to answer.
   private final class OneOfMany: Communicator {
     let rank: Int, size: Int
-    init(_ rank: Int, of size: Int) { (self.rank, self.size) = (rank, size) }
-    func allReduce(_: UnsafeMutableBufferPointer<Float>, _: Reduction, on _: Channel, _ what: StaticString) { sent(what) }
-    func allReduce(_: UnsafeMutableBufferPointer<Double>, _: Reduction, on _: Channel, _ what: StaticString) { sent(what) }
-    func allReduce(_: UnsafeMutableBufferPointer<Int64>, _: Reduction, on _: Channel, _ what: StaticString) { sent(what) }
-    func allGather(_: UnsafePointer<Float>, rows _: [Int], width _: Int, into _: UnsafeMutablePointer<Float>, _ what: StaticString) { sent(what) }
+    init(_ rank: Int, of size: Int) {
+      self.rank = rank
+      self.size = size
+    }
+    func allReduce(_: UnsafeMutableBufferPointer<Float>, _: Reduction, on _: Channel, _ what: StaticString) {
+      sent(what)
+    }
+    func allReduce(_: UnsafeMutableBufferPointer<Double>, _: Reduction, on _: Channel, _ what: StaticString) {
+      sent(what)
+    }
+    func allReduce(_: UnsafeMutableBufferPointer<Int64>, _: Reduction, on _: Channel, _ what: StaticString) {
+      sent(what)
+    }
+    func allGather(
+      _: UnsafePointer<Float>, rows _: [Int], width _: Int, into _: UnsafeMutablePointer<Float>, _ what: StaticString
+    ) { sent(what) }
     func broadcast(_: UnsafeMutableRawBufferPointer, from _: Int, _ what: StaticString) { sent(what) }
     func barrier() { sent("a barrier") }
     func abort(_ message: String, code: Int32) -> Never { fatalError(message) }
@@ -29,7 +40,9 @@ import Training
   @Test(arguments: BuiltInRecipes.all.keys.sorted()) func builtInRecipesArePlanned(_ name: String) throws {
     let images = name.hasSuffix("imagenet") ? 1_281_167 : 100_000
     for stage in try Recipe(name).stages {
-      let ranks = max(1, stage.batch / 16), rank = ranks - 1, own = share(of: stage.batch, rank: rank, ranks: ranks).count
+      let ranks = max(1, stage.batch / 16)
+      let rank = ranks - 1
+      let own = share(of: stage.batch, rank: rank, ranks: ranks).count
       let context = Context(communicator: OneOfMany(rank, of: ranks))
       context.convolution = stage.convolution
       let plan = RunPlan(stepsPerEpoch: images / stage.batch, batch: stage.batch, length: stage.length)
@@ -41,7 +54,8 @@ import Training
       let outcome = context.dry {
         method.step(
           MethodInput(
-            step: 0, batch: stage.batch, shares: (0..<ranks).map { share(of: stage.batch, rank: $0, ranks: ranks).count },
+            step: 0, batch: stage.batch,
+            shares: (0..<ranks).map { share(of: stage.batch, rank: $0, ranks: ranks).count },
             rank: rank, samples: Array(repeating: 0, count: own),
             views: stage.views.map {
               Tensor(UnsafeMutablePointer(bitPattern: 64)!, n: $0.count * own, h: $0.size, w: $0.size, c: channels)

@@ -9,16 +9,18 @@ import Training
     few.top5 = nil
     few.notes = ["k was cut from 200 to 20, the number of training images"]
     let table = EvaluationTable([
-      try .sample("linear", "learned", correct: 8712, of: 10_000), try .sample("linear", "random", correct: 8291, of: 10_000), few,
+      try .sample("linear", "learned", correct: 8712, of: 10_000),
+      try .sample("linear", "random", correct: 8291, of: 10_000), few,
     ])
-    #expect(table.text == """
-      protocol        features      top-1  95 % interval      correct    top-5  train  width   time
-      ---------------------------------------------------------------------------------------------
-      linear-v1       learned     87.12 %  [86.45, 87.76]  8712/10000  98.00 %  12000    128  3.2 s
-      linear-v1       random      82.91 %  [82.16, 83.64]  8291/10000  98.00 %  12000    128  3.2 s
-      knn-v1, k = 20  raw pixels  76.25 %  [65.86, 84.24]       61/80           12000    128  3.2 s
-      knn-v1, raw pixels: k was cut from 200 to 20, the number of training images
-      """)
+    #expect(
+      table.text == """
+        protocol        features      top-1  95 % interval      correct    top-5  train  width   time
+        ---------------------------------------------------------------------------------------------
+        linear-v1       learned     87.12 %  [86.45, 87.76]  8712/10000  98.00 %  12000    128  3.2 s
+        linear-v1       random      82.91 %  [82.16, 83.64]  8291/10000  98.00 %  12000    128  3.2 s
+        knn-v1, k = 20  raw pixels  76.25 %  [65.86, 84.24]       61/80           12000    128  3.2 s
+        knn-v1, raw pixels: k was cut from 200 to 20, the number of training images
+        """)
   }
 
   @Test func everyEvaluationHasItsOwnName() {

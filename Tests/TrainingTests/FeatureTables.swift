@@ -4,7 +4,8 @@ import Training
 extension FeatureTable {
   /// Classes as clouds around random centres; `spread` says how much they overlap.
   static func clouds(count: Int, dimension: Int, classes: Int, spread: Double, part: UInt64) -> FeatureTable {
-    var centres = Draws(seed: 7, .check, 0), draws = Draws(seed: 7, .check, 1, part)
+    var centres = Draws(seed: 7, .check, 0)
+    var draws = Draws(seed: 7, .check, 1, part)
     let centre = (0..<classes * dimension).map { _ in centres.normal() }
     let labels = (0..<count).map { _ in draws.integer(below: classes) }
     var features: [Float] = []

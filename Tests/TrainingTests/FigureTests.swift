@@ -47,7 +47,8 @@ import Training
     #expect(even.count == 3 && abs((even[1] - even[0]) - (even[2] - even[1])) <= 0.1 && even[0] < even[1])
     let svg = try #require(curve.svg)
     for tick in ["64", "256", "1024"] { #expect(svg.contains(">\(tick)</text>"), "\(tick)") }
-    let line = try #require(svg.firstMatch(of: /class="spread s0" x1="[0-9.]+" y1="([0-9.]+)" x2="[0-9.]+" y2="([0-9.]+)"/))
+    let line = try #require(
+      svg.firstMatch(of: /class="spread s0" x1="[0-9.]+" y1="([0-9.]+)" x2="[0-9.]+" y2="([0-9.]+)"/))
     let heights = svg.matches(of: /cy="([0-9.]+)"/).map { Double($0.1)! }
     // From 1 below to 1 above the middle point, on an axis where the first two points are 1 apart.
     #expect(abs(Double(line.1)! - Double(line.2)! - 2 * (heights[0] - heights[1])) <= 0.3)
@@ -59,7 +60,8 @@ import Training
     content.figures = try figures(Self.points)
     let html = Report.html(content)
     #expect(html.contains("<section id=\"figures\">") && html.contains("K 64") == false)
-    #expect(html.contains("<title>negatives 64: queue 43 %</title>") && html.contains("<figcaption>&lt;b&gt;</figcaption>"))
+    #expect(
+      html.contains("<title>negatives 64: queue 43 %</title>") && html.contains("<figcaption>&lt;b&gt;</figcaption>"))
     #expect(html.components(separatedBy: "<svg").count - 1 == 2 && !html.contains("Keys of metrics.jsonl"))
   }
 
@@ -67,9 +69,18 @@ import Training
     ("", "it holds no points"),
     ("{", "line 1 of "),
     ("\n{\"figure\":\"a\",\"curve\":\"b\",\"x\":1}", "line 2 of "),
-    ("{\"figure\":\"a\",\"curve\":\"b\",\"x\":1,\"y\":2,\"scale\":\"cubic\"}", "its scale is `cubic`; it can be linear or log"),
-    ("{\"figure\":\"a\",\"curve\":\"b\",\"x\":0,\"y\":2,\"scale\":\"log\"}", "x is 0, and a log scale shows what is above 0"),
-    ((0..<5).map { "{\"figure\":\"a\",\"curve\":\"\($0)\",\"x\":1,\"y\":2}" }.joined(separator: "\n"), "`a` has more than 4 curves"),
+    (
+      "{\"figure\":\"a\",\"curve\":\"b\",\"x\":1,\"y\":2,\"scale\":\"cubic\"}",
+      "its scale is `cubic`; it can be linear or log"
+    ),
+    (
+      "{\"figure\":\"a\",\"curve\":\"b\",\"x\":0,\"y\":2,\"scale\":\"log\"}",
+      "x is 0, and a log scale shows what is above 0"
+    ),
+    (
+      (0..<5).map { "{\"figure\":\"a\",\"curve\":\"\($0)\",\"x\":1,\"y\":2}" }.joined(separator: "\n"),
+      "`a` has more than 4 curves"
+    ),
   ]) func whatCannotBeDrawnIsTold(_ text: String, _ words: String) {
     let error = #expect(throws: ReportError.self) { try figures(text) }
     #expect(error?.description.contains(words) == true, "\(error?.description ?? "")")

@@ -1,7 +1,6 @@
 import Engine
 import Foundation
 import Shards
-
 import Training
 
 /// A training run that PyTorch computed, read from its file. `Fixtures/README.md` is the convention.
@@ -54,7 +53,9 @@ struct FixtureCase {
 
   static let all: [String] = {
     let folder = Bundle.module.resourceURL!.appendingPathComponent("Fixtures").path
-    return ((try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []).filter { $0.hasSuffix(".safetensors") }.sorted()
+    return ((try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []).filter {
+      $0.hasSuffix(".safetensors")
+    }.sorted()
       .map { folder + "/" + $0 }
   }()
 
@@ -73,13 +74,19 @@ struct FixtureCase {
 
   /// Images (N, C, H, W) of the file as ours, (N, H, W, C).
   func images(_ name: String, size: Int? = nil) throws -> [Float] {
-    let shape = try file.shape(name), planar = try file.floats(name), size = size ?? header.size
+    let shape = try file.shape(name)
+    let planar = try file.floats(name)
+    let size = size ?? header.size
     guard shape == [header.batch, header.recipe.encoder.channels, size, size] else {
       throw RunError("\(path): \(name) has shape \(shape)")
     }
-    let (n, c, area) = (shape[0], shape[1], shape[2] * shape[3])
+    let n = shape[0]
+    let c = shape[1]
+    let area = shape[2] * shape[3]
     var out = planar
-    for i in 0..<n { for j in 0..<c { for p in 0..<area { out[(i * area + p) * c + j] = planar[(i * c + j) * area + p] } } }
+    for i in 0..<n {
+      for j in 0..<c { for p in 0..<area { out[(i * area + p) * c + j] = planar[(i * c + j) * area + p] } }
+    }
     return out
   }
 
@@ -90,20 +97,26 @@ struct FixtureCase {
 
   static func outcome(_ slab: ParameterSlab, _ prefix: String, into all: inout Outcome) {
     for entry in slab.layout.entries {
-      all[prefix + entry.name] = (Weights.exchangedShape(entry.shape), Weights.exported(slab[entry.slice], entry.shape).map(Double.init))
+      all[prefix + entry.name] = (
+        Weights.exchangedShape(entry.shape), Weights.exported(slab[entry.slice], entry.shape).map(Double.init)
+      )
     }
   }
 
   /// - Returns: a line for each tensor that misses its bound, is missing, or has another shape.
   func failures(_ outcome: Outcome) throws -> [String] {
     try header.bounds.keys.sorted().compactMap { name in
-      let bound = header.bounds[name]!, isKeyed = name.hasSuffix("@keyed")
+      let bound = header.bounds[name]!
+      let isKeyed = name.hasSuffix("@keyed")
       let bare = isKeyed ? String(name.dropLast("@keyed".count)) : name
       guard let ours = outcome[bare] else { return "\(name) did not come out" }
-      let expected = try file.doubles("expect." + name), shape = try file.shape("expect." + name)
+      let expected = try file.doubles("expect." + name)
+      let shape = try file.shape("expect." + name)
       let values = isKeyed ? Self.projections(ours.values, count: expected.count - 1) : ours.values
       let found = isKeyed ? [values.count] : ours.shape
-      guard found == shape, values.count == expected.count else { return "\(name) has shape \(found), expected \(shape)" }
+      guard found == shape, values.count == expected.count else {
+        return "\(name) has shape \(found), expected \(shape)"
+      }
       let worst = zip(values, expected).map { abs($0 - $1) }.max() ?? 0
       return worst <= bound ? nil : "\(name) is off by \(worst), allowed \(bound)"
     }

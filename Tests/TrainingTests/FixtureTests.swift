@@ -15,13 +15,19 @@ import Training
     let fixture = try FixtureCase(path)
     let outcome = try fixture.header.kind == "encoder" ? encode(fixture) : train(fixture)
     let failures = try fixture.failures(outcome)
-    #expect(failures.isEmpty, "\(failures.count) of \(fixture.header.bounds.count) in \(path): \(failures.prefix(6).joined(separator: "; "))")
+    #expect(
+      failures.isEmpty,
+      "\(failures.count) of \(fixture.header.bounds.count) in \(path): \(failures.prefix(6).joined(separator: "; "))")
   }
 
   /// BYOL's two views as two kinds, as the paper augments them differently: the same run.
-  @Test(arguments: FixtureCase.all.filter { $0.contains("/byol-") }) func viewsOfTwoKindsAgreeToo(_ path: String) throws {
-    let fixture = try FixtureCase(path), failures = try fixture.failures(train(fixture, apart: true))
-    #expect(failures.isEmpty, "\(failures.count) of \(fixture.header.bounds.count) in \(path): \(failures.prefix(6).joined(separator: "; "))")
+  @Test(arguments: FixtureCase.all.filter { $0.contains("/byol-") }) func viewsOfTwoKindsAgreeToo(_ path: String) throws
+  {
+    let fixture = try FixtureCase(path)
+    let failures = try fixture.failures(train(fixture, apart: true))
+    #expect(
+      failures.isEmpty,
+      "\(failures.count) of \(fixture.header.bounds.count) in \(path): \(failures.prefix(6).joined(separator: "; "))")
   }
 
   /// Another bound than PyTorch's must fail: the comparison itself is tested.
@@ -38,13 +44,19 @@ import Training
   // MARK: Encoders
 
   private func encode(_ fixture: FixtureCase) throws -> FixtureCase.Outcome {
-    let context = Context(), network = Network(try fixture.encoder), n = fixture.header.batch
-    let state = network.makeState(), gradients = ParameterSlab(network.parameters)
+    let context = Context()
+    let network = Network(try fixture.encoder)
+    let n = fixture.header.batch
+    let state = network.makeState()
+    let gradients = ParameterSlab(network.parameters)
     try Weights.fill(state, from: fixture.file, fixture.path)
-    var pixels = try fixture.images("view.0"), cotangent = try fixture.file.floats("cotangent")
+    var pixels = try fixture.images("view.0")
+    var cotangent = try fixture.file.floats("cotangent")
     var outcome: FixtureCase.Outcome = [:]
     pixels.withUnsafeMutableBufferPointer { pixels in
-      let x = Tensor(pixels.baseAddress!, n: n, h: fixture.header.size, w: fixture.header.size, c: fixture.header.recipe.encoder.channels)
+      let x = Tensor(
+        pixels.baseAddress!, n: n, h: fixture.header.size, w: fixture.header.size,
+        c: fixture.header.recipe.encoder.channels)
       context.scratch { arena in
         let groups = BatchGroups(images: n, in: arena)
         let evaluated = network.forward(x, tap: .features, Pass(context, state, .inference, groups)).features
@@ -65,9 +77,11 @@ import Training
   // MARK: Methods
 
   private func optimizer(_ fixture: FixtureCase) throws -> any Optimizer {
-    let o = try #require(fixture.header.recipe.optimizer), exclude: [Exclusion] = o.exclude ? [.normalisation, .bias] : []
+    let o = try #require(fixture.header.recipe.optimizer)
+    let exclude: [Exclusion] = o.exclude ? [.normalisation, .bias] : []
     switch (o.name, o.rateInside) {
-    case ("sgd", false): return SGD(momentum: Float(o.momentum), nesterov: o.nesterov, decay: Float(o.decay), exclude: exclude)
+    case ("sgd", false):
+      return SGD(momentum: Float(o.momentum), nesterov: o.nesterov, decay: Float(o.decay), exclude: exclude)
     case ("lars", let inside):
       return LARS(
         momentum: Float(o.momentum), nesterov: o.nesterov, decay: Float(o.decay), trust: Float(try #require(o.trust)),
@@ -78,9 +92,12 @@ import Training
 
   /// - Parameter apart: whether every view is a kind of its own.
   private func train(_ fixture: FixtureCase, apart: Bool = false) throws -> FixtureCase.Outcome {
-    let context = Context(), header = fixture.header, steps = try #require(header.steps)
+    let context = Context()
+    let header = fixture.header
+    let steps = try #require(header.steps)
     let groups = try #require(header.recipe.batchNorm).groups
-    let o = try #require(header.recipe.optimizer), s = try #require(header.recipe.schedule)
+    let o = try #require(header.recipe.optimizer)
+    let s = try #require(header.recipe.schedule)
     let plan = RunPlan(stepsPerEpoch: 1, batch: header.batch, length: .steps(s.steps))
     let method = try fixture.method.make(
       MethodSetting(
@@ -94,10 +111,12 @@ import Training
     let optimizer = try optimizer(fixture)
     let schedule = Schedule(
       try #require(Schedule.Shape(rawValue: s.name)), warmup: .steps(s.warmup), start: s.start ?? 0)
-    var outcome: FixtureCase.Outcome = [:], kinds = header.views ?? [[2, header.size]]
+    var outcome: FixtureCase.Outcome = [:]
+    var kinds = header.views ?? [[2, header.size]]
     if apart { kinds = kinds.flatMap { Array(repeating: [1, $0[1]], count: $0[0]) } }
     for step in 0..<steps {
-      var pixels: [[Float]] = [], number = 0
+      var pixels: [[Float]] = []
+      var number = 0
       for kind in kinds {
         pixels.append([])
         for _ in 0..<kind[0] {
@@ -123,7 +142,8 @@ import Training
         let name = "step.\(step + 1)." + name
         return fixture.file.contains(name) ? try fixture.file.integers(name).map(Int.init) : nil
       }
-      let samples = try given("samples") ?? Array(0..<header.batch), drawn = try given("negatives")
+      let samples = try given("samples") ?? Array(0..<header.batch)
+      let drawn = try given("negatives")
       for trained in method.trained { trained.gradients.zero() }
       let told = method.step(
         MethodInput(
@@ -161,7 +181,9 @@ import Training
   /// The name that a piece of state has in a fixture.
   private func name(_ state: SavedState) -> String {
     let bare = state.name.replacing("/parameters/", with: ".").replacing("/statistics/", with: ".")
-    let known = ["queue/keys": "queue", "queue/pointer": "pointer", "bank/values": "bank", "negatives/values": "negatives"]
+    let known = [
+      "queue/keys": "queue", "queue/pointer": "pointer", "bank/values": "bank", "negatives/values": "negatives",
+    ]
     return known[bare] ?? bare.replacing("/", with: ".")
   }
 
@@ -173,7 +195,8 @@ import Training
   private func fill(_ method: any Method, from fixture: FixtureCase) throws {
     for state in method.state where fixture.file.contains(name(state)) {
       guard case .floats(let buffer) = state.values else { throw RunError("\(state.name) holds no floats") }
-      let shape = try fixture.file.shape(name(state)), given = try fixture.file.floats(name(state))
+      let shape = try fixture.file.shape(name(state))
+      let given = try fixture.file.floats(name(state))
       let expected = isNetwork(state) ? Weights.exchangedShape(state.shape) : state.shape
       #expect(shape == expected)
       if isNetwork(state) {

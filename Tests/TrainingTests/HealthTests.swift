@@ -18,7 +18,8 @@ import Training
   }
 
   @Test func evenSpread() {
-    let (n, d) = (4000, 32)
+    let n = 4000
+    let d = 32
     let health = EmbeddingHealth(Self.sphere(n, d), Self.sphere(n, d, word: 1), count: n, dimension: d)
     // Sampling errors: deviation 1/√(2nd) ~ 2e-3; cosines 1/√(nd) ~ 3e-3; rank: the spectrum's spread √(d/n) squared.
     #expect(abs(health.deviation - 1) < 0.01)
@@ -29,13 +30,15 @@ import Training
 
   @Test func collapse() {
     let rows = Array(repeating: [1.0, 2, 3, 4, 5, 6, 7, 8], count: 50)
-    let x = Self.normalised(rows), health = EmbeddingHealth(x, x, count: 50, dimension: 8)
+    let x = Self.normalised(rows)
+    let health = EmbeddingHealth(x, x, count: 50, dimension: 8)
     #expect(health.deviation < 1e-6 && health.effectiveRank == 0)
     #expect(abs(health.positiveSimilarity! - 1) < 1e-6 && abs(health.negativeSimilarity! - 1) < 1e-6)
     let warnings = health.warnings(loss: log(511) - 0.01, candidates: 511, method: MoCo())
     #expect(warnings.count == 3)
-    #expect(warnings[0] == "the loss 6.226 sits at ln(511) = 6.236, what guessing gives: "
-      + MoCo().remedy(.guessing))
+    #expect(
+      warnings[0] == "the loss 6.226 sits at ln(511) = 6.236, what guessing gives: "
+        + MoCo().remedy(.guessing))
     #expect(MoCo().remedy(.guessing).contains("raise method.momentum"))
     #expect(warnings[1].hasPrefix("the embeddings are collapsing: their deviation is 0.000 of an even spread's"))
     #expect(warnings[2].hasPrefix("the embeddings use 0.0 of 8 dimensions: the rest has collapsed: "))
@@ -50,11 +53,17 @@ import Training
   }
 
   @Test func similaritiesEqualTheNaiveTwin() {
-    let (n, d) = (30, 6), a = Self.sphere(n, d), b = Self.sphere(n, d, word: 1)
-    func cosine(_ i: Int, _ j: Int) -> Double { (0..<d).reduce(0) { $0 + Double(a[i * d + $1]) * Double(b[j * d + $1]) } }
+    let (n, d) = (30, 6)
+    let a = Self.sphere(n, d)
+    let b = Self.sphere(n, d, word: 1)
+    func cosine(_ i: Int, _ j: Int) -> Double {
+      (0..<d).reduce(0) { $0 + Double(a[i * d + $1]) * Double(b[j * d + $1]) }
+    }
     let health = EmbeddingHealth(a, b, count: n, dimension: d)
     let positive = (0..<n).reduce(0) { $0 + cosine($1, $1) } / Double(n)
-    let negative = (0..<n).reduce(0.0) { sum, i in sum + (0..<n).reduce(0) { $1 == i ? $0 : $0 + cosine(i, $1) } } / Double(n * (n - 1))
+    let negative =
+      (0..<n).reduce(0.0) { sum, i in sum + (0..<n).reduce(0) { $1 == i ? $0 : $0 + cosine(i, $1) } }
+      / Double(n * (n - 1))
     #expect(abs(health.positiveSimilarity! - positive) < 1e-12 && abs(health.negativeSimilarity! - negative) < 1e-12)
   }
 
@@ -75,7 +84,12 @@ import Training
     var draws = Draws(seed: 2, .check)
     let n = 40
     var matrix = [Double](repeating: 0, count: n * n)
-    for i in 0..<n { for j in 0...i { matrix[i * n + j] = draws.normal(); matrix[j * n + i] = matrix[i * n + j] } }
+    for i in 0..<n {
+      for j in 0...i {
+        matrix[i * n + j] = draws.normal()
+        matrix[j * n + i] = matrix[i * n + j]
+      }
+    }
     func product(_ a: [Double], _ b: [Double]) -> [Double] {
       (0..<n * n).map { place in (0..<n).reduce(0) { $0 + a[place / n * n + $1] * b[$1 * n + place % n] } }
     }
@@ -83,7 +97,8 @@ import Training
     var power = matrix
     for exponent in 1...5 {
       let trace = (0..<n).reduce(0) { $0 + power[$1 * n + $1] }
-      let sum = values.reduce(0) { $0 + pow($1, Double(exponent)) }, size = values.reduce(0) { $0 + pow(abs($1), Double(exponent)) }
+      let sum = values.reduce(0) { $0 + pow($1, Double(exponent)) }
+      let size = values.reduce(0) { $0 + pow(abs($1), Double(exponent)) }
       #expect(abs(trace - sum) < 1e-11 * size)
       power = product(power, matrix)
     }

@@ -34,7 +34,8 @@ import Training
     #expect(result.correct > test.count / 2 && result.correct < test.count)
     #expect(result.testCount == 333 && result.trainCount == 1500 && result.dimension == 24)
     #expect(result.top1 == Double(correct) / 333)
-    #expect(result.classes.reduce(0) { $0 + $1.correct } == correct && result.classes.reduce(0) { $0 + $1.count } == 333)
+    #expect(
+      result.classes.reduce(0) { $0 + $1.correct } == correct && result.classes.reduce(0) { $0 + $1.count } == 333)
     #expect(result.top5! >= result.top1)
     #expect(result.notes.isEmpty)
   }
@@ -96,10 +97,12 @@ import Training
   }
 
   @Test func degenerateTables() throws {
-    let constant = FeatureTable(features: Array(repeating: 1, count: 60), labels: (0..<20).map { $0 % 2 }, classCount: 2)
+    let constant = FeatureTable(
+      features: Array(repeating: 1, count: 60), labels: (0..<20).map { $0 % 2 }, classCount: 2)
     let result = try KNN(neighbours: 20).run(train: constant, test: constant, communicator: SingleProcess())
     #expect(result.correct == 10)  // A tied vote goes to class 0.
-    let zero = FeatureTable(features: Array(repeating: 0, count: 60), labels: Array(repeating: 0, count: 20), classCount: 1)
+    let zero = FeatureTable(
+      features: Array(repeating: 0, count: 60), labels: Array(repeating: 0, count: 20), classCount: 1)
     #expect(try KNN().run(train: zero, test: zero, communicator: SingleProcess()).correct == 20)
   }
 
@@ -111,21 +114,30 @@ import Training
       } catch { return "\(error)" }
     }
     let sound = FeatureTable(features: [1, 2, 3, 4], labels: [0, 1], classCount: 2)
-    #expect(message(FeatureTable(features: [1, 2, 3, .nan], labels: [0, 1], classCount: 2), sound)
-      == "cannot evaluate the training features: row 1 holds nan at feature 1, expected finite numbers; the encoder's "
-      + "weights are likely not finite, take an earlier checkpoint")
-    #expect(message(sound, FeatureTable(features: [1, 2], labels: [-1], classCount: 2))
-      == "cannot evaluate the test features: row 0 has no label; evaluate on a data set in which every image has one")
-    #expect(message(sound, FeatureTable(features: [1, 2], labels: [2], classCount: 2)).contains("row 0 has label 2, expected 0 ... 1"))
-    #expect(message(sound, FeatureTable(features: [1, 2, 3], labels: [1], classCount: 2)).contains("3 dimensions, the training features 2"))
+    #expect(
+      message(FeatureTable(features: [1, 2, 3, .nan], labels: [0, 1], classCount: 2), sound)
+        == "cannot evaluate the training features: row 1 holds nan at feature 1, expected finite numbers; the encoder's "
+        + "weights are likely not finite, take an earlier checkpoint")
+    #expect(
+      message(sound, FeatureTable(features: [1, 2], labels: [-1], classCount: 2))
+        == "cannot evaluate the test features: row 0 has no label; evaluate on a data set in which every image has one")
+    #expect(
+      message(sound, FeatureTable(features: [1, 2], labels: [2], classCount: 2)).contains(
+        "row 0 has label 2, expected 0 ... 1"))
+    #expect(
+      message(sound, FeatureTable(features: [1, 2, 3], labels: [1], classCount: 2)).contains(
+        "3 dimensions, the training features 2"))
     #expect(message(sound, FeatureTable(features: [], labels: [], classCount: 2)).contains("0 rows"))
-    #expect(message(sound, FeatureTable(features: [1, 2], labels: [1], classCount: 3)).contains("3 classes, in training 2"))
+    #expect(
+      message(sound, FeatureTable(features: [1, 2], labels: [1], classCount: 3)).contains("3 classes, in training 2"))
   }
 }
 
 @Suite struct IntervalTests {
   /// Newcombe: Two-sided confidence intervals for the single proportion (1998), table I, method 3, to 4 decimals.
-  @Test(arguments: [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)])
+  @Test(arguments: [
+    (81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718),
+  ])
   func equalsPublishedValues(correct: Int, count: Int, low: Double, high: Double) {
     let interval = Interval.wilson(correct, of: count)
     #expect(abs(interval.low - low) < 0.5e-4 && abs(interval.high - high) < 0.5e-4, "\(interval)")
@@ -134,7 +146,8 @@ import Training
   @Test func isSymmetricAndClosed() {
     for n in [1, 2, 10, 1000] {
       for x in stride(from: 0, through: n, by: max(1, n / 10)) {
-        let a = Interval.wilson(x, of: n), b = Interval.wilson(n - x, of: n)
+        let a = Interval.wilson(x, of: n)
+        let b = Interval.wilson(n - x, of: n)
         #expect(abs(a.low - (1 - b.high)) < 1e-12 && a.low >= 0 && a.high <= 1 && a.low < a.high)
       }
     }

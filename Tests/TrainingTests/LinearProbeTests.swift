@@ -6,9 +6,13 @@ import Training
 
 @Suite struct LinearProbeTests {
   /// The objective in Double, term by term.
-  static func twin(_ table: FeatureTable, _ parameters: [Double], penalty: Double) -> (loss: Double, gradient: [Double]) {
-    let (n, d, c) = (table.count, table.dimension, table.classCount)
-    var gradient = [Double](repeating: 0, count: (d + 1) * c), loss = 0.0
+  static func twin(_ table: FeatureTable, _ parameters: [Double], penalty: Double) -> (loss: Double, gradient: [Double])
+  {
+    let n = table.count
+    let d = table.dimension
+    let c = table.classCount
+    var gradient = [Double](repeating: 0, count: (d + 1) * c)
+    var loss = 0.0
     let columns = (0..<d).map { i in (0..<n).map { Double(table.features[$0 * d + i]) } }
     let standard = columns.map { column in
       let mean = column.reduce(0, +) / Double(n)
@@ -18,7 +22,8 @@ import Training
     for row in 0..<n {
       var logits = (0..<c).map { parameters[d * c + $0] }
       for i in 0..<d { for k in 0..<c { logits[k] += standard[i][row] * parameters[i * c + k] } }
-      let sum = logits.reduce(0) { $0 + exp($1) }, label = Int(table.labels[row])
+      let sum = logits.reduce(0) { $0 + exp($1) }
+      let label = Int(table.labels[row])
       loss += (log(sum) - logits[label]) / Double(n)
       for k in 0..<c {
         let residual = (exp(logits[k]) / sum - (k == label ? 1 : 0)) / Double(n)
@@ -33,9 +38,12 @@ import Training
     return (loss, gradient)
   }
 
-  static func objective(_ table: FeatureTable, _ communicator: any Communicator = SingleProcess(), threads: Int = 1) -> SoftmaxObjective {
+  static func objective(_ table: FeatureTable, _ communicator: any Communicator = SingleProcess(), threads: Int = 1)
+    -> SoftmaxObjective
+  {
     SoftmaxObjective(
-      table, rows: Array(0..<table.count), Standardisation(table), on: Context(threads: threads, communicator: communicator))
+      table, rows: Array(0..<table.count), Standardisation(table),
+      on: Context(threads: threads, communicator: communicator))
   }
 
   let table = FeatureTable.clouds(count: 700, dimension: 9, classes: 4, spread: 1.5, part: 0)
@@ -46,9 +54,11 @@ import Training
   }
 
   @Test func gradientOfTheTwinIsTheSlope() {
-    let x = parameters(), (_, gradient) = Self.twin(table, x, penalty: 0.03)
+    let x = parameters()
+    let (_, gradient) = Self.twin(table, x, penalty: 0.03)
     for i in x.indices {
-      var (up, down) = (x, x)
+      var up = x
+      var down = x
       up[i] += 1e-5
       down[i] -= 1e-5
       let slope = (Self.twin(table, up, penalty: 0.03).loss - Self.twin(table, down, penalty: 0.03).loss) / 2e-5
@@ -58,7 +68,8 @@ import Training
   }
 
   @Test func objectiveEqualsTheTwin() {
-    let x = parameters(), twin = Self.twin(table, x, penalty: 0.03)
+    let x = parameters()
+    let twin = Self.twin(table, x, penalty: 0.03)
     let objective = Self.objective(table)
     objective.penalty = 0.03
     var gradient = [Double](repeating: 0, count: x.count)
@@ -105,7 +116,8 @@ import Training
   @Test func minimisesRosenbrock() {
     var x = [-1.2, 1.0]
     let outcome = LBFGS(tolerance: 1e-8, iterations: 200).minimise(&x) { x, gradient in
-      let (a, b) = (1 - x[0], x[1] - x[0] * x[0])
+      let a = 1 - x[0]
+      let b = x[1] - x[0] * x[0]
       gradient = [-2 * a - 400 * x[0] * b, 200 * b]
       return a * a + 100 * b * b
     }
@@ -149,7 +161,8 @@ import Training
     #expect(result.notes.first == "λ is 0.001 without a choice: 3 training images are too few to hold some out")
     #expect(throws: FeatureError.self) {
       try LinearProbe().run(
-        train: FeatureTable(features: [1, .infinity], labels: [0, 1], classCount: 2), test: three, communicator: SingleProcess())
+        train: FeatureTable(features: [1, .infinity], labels: [0, 1], classCount: 2), test: three,
+        communicator: SingleProcess())
     }
   }
 
@@ -160,4 +173,3 @@ import Training
     #expect(row[0] == 0 && abs(row[1] - Float(1.5).squareRoot()) < 1e-6)
   }
 }
-

@@ -24,15 +24,21 @@ import Training
         "rate": .number(Float(0.1)), "loss": .number(1.0 / 3), "epoch": .number(2.0), "top1": .number(Double.nan),
         "warnings": .list([.text("a \"b\"\n\u{1}\\é")]),
       ], timing: ["seconds": .number(1e-7), "a": .number(1e300)])
-    #expect(line.json == #"{"epoch":2,"loss":0.3333333333333333,"rate":0.1,"step":12,"timing":{"a":1e+300,"seconds":1e-07},"top1":null,"warnings":["a \"b\"\n\u0001\\é"]}"#)
+    #expect(
+      line.json
+        == #"{"epoch":2,"loss":0.3333333333333333,"rate":0.1,"step":12,"timing":{"a":1e+300,"seconds":1e-07},"top1":null,"warnings":["a \"b\"\n\u0001\\é"]}"#
+    )
   }
 
   @Test func numbersReadBackAsTheyWere() throws {
-    for value in [0.1, 1.0 / 3, Double.leastNonzeroMagnitude, 1.7976931348623157e308, -0.0, 123456789012345680, 2e15, 0x1p53, 1e21, -7] {
+    for value in [
+      0.1, 1.0 / 3, Double.leastNonzeroMagnitude, 1.7976931348623157e308, -0.0, 123_456_789_012_345_680, 2e15, 0x1p53,
+      1e21, -7,
+    ] {
       let line = MetricsLine(step: 1, values: ["loss": .number(value)])
       #expect(MetricsLine(json: line.json)?["loss"] == value, "\(value)")
     }
-    for value in [0.1, .leastNonzeroMagnitude, 3.4028235e38, 16777216] as [Float] {
+    for value in [0.1, .leastNonzeroMagnitude, 3.4028235e38, 16_777_216] as [Float] {
       let line = MetricsLine(step: 1, values: ["loss": .number(value)])
       #expect(Float(try #require(MetricsLine(json: line.json)?["loss"])) == value, "\(value)")
     }
@@ -67,7 +73,8 @@ import Training
         let kept = try text(path)
         #expect(whole.hasPrefix(kept) && (kept.isEmpty || kept.hasSuffix("\n")))
       }
-      #expect(try FileManager.default.contentsOfDirectory(atPath: (path as NSString).deletingLastPathComponent).count == 1)
+      #expect(
+        try FileManager.default.contentsOfDirectory(atPath: (path as NSString).deletingLastPathComponent).count == 1)
       let after = try MetricsWriter(path: path)
       try after.append(line(31))
       #expect(try MetricsFile.read(path).map(\.step) == [10, 20, 30, 31])

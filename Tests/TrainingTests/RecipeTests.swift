@@ -64,7 +64,8 @@ import Training
   ])
   func mistakesAreNamed(_ line: String, _ words: String) {
     let key = line.prefix { $0 != ":" }
-    let yaml = Self.tiny.split(separator: "\n").filter { !$0.hasPrefix(key + ":") }.joined(separator: "\n") + "\n" + line
+    let yaml =
+      Self.tiny.split(separator: "\n").filter { !$0.hasPrefix(key + ":") }.joined(separator: "\n") + "\n" + line
     let error = #expect(throws: RecipeError.self) { try Recipe(yaml: yaml, from: "test") }
     #expect(error?.description.contains(words) == true, "\(error?.description ?? "no error")")
     #expect(error?.description.hasPrefix("recipe test: ") == true)
@@ -73,7 +74,9 @@ import Training
   @Test func overridesReachEveryDepth() throws {
     let recipe = try Recipe(
       yaml: Self.tiny, from: "test",
-      overrides: ["optimizer.rate=0.5", "views.0.size=20", "batchNorm={group: 8}", "views.0.operations.1.flip=0.25", "seed=7"])
+      overrides: [
+        "optimizer.rate=0.5", "views.0.size=20", "batchNorm={group: 8}", "views.0.operations.1.flip=0.25", "seed=7",
+      ])
     #expect(recipe.stages[0].optimizer.rate == 0.5 && recipe.stages[0].views[0].size == 20 && recipe.seed == 7)
     #expect(recipe.stages[0].batchNorm.groups == .group(images: 8))
     #expect(try recipe.yaml.contains("flip: 0.25"))
@@ -83,7 +86,8 @@ import Training
 
   /// An option that need not be there is in the resolved text where it is.
   @Test func memoryIsResolved() throws {
-    let recipe = try Recipe("simclr-v2-imagenet", overrides: ["method.memory={momentum: 0.99}"]), text = try recipe.yaml
+    let recipe = try Recipe("simclr-v2-imagenet", overrides: ["method.memory={momentum: 0.99}"])
+    let text = try recipe.yaml
     #expect(text.contains("memory: {queue: 65536, momentum: 0.99}"), "\(text)")
     #expect(try Recipe(yaml: text, from: "resolved").yaml == text)
     let simclr = try #require(recipe.stages[0].method.value as? SimCLR)
@@ -92,13 +96,17 @@ import Training
     var grouped = recipe.stages[0]
     grouped.batchNorm = BatchNormRecipe(.group(images: 8))
     #expect(try SimCLR().validate(grouped, images: 1_000_000).contains { $0.contains("fixed BN groups leaks") })
-    #expect(recipe.stages[0].encoder == EncoderRecipe(
-      .resnet50, variant: .d, selectiveKernels: 0.0625, zeroInitLastBN: true, initialisation: .varianceScaling))
+    #expect(
+      recipe.stages[0].encoder
+        == EncoderRecipe(
+          .resnet50, variant: .d, selectiveKernels: 0.0625, zeroInitLastBN: true, initialisation: .varianceScaling))
   }
 
   @Test func stagesOverrideWhatStandsAtTheTop() throws {
     let recipe = try Recipe(
-      yaml: Self.tiny + "\nstages:\n- {name: first}\n- {name: second, length: 20 steps, method: {name: moco, queue: 64}}", from: "test")
+      yaml: Self.tiny
+        + "\nstages:\n- {name: first}\n- {name: second, length: 20 steps, method: {name: moco, queue: 64}}",
+      from: "test")
     #expect(recipe.stages.map(\.name) == ["first", "second"])
     #expect(recipe.stages.map(\.length) == [.steps(10), .steps(20)])
     #expect(recipe.stages[0].method.value is SimCLR && recipe.stages[1].method.value is MoCo)
@@ -109,10 +117,13 @@ import Training
     func refusal(_ method: any MethodRecipe) -> String {
       do { return try method.validate(stage, images: 1000).joined(separator: "; ") } catch { return "\(error)" }
     }
-    var bank = MemoryBank(), adco = AdCo()
+    var bank = MemoryBank()
+    var adco = AdCo()
     #expect(refusal(bank).contains("count 1"))
     #expect(refusal(adco).contains("one BN group leaks"))
-    #expect(refusal(adco).contains("takes 2048 steps of 32 images, and the run has 10") && refusal(adco).contains("about 65 of each"))
+    #expect(
+      refusal(adco).contains("takes 2048 steps of 32 images, and the run has 10")
+        && refusal(adco).contains("about 65 of each"))
     stage.batchNorm = BatchNormRecipe(.shuffle(images: 8))
     adco.negatives = 64
     #expect(refusal(adco) == "")
@@ -161,25 +172,33 @@ import Training
     #expect(rates(Schedule(.cosine), [0, 50]) == [2, 1])
     #expect(abs(rates(Schedule(.cosine, final: 0.1), [100])[0] - 0.4) < 1e-12)
     #expect(rates(Schedule(.cosine, per: .epoch), [50, 59]) == [1, 1])
-    #expect(rates(Schedule(.step, at: [.epochs(6), .epochs(8)]), [59, 60, 79]).map { ($0 * 1000).rounded() } == [2000, 200, 200])
+    #expect(
+      rates(Schedule(.step, at: [.epochs(6), .epochs(8)]), [59, 60, 79]).map { ($0 * 1000).rounded() } == [
+        2000, 200, 200,
+      ])
     #expect(rates(Schedule(.exponential, every: .steps(25), factor: 0.5), [24, 25, 99]) == [2, 1, 0.25])
   }
 
   /// Reference values of facebookresearch/moco's rule, lr·½(1 + cos(π e/E)), at epochs of 200.
   @Test func cosineByEpochIsTheReferences() {
-    let plan = RunPlan(stepsPerEpoch: 7, batch: 256, length: .epochs(200)), schedule = Schedule(.cosine, per: .epoch)
+    let plan = RunPlan(stepsPerEpoch: 7, batch: 256, length: .epochs(200))
+    let schedule = Schedule(.cosine, per: .epoch)
     for (epoch, rate) in [(0, 0.03), (50, 0.02560660171779821), (100, 0.015), (199, 1.8505127750911841e-06)] {
       #expect(abs(schedule.rate(step: epoch * 7 + 3, base: 0.03, scale: 1, plan) - rate) < 1e-15)
     }
   }
 
-  @Test(arguments: [("12 epochs", Length.epochs(12)), ("500", .steps(500)), ("50_000 images", .images(50000)), ("2.5 %", .percent(2.5))])
+  @Test(arguments: [
+    ("12 epochs", Length.epochs(12)), ("500", .steps(500)), ("50_000 images", .images(50000)), ("2.5 %", .percent(2.5)),
+  ])
   func lengthsAreRead(_ text: String, _ length: Length) {
     #expect(Length(text) == length)
     #expect(Length(length.description) == length)
   }
 
-  @Test(arguments: ["", "-1 steps", "1.5 steps", "ten epochs", "1e99 steps", "3 weeks"]) func otherLengthsAreNot(_ text: String) {
+  @Test(arguments: ["", "-1 steps", "1.5 steps", "ten epochs", "1e99 steps", "3 weeks"]) func otherLengthsAreNot(
+    _ text: String
+  ) {
     #expect(Length(text) == nil)
   }
 }

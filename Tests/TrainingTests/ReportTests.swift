@@ -6,9 +6,12 @@ import Training
   @Test func holdsEverySectionOnce() throws {
     let html = Report.html(try .sample())
     for part in [
-      "<!doctype html>", "<meta charset=\"utf-8\">", "id=\"warnings\"", "<section id=\"results\">", "<section id=\"curves\">",
-      "<section id=\"grid1\">", "<section id=\"grid2\">", "<section id=\"grid3\">", "<section id=\"classes\">", "<section id=\"run\">",
-      "linear probe (linear-v1), 12,000 training and 10,000 test images", "<b>87.12 %</b>", "86.45 – 87.76", "8,712 / 10,000",
+      "<!doctype html>", "<meta charset=\"utf-8\">", "id=\"warnings\"", "<section id=\"results\">",
+      "<section id=\"curves\">",
+      "<section id=\"grid1\">", "<section id=\"grid2\">", "<section id=\"grid3\">", "<section id=\"classes\">",
+      "<section id=\"run\">",
+      "linear probe (linear-v1), 12,000 training and 10,000 test images", "<b>87.12 %</b>", "86.45 – 87.76",
+      "8,712 / 10,000",
       ">guessing: ln(511)</text>", ">even spread</text>", ">two views of an image</span>",
     ] { #expect(html.components(separatedBy: part).count == 2, "\(part)") }
     #expect(html.components(separatedBy: "<polyline").count - 1 == 12)
@@ -50,7 +53,9 @@ import Training
     curve.guides = [Curve.Guide(6.24, "guessing")]
     let svg = try #require(curve.svg)
     #expect(svg.contains("<title>step 20: Loss 3.5 nats</title>"))
-    #expect(svg.contains(">7</text>") && svg.contains(">1</text>") && svg.contains(">20</text>") && svg.contains(">nats</text>"))
+    #expect(
+      svg.contains(">7</text>") && svg.contains(">1</text>") && svg.contains(">20</text>")
+        && svg.contains(">nats</text>"))
     #expect(svg.components(separatedBy: "<circle").count - 1 == 3)
     #expect(!svg.contains("nan"))
     #expect(Curve("x", []).svg == nil && Curve("x", [Curve.Series("a", [(1, .nan)])]).svg == nil)
@@ -74,16 +79,24 @@ import Training
   /// Bytes that Pillow reads as these pixels.
   @Test func imagesBecomePNG() {
     let colours = ReportImage(width: 2, height: 2, channels: 3, pixels: [255, 0, 0, 0, 255, 0, 0, 0, 255, 10, 20, 30])
-    #expect(colours.dataURI == "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAGUlEQVR4AQEOAPH/AP8AAAD/AAAAAP8KFB4aWAM6zZjbSwAAAABJRU5ErkJggg==")
+    #expect(
+      colours.dataURI
+        == "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAGUlEQVR4AQEOAPH/AP8AAAD/AAAAAP8KFB4aWAM6zZjbSwAAAABJRU5ErkJggg=="
+    )
     let grey = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAADUlEQVR4AQECAP3/AAcACQAIuayGhwAAAABJRU5ErkJggg=="
     for pixels in [[7], [7, 9]] as [[UInt8]] {
-      #expect(Data(ReportImage(width: 1, height: 1, channels: pixels.count, pixels: pixels).png).base64EncodedString() == grey)
+      #expect(
+        Data(ReportImage(width: 1, height: 1, channels: pixels.count, pixels: pixels).png).base64EncodedString() == grey
+      )
     }
   }
 
   @Test func largeImagesSpanSeveralStoredBlocks() {
-    let image = ReportContent.picture(3, 200, 3), png = image.png
-    var at = 8 + 25 + 8 + 2, rows: [UInt8] = [], isLast = false
+    let image = ReportContent.picture(3, 200, 3)
+    let png = image.png
+    var at = 8 + 25 + 8 + 2
+    var rows: [UInt8] = []
+    var isLast = false
     while !isLast {
       isLast = png[at] == 1
       let count = Int(png[at + 1]) | Int(png[at + 2]) << 8
@@ -92,7 +105,10 @@ import Training
       at += 5 + count
     }
     #expect(rows.count == 200 * 601 && png.count == at + 4 + 4 + 12)
-    for y in 0..<200 { #expect(rows[y * 601] == 0 && rows[y * 601 + 1..<(y + 1) * 601].elementsEqual(image.pixels[y * 600..<(y + 1) * 600])) }
+    for y in 0..<200 {
+      #expect(
+        rows[y * 601] == 0 && rows[y * 601 + 1..<(y + 1) * 601].elementsEqual(image.pixels[y * 600..<(y + 1) * 600]))
+    }
   }
 
   @Test func imagesAreReduced() {
@@ -104,7 +120,8 @@ import Training
 
   @Test func imagesAreStretched() {
     #expect(ReportImage(width: 3, height: 1, channels: 1, stretching: [-1, 0, 3]).pixels == [0, 64, 255])
-    #expect(ReportImage(width: 3, height: 1, channels: 1, stretching: [-1, 0, 3], symmetric: true).pixels == [85, 128, 255])
+    #expect(
+      ReportImage(width: 3, height: 1, channels: 1, stretching: [-1, 0, 3], symmetric: true).pixels == [85, 128, 255])
     #expect(ReportImage(width: 2, height: 1, channels: 1, stretching: [2, 2]).pixels == [128, 128])
     #expect(ReportImage(width: 2, height: 1, channels: 1, stretching: [.nan, 2]).pixels == [128, 128])
   }
@@ -128,9 +145,12 @@ import Training
       try RunFiles.add(Array(sample.evaluations.prefix(5)), to: run)
       try RunFiles.add(Array(sample.evaluations.dropFirst(3)), to: run)
       try RunFiles.write(
-        ReportExhibits(title: sample.title, summary: sample.summary, facts: sample.facts, classNames: sample.classNames, grids: sample.grids), to: run)
+        ReportExhibits(
+          title: sample.title, summary: sample.summary, facts: sample.facts, classNames: sample.classNames,
+          grids: sample.grids), to: run)
       var content = try ReportContent(run: run)
-      #expect(content.warnings == ["this run is not finished: the file `complete` is missing from its folder", "careful"])
+      #expect(
+        content.warnings == ["this run is not finished: the file `complete` is missing from its folder", "careful"])
       #expect(content.metrics.count == 501)
       // 3 ... 8 were added last.
       #expect(content.evaluations == sample.evaluations)
@@ -149,7 +169,8 @@ import Training
       try Data("[{]".utf8).write(to: URL(fileURLWithPath: run + "/evaluations.json"))
       let error = #expect(throws: ReportError.self) { try RunFiles.evaluations(of: run) }
       #expect(error?.description.hasPrefix("cannot read \(run)/evaluations.json: ") == true)
-      let lie = #"{"title":"","summary":"","facts":[],"classNames":[],"grids":[{"title":"","text":"","size":1,"rows":[{"name":"","pictures":[{"caption":"","mark":"none","image":{"width":9,"height":9,"channels":3,"pixels":"AAAA"}}]}]}]}"#
+      let lie =
+        #"{"title":"","summary":"","facts":[],"classNames":[],"grids":[{"title":"","text":"","size":1,"rows":[{"name":"","pictures":[{"caption":"","mark":"none","image":{"width":9,"height":9,"channels":3,"pixels":"AAAA"}}]}]}]}"#
       try Data(lie.utf8).write(to: URL(fileURLWithPath: run + "/exhibits.json"))
       #expect(throws: ReportError.self) { try RunFiles.exhibits(of: run) }
     }
@@ -162,16 +183,24 @@ import Training
     #expect(grid.rows.map(\.name) == ["a", "b"] && grid.rows.allSatisfy { $0.pictures.count == 2 })
     #expect(grid.rows[1].pictures.map(\.image.pixels) == [[0, 255, 0, 0], [0, 0, 0, 255]])
     // (1, 2, 1, 3): filters are the fastest.
-    let kernels = ReportContent.Grid.kernels([1, 0, -1, -1, 1, 1] + [0, 0, 0, 0, 0, 0], kernel: 2, channels: 1, filters: 3)
-    #expect(kernels.rows[0].pictures.map(\.image.pixels) == [[255, 0, 128, 128], [128, 255, 128, 128], [0, 255, 128, 128]])
+    let kernels = ReportContent.Grid.kernels(
+      [1, 0, -1, -1, 1, 1] + [0, 0, 0, 0, 0, 0], kernel: 2, channels: 1, filters: 3)
+    #expect(
+      kernels.rows[0].pictures.map(\.image.pixels) == [[255, 0, 128, 128], [128, 255, 128, 128], [0, 255, 128, 128]])
     let table = FeatureTable(features: [1, 0, 0, 1, 0.9, 0.1], labels: [0, 1, 1], classCount: 2)
-    let near = try ReportContent.Grid.neighbours(table, table, queries: [0], neighbours: 2, classNames: ["x", "y"]) { isTraining, row in
+    let near = try ReportContent.Grid.neighbours(table, table, queries: [0], neighbours: 2, classNames: ["x", "y"]) {
+      isTraining, row in
       ReportImage(width: 1, height: 1, channels: 1, pixels: [UInt8(row + (isTraining ? 10 : 0))])
     }
-    #expect(near.rows == [.init("x", [
-      .init(ReportImage(width: 1, height: 1, channels: 1, pixels: [0]), caption: "query", mark: .query),
-      .init(ReportImage(width: 1, height: 1, channels: 1, pixels: [10]), caption: "x", mark: .same),
-      .init(ReportImage(width: 1, height: 1, channels: 1, pixels: [12]), caption: "y", mark: .different),
-    ])])
+    #expect(
+      near.rows == [
+        .init(
+          "x",
+          [
+            .init(ReportImage(width: 1, height: 1, channels: 1, pixels: [0]), caption: "query", mark: .query),
+            .init(ReportImage(width: 1, height: 1, channels: 1, pixels: [10]), caption: "x", mark: .same),
+            .init(ReportImage(width: 1, height: 1, channels: 1, pixels: [12]), caption: "y", mark: .different),
+          ])
+      ])
   }
 }

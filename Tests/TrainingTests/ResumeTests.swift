@@ -13,7 +13,8 @@ import Training
 
   /// 40 images of keyed noise.
   init() throws {
-    let writer = try DataSetWriter(folder, classNames: [], shardSize: 1 << 20), side = 10
+    let writer = try DataSetWriter(folder, classNames: [], shardSize: 1 << 20)
+    let side = 10
     let record = ImageRecord(length: side * side, width: side, height: side, channels: 1, encoding: .raw, colour: 1)
     for sample in 0..<40 {
       var draws = Draws(seed: 4, .check, UInt64(sample))
@@ -29,18 +30,21 @@ import Training
   static let methods = [
     "simclr": "method: {name: simclr, temperature: 0.5, head: [features, 16], headDeviation: 0.1}\nbatchNorm: global",
     "simclr v2": """
-      method: {name: simclr, temperature: 0.5, head: [16], headDeviation: 0.1, memory: {queue: 50, momentum: 0.9}}
-      batchNorm: {group: 6}
-      """,
-    "moco": "method: {name: moco, temperature: 0.2, head: [features, 16], queue: 50, momentum: 0.9}\nbatchNorm: {shuffle: 6}",
+    method: {name: simclr, temperature: 0.5, head: [16], headDeviation: 0.1, memory: {queue: 50, momentum: 0.9}}
+    batchNorm: {group: 6}
+    """,
+    "moco":
+      "method: {name: moco, temperature: 0.2, head: [features, 16], queue: 50, momentum: 0.9}\nbatchNorm: {shuffle: 6}",
     "end-to-end": "method: {name: end-to-end, temperature: 0.2, head: [16]}\nbatchNorm: {shuffle: 6}",
     "byol": "method: {name: byol, head: [16, 8], predictor: [16, 8], momentum: 0.9}\nbatchNorm: global",
     "swav": """
-      method: {name: swav, head: [16, 8], prototypes: 9, freeze: 1 steps, queue: 14, queueFrom: 0 steps}
-      batchNorm: global
-      """,
-    "memory-bank": "method: {name: memory-bank, temperature: 0.2, head: [16], negatives: 20, momentum: 0.5}\nbatchNorm: global",
-    "adco": "method: {name: adco, temperature: 0.2, bankTemperature: 0.1, head: [features, 16], negatives: 20, momentum: 0.9}\nbatchNorm: {shuffle: 6}",
+    method: {name: swav, head: [16, 8], prototypes: 9, freeze: 1 steps, queue: 14, queueFrom: 0 steps}
+    batchNorm: global
+    """,
+    "memory-bank":
+      "method: {name: memory-bank, temperature: 0.2, head: [16], negatives: 20, momentum: 0.5}\nbatchNorm: global",
+    "adco":
+      "method: {name: adco, temperature: 0.2, bankTemperature: 0.1, head: [features, 16], negatives: 20, momentum: 0.9}\nbatchNorm: {shuffle: 6}",
   ]
 
   private func session(_ method: String) throws -> Session {
@@ -77,13 +81,18 @@ import Training
   /// Six steps, the last three of them in another session that was given the saved state, but not what `isLeftOut`.
   /// - Returns: names of the arrays that differ from six steps in one go.
   private func differences(_ method: String, leavingOut isLeftOut: (String) -> Bool) throws -> Set<String> {
-    let whole = try session(method), first = try session(method), second = try session(method)
+    let whole = try session(method)
+    let first = try session(method)
+    let second = try session(method)
     try train(whole, 0..<6)
     try train(first, 0..<3)
     #expect(first.method.saved.map(\.name) == second.method.saved.map(\.name))
-    for (from, to) in zip(first.method.saved, second.method.saved) where !isLeftOut(from.name) { to.bytes.copyMemory(from: UnsafeRawBufferPointer(from.bytes)) }
+    for (from, to) in zip(first.method.saved, second.method.saved) where !isLeftOut(from.name) {
+      to.bytes.copyMemory(from: UnsafeRawBufferPointer(from.bytes))
+    }
     try train(second, 3..<6)
-    let expected = state(whole), found = state(second)
+    let expected = state(whole)
+    let found = state(second)
     #expect(Set(expected.keys) == Set(found.keys) && expected.count > 60)
     return Set(expected.keys.filter { expected[$0] != found[$0] })
   }
@@ -95,7 +104,8 @@ import Training
 
   /// Without training in between nothing would differ whatever is left out.
   @Test(arguments: methods.keys.sorted()) func everyArrayMoves(_ method: String) throws {
-    let trained = try session(method), before = state(trained)
+    let trained = try session(method)
+    let before = state(trained)
     try train(trained, 0..<3)
     let after = state(trained)
     let still = before.keys.filter { before[$0] == after[$0] }
@@ -104,9 +114,11 @@ import Training
 
   /// BYOL's target takes another encoder over, and keeps the projector that it was drawn.
   @Test func aTargetKeepsItsProjector() throws {
-    let session = try session("byol"), before = state(session)
+    let session = try session("byol")
+    let before = state(session)
     session.method.adoptEncoder()
-    let after = state(session), target = after.keys.filter { $0.hasPrefix("target/parameters/") }
+    let after = state(session)
+    let target = after.keys.filter { $0.hasPrefix("target/parameters/") }
     #expect(target.contains { $0.contains("/head.") } && target.contains { $0.contains("/encoder.") })
     for name in target {
       let online = "online" + name.dropFirst("target".count)

@@ -18,9 +18,11 @@ private func bytes(_ header: String, _ data: [UInt8] = [], length: UInt64? = nil
 
 @Suite struct SafetensorsTests {
   @Test func whatIsWrittenIsRead() throws {
-    let folder = try Folder(), path = folder.file("a.safetensors")
+    let folder = try Folder()
+    let path = folder.file("a.safetensors")
     let floats: [Float] = [1, -0.0, .pi, .greatestFiniteMagnitude, .leastNonzeroMagnitude, -7]
-    let doubles = [Double.pi, -1e300], integers: [Int64] = [.min, 0, .max]
+    let doubles = [Double.pi, -1e300]
+    let integers: [Int64] = [.min, 0, .max]
     try Safetensors.write(
       [
         ("x.weight", [2, 3], .floats(floats)), ("länge \"\\\n", [2], .doubles(doubles)),
@@ -55,8 +57,10 @@ private func bytes(_ header: String, _ data: [UInt8] = [], length: UInt64? = nil
 
   /// Small types as Python's library writes them; the halves' values are exact.
   @Test func smallTypes() throws {
-    let folder = try Folder(), path = folder.file("a")
-    let header = #"{"h":{"dtype":"F16","shape":[3],"data_offsets":[0,6]},"b":{"dtype":"BF16","shape":[2],"#
+    let folder = try Folder()
+    let path = folder.file("a")
+    let header =
+      #"{"h":{"dtype":"F16","shape":[3],"data_offsets":[0,6]},"b":{"dtype":"BF16","shape":[2],"#
       + #""data_offsets":[6,10]},"i":{"dtype":"I32","shape":[1],"data_offsets":[10,14]},"#
       + #""u":{"dtype":"U8","shape":[2],"data_offsets":[14,16]}}"#
     let data: [UInt8] = [0x00, 0x3C, 0x01, 0x00, 0x00, 0xC0, 0x80, 0x3F, 0x49, 0x40, 0xFE, 0xFF, 0xFF, 0xFF, 0, 255]
@@ -102,7 +106,8 @@ private func bytes(_ header: String, _ data: [UInt8] = [], length: UInt64? = nil
     (bytes(#"{"a":{"dtype":"U8","dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#), "names something twice"),
   ])
   func tampered(_ file: Data, _ message: String) throws {
-    let folder = try Folder(), path = folder.file("bad.safetensors")
+    let folder = try Folder()
+    let path = folder.file("bad.safetensors")
     try file.write(to: URL(fileURLWithPath: path))
     let error = #expect(throws: SafetensorsError.self) { try Safetensors.read(path) }
     let text = try #require(error).description
@@ -111,7 +116,8 @@ private func bytes(_ header: String, _ data: [UInt8] = [], length: UInt64? = nil
 
   /// Every cut and every changed header byte of a good file is an error or still reads: never a trap.
   @Test func cutsAndFlips() throws {
-    let folder = try Folder(), path = folder.file("a")
+    let folder = try Folder()
+    let path = folder.file("a")
     try Safetensors.write([("a", [2, 2], .floats([1, 2, 3, 4])), ("b", [1], .integers([5]))], to: path)
     let whole = try Data(contentsOf: URL(fileURLWithPath: path))
     for count in 0..<whole.count {
@@ -138,7 +144,8 @@ private func bytes(_ header: String, _ data: [UInt8] = [], length: UInt64? = nil
   }
 
   @Test func failedWriteLeavesTheOldFile() throws {
-    let folder = try Folder(), path = folder.file("a")
+    let folder = try Folder()
+    let path = folder.file("a")
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     // A folder stands where the file should go: the rename fails after all bytes were written.
     #expect(throws: SafetensorsError.self) { try Safetensors.write([("a", [1], .floats([1]))], to: path) }
@@ -149,7 +156,8 @@ private func bytes(_ header: String, _ data: [UInt8] = [], length: UInt64? = nil
   @Test(.enabled(if: FileManager.default.fileExists(atPath: "/dev/full")))
   func fullDisk() throws {
     // The device refuses every byte as a full disk does. It stands in the folder under the name of the file set aside.
-    let folder = try Folder(), path = folder.file("a")
+    let folder = try Folder()
+    let path = folder.file("a")
     let aside = "\(path).\(ProcessInfo.processInfo.processIdentifier).partial"
     try FileManager.default.createSymbolicLink(atPath: aside, withDestinationPath: "/dev/full")
     let error = #expect(throws: SafetensorsError.self) { try Safetensors.write([("a", [1], .floats([1]))], to: path) }
@@ -175,7 +183,8 @@ private func bytes(_ header: String, _ data: [UInt8] = [], length: UInt64? = nil
       let expected = file.names.filter { $0.hasPrefix("expect.") }.map { String($0.dropFirst(7)) }
       #expect(Set(expected) == Set(described.bounds.keys), "\(path)")
       for name in file.names where try ![.int64, .int32, .uint8].contains(file.scalar(name)) {
-        let values = try file.doubles(name), shape = try file.shape(name)
+        let values = try file.doubles(name)
+        let shape = try file.shape(name)
         #expect(values.count == shape.reduce(1, *) && values.allSatisfy(\.isFinite), "\(path): \(name)")
       }
       // A bound as large as its tensor would accept zeros. Counters may be zero; and a bias before a BN has no gradient,
@@ -197,7 +206,9 @@ private func bytes(_ header: String, _ data: [UInt8] = [], length: UInt64? = nil
   /// Needs `Scripts/install --oracles`.
   @Test(.enabled(if: FileManager.default.isExecutableFile(atPath: python)))
   func pythonReadsWhatIsWritten() throws {
-    let folder = try Folder(), ours = folder.file("ours"), theirs = folder.file("theirs")
+    let folder = try Folder()
+    let ours = folder.file("ours")
+    let theirs = folder.file("theirs")
     try Safetensors.write(
       [("a.weight", [2, 2], .floats([1, 2, 3, .pi])), ("é\"", [1], .doubles([.pi])), ("n", [], .integers([.min]))],
       metadata: ["k": "v\n"], to: ours)
@@ -214,7 +225,8 @@ private func bytes(_ header: String, _ data: [UInt8] = [], length: UInt64? = nil
     try process.run()
     process.waitUntilExit()
     #expect(process.terminationStatus == 0)
-    let a = try Safetensors.read(ours), b = try Safetensors.read(theirs)
+    let a = try Safetensors.read(ours)
+    let b = try Safetensors.read(theirs)
     #expect(a.names == b.names && a.metadata == b.metadata)
     for name in a.names { #expect(try a.shape(name) == b.shape(name)) }
     #expect(try a.floats("a.weight") == b.floats("a.weight"))

@@ -10,7 +10,10 @@ final class ThreadCommunicator: Communicator, @unchecked Sendable {
     private var waiting = 0
     private var generation = 0
     var sent: [UnsafeRawPointer?]
-    init(_ size: Int) { self.size = size; sent = Array(repeating: nil, count: size) }
+    init(_ size: Int) {
+      self.size = size
+      sent = Array(repeating: nil, count: size)
+    }
 
     func wait() {
       condition.lock()
@@ -27,7 +30,9 @@ final class ThreadCommunicator: Communicator, @unchecked Sendable {
 
     /// Shows every rank all ranks' pointers for the time of `body`.
     func exchange(_ rank: Int, _ pointer: UnsafeRawPointer?, _ body: ([UnsafeRawPointer?]) -> Void) {
-      condition.lock(); sent[rank] = pointer; condition.unlock()
+      condition.lock()
+      sent[rank] = pointer
+      condition.unlock()
       wait()
       body(sent)
       wait()
@@ -37,11 +42,16 @@ final class ThreadCommunicator: Communicator, @unchecked Sendable {
   let rank: Int
   let size: Int
   private let meeting: Meeting
-  private init(_ rank: Int, _ size: Int, _ meeting: Meeting) { (self.rank, self.size, self.meeting) = (rank, size, meeting) }
+  private init(_ rank: Int, _ size: Int, _ meeting: Meeting) {
+    self.rank = rank
+    self.size = size
+    self.meeting = meeting
+  }
 
   /// Runs `body` on each rank and gives the results in rank order.
   static func run<T: Sendable>(ranks: Int, _ body: @escaping @Sendable (ThreadCommunicator) throws -> T) throws -> [T] {
-    let meeting = Meeting(ranks), lock = NSLock()
+    let meeting = Meeting(ranks)
+    let lock = NSLock()
     nonisolated(unsafe) var results = [Result<T, any Error>?](repeating: nil, count: ranks)
     let group = DispatchGroup()
     for rank in 0..<ranks {
@@ -76,11 +86,19 @@ final class ThreadCommunicator: Communicator, @unchecked Sendable {
     for i in 0..<data.count { data[i] = result[i] }
   }
 
-  func allReduce(_ data: UnsafeMutableBufferPointer<Float>, _ reduction: Reduction, on _: Channel, _: StaticString) { reduce(data, reduction) }
-  func allReduce(_ data: UnsafeMutableBufferPointer<Double>, _ reduction: Reduction, on _: Channel, _: StaticString) { reduce(data, reduction) }
-  func allReduce(_ data: UnsafeMutableBufferPointer<Int64>, _ reduction: Reduction, on _: Channel, _: StaticString) { reduce(data, reduction) }
+  func allReduce(_ data: UnsafeMutableBufferPointer<Float>, _ reduction: Reduction, on _: Channel, _: StaticString) {
+    reduce(data, reduction)
+  }
+  func allReduce(_ data: UnsafeMutableBufferPointer<Double>, _ reduction: Reduction, on _: Channel, _: StaticString) {
+    reduce(data, reduction)
+  }
+  func allReduce(_ data: UnsafeMutableBufferPointer<Int64>, _ reduction: Reduction, on _: Channel, _: StaticString) {
+    reduce(data, reduction)
+  }
 
-  func allGather(_ send: UnsafePointer<Float>, rows: [Int], width: Int, into receive: UnsafeMutablePointer<Float>, _: StaticString) {
+  func allGather(
+    _ send: UnsafePointer<Float>, rows: [Int], width: Int, into receive: UnsafeMutablePointer<Float>, _: StaticString
+  ) {
     meeting.exchange(rank, send) { sent in
       var place = receive
       for (count, pointer) in zip(rows.map { $0 * width }, sent) {
@@ -92,7 +110,9 @@ final class ThreadCommunicator: Communicator, @unchecked Sendable {
 
   func broadcast(_ data: UnsafeMutableRawBufferPointer, from root: Int, _: StaticString) {
     meeting.exchange(rank, UnsafeRawPointer(data.baseAddress)) { sent in
-      if rank != root, let pointer = sent[root] { data.copyMemory(from: UnsafeRawBufferPointer(start: pointer, count: data.count)) }
+      if rank != root, let pointer = sent[root] {
+        data.copyMemory(from: UnsafeRawBufferPointer(start: pointer, count: data.count))
+      }
     }
   }
 

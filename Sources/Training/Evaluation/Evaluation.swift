@@ -79,15 +79,21 @@ package struct EvaluationResult: Codable, Sendable, Equatable {
   ) {
     var counts = (top1 + top5).map(Int64.init)
     counts.withUnsafeMutableBufferPointer { communicator.allReduce($0, .sum, on: .control, "right answers") }
-    let sizes = test.classSizes, right = counts.prefix(test.classCount).map(Int.init)
-    (name, version, title) = (E.name, E.version, evaluation.title)
+    let sizes = test.classSizes
+    let right = counts.prefix(test.classCount).map(Int.init)
+    name = E.name
+    version = E.version
+    title = evaluation.title
     self.options = options
-    (trainCount, testCount) = (train.count, test.count)
-    (classCount, dimension) = (test.classCount, test.dimension)
+    trainCount = train.count
+    testCount = test.count
+    classCount = test.classCount
+    dimension = test.dimension
     correct = right.reduce(0, +)
     self.top1 = Double(correct) / Double(test.count)
     interval = .wilson(correct, of: test.count)
-    self.top5 = test.classCount > 5
+    self.top5 =
+      test.classCount > 5
       ? Double(counts.suffix(test.classCount).reduce(0, +)) / Double(test.count) : nil
     classes = zip(right, sizes).map { Class(correct: $0, count: $1) }
     self.notes = notes

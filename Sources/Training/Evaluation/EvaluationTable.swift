@@ -42,7 +42,8 @@ func fixed(_ value: Double, _ decimals: Int) -> String {
   guard value.isFinite, abs(value) < 1e15 else { return "\(value)" }
   var power = 1.0
   for _ in 0..<decimals { power *= 10 }
-  let whole = Int((abs(value) * power).rounded()), unit = Int(power)
+  let whole = Int((abs(value) * power).rounded())
+  let unit = Int(power)
   let sign = value < 0 && whole > 0 ? "-" : ""
   if decimals == 0 { return "\(sign)\(whole)" }
   let rest = "\(whole % unit)"

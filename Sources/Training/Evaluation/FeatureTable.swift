@@ -15,7 +15,9 @@ package struct FeatureTable: Sendable {
     precondition(
       labels.isEmpty ? features.isEmpty : features.count % labels.count == 0,
       "\(features.count) numbers for \(labels.count) rows of features")
-    (self.features, self.labels, self.classCount) = (features, labels, classCount)
+    self.features = features
+    self.labels = labels
+    self.classCount = classCount
   }
 
   /// Gathers the ranks' rows; every rank calls it.
@@ -58,7 +60,8 @@ package struct FeatureTable: Sendable {
     guard classCount > 0 else { throw FeatureError(name, "there are no classes; an evaluation needs labels") }
     for (row, label) in labels.enumerated() where !(0..<Int32(classCount)).contains(label) {
       throw FeatureError(
-        name, label < 0
+        name,
+        label < 0
           ? "row \(row) has no label; evaluate on a data set in which every image has one"
           : "row \(row) has label \(label), expected 0 ... \(classCount - 1)")
     }
@@ -66,7 +69,8 @@ package struct FeatureTable: Sendable {
     let bad = features.withUnsafeBufferPointer { $0.firstIndex { !$0.isFinite } }
     if let bad {
       throw FeatureError(
-        name, "row \(bad / d) holds \(features[bad]) at feature \(bad % d), expected finite numbers; the encoder's "
+        name,
+        "row \(bad / d) holds \(features[bad]) at feature \(bad % d), expected finite numbers; the encoder's "
           + "weights are likely not finite, take an earlier checkpoint")
     }
   }

@@ -19,21 +19,25 @@ package struct KNN: Evaluation {
 
   package init(neighbours: Int = 200, temperature: Double = 0.1) {
     precondition(neighbours > 0 && temperature > 0, "k = \(neighbours), temperature \(temperature)")
-    (self.neighbours, self.temperature) = (neighbours, temperature)
+    self.neighbours = neighbours
+    self.temperature = temperature
   }
 
   package func run(train: FeatureTable, test: FeatureTable, on context: Context) throws -> EvaluationResult {
     let start = ContinuousClock().now
     try check(train, test)
-    let k = min(neighbours, train.count), classes = train.classCount
+    let k = min(neighbours, train.count)
+    let classes = train.classCount
     let blocks = RowBlocks(rows: test.count, size: NeighbourSearch.queries)
     let share = blocks.share(of: context.communicator)
     let search = NeighbourSearch(train, k: k, threads: context.team.count)
     // By block and class, each block written by one thread.
-    var top1 = [Int](repeating: 0, count: max(1, share.count) * classes), top5 = top1
+    var top1 = [Int](repeating: 0, count: max(1, share.count) * classes)
+    var top5 = top1
     top1.withUnsafeMutableBufferPointer { top1 in
       top5.withUnsafeMutableBufferPointer { top5 in
-        let (top1, top5) = (top1.baseAddress!, top5.baseAddress!)
+        let top1 = top1.baseAddress!
+        let top5 = top5.baseAddress!
         context.run(share.count) { block, thread in
           let rows = blocks.rows(of: share.lowerBound + block)
           search.find(test, rows, thread: thread) { row, similarities, indices in

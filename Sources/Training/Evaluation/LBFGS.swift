@@ -11,7 +11,10 @@ package struct LBFGS {
   /// Differences of the value below this share of it are rounding: they do not stop a search.
   package var noise = 1e-8
 
-  package init(tolerance: Double, iterations: Int) { (self.tolerance, self.iterations) = (tolerance, iterations) }
+  package init(tolerance: Double, iterations: Int) {
+    self.tolerance = tolerance
+    self.iterations = iterations
+  }
 
   /// How a fit ended.
   package struct Outcome: Equatable {
@@ -25,7 +28,8 @@ package struct LBFGS {
   ///   - x: where to start, then where it ended.
   ///   - function: gives the value and fills the gradient.
   package func minimise(_ x: inout [Double], _ function: ([Double], inout [Double]) -> Double) -> Outcome {
-    var gradient = [Double](repeating: 0, count: x.count), next = gradient
+    var gradient = [Double](repeating: 0, count: x.count)
+    var next = gradient
     var value = function(x, &gradient)
     var pairs: [Pair] = []
     for iteration in 0..<iterations {
@@ -42,7 +46,10 @@ package struct LBFGS {
         return Outcome(iterations: iteration, gradient: largest, converged: false)
       }
       var moved = direction
-      for i in x.indices { moved[i] *= step; x[i] += moved[i] }
+      for i in x.indices {
+        moved[i] *= step
+        x[i] += moved[i]
+      }
       var change = next
       for i in x.indices { change[i] -= gradient[i] }
       if let pair = Pair(moved, change) {
@@ -61,9 +68,13 @@ package struct LBFGS {
     let scale: Double  // sᵀy / yᵀy
     /// Nil where the curvature is not safely positive.
     init?(_ s: [Double], _ y: [Double]) {
-      let sy = dot(s, y), yy = dot(y, y)
+      let sy = dot(s, y)
+      let yy = dot(y, y)
       guard sy > 1e-12 * (dot(s, s) * yy).squareRoot(), yy > 0 else { return nil }
-      (self.s, self.y, inverse, scale) = (s, y, 1 / sy, sy / yy)
+      self.s = s
+      self.y = y
+      inverse = 1 / sy
+      scale = sy / yy
     }
   }
 

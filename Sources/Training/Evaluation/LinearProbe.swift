@@ -87,8 +87,12 @@ package struct LinearProbe: Evaluation {
   /// Three digits: further ones depend on the ranks' rounding.
   private func rounded(_ value: Double) -> Double {
     guard value > 0, value.isFinite else { return value }
-    var scale = 1.0, mantissa = value
-    while mantissa < 100 { mantissa *= 10; scale *= 10 }
+    var scale = 1.0
+    var mantissa = value
+    while mantissa < 100 {
+      mantissa *= 10
+      scale *= 10
+    }
     return mantissa.rounded() / scale
   }
 }

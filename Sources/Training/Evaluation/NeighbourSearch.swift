@@ -26,13 +26,19 @@ package final class NeighbourSearch: @unchecked Sendable {
       similarities = .allocate(capacity: NeighbourSearch.queries * k)
       indices = .allocate(capacity: NeighbourSearch.queries * k)
     }
-    deinit { query.deallocate(); products.deallocate(); similarities.deallocate(); indices.deallocate() }
+    deinit {
+      query.deallocate()
+      products.deallocate()
+      similarities.deallocate()
+      indices.deallocate()
+    }
   }
 
   /// - Parameter k: neighbours of a query, at most the number of training rows.
   package init(_ train: FeatureTable, k: Int, threads: Int = 1) {
     precondition(0 < k && k <= train.count, "\(k) neighbours among \(train.count) rows")
-    (self.train, self.k) = (train, k)
+    self.train = train
+    self.k = k
     let d = train.dimension
     inverse = train.features.withUnsafeBufferPointer { features in
       (0..<train.count).map { inverseNorm(features.baseAddress! + $0 * d, d) }
@@ -46,7 +52,8 @@ package final class NeighbourSearch: @unchecked Sendable {
     _ body: (_ row: Int, _ similarities: UnsafeBufferPointer<Float>, _ indices: UnsafeBufferPointer<Int32>) -> Void
   ) {
     precondition(rows.count <= Self.queries && test.dimension == train.dimension)
-    let d = train.dimension, scratch = scratch[thread]
+    let d = train.dimension
+    let scratch = scratch[thread]
     normalise(test, rows, into: scratch.query)
     var held = 0
     train.features.withUnsafeBufferPointer { features in
@@ -73,7 +80,8 @@ package final class NeighbourSearch: @unchecked Sendable {
     let d = train.dimension
     test.features.withUnsafeBufferPointer { features in
       for row in rows {
-        let source = features.baseAddress! + row * d, target = query + (row - rows.lowerBound) * d
+        let source = features.baseAddress! + row * d
+        let target = query + (row - rows.lowerBound) * d
         let scale = inverseNorm(source, d)
         for i in 0..<d { target[i] = source[i] * scale }
       }
@@ -84,7 +92,8 @@ package final class NeighbourSearch: @unchecked Sendable {
   private func admit(
     _ products: UnsafePointer<Float>, first: Int, count: Int, held: Int, _ scratch: Scratch, _ row: Int
   ) {
-    let similarities = scratch.similarities + row * k, indices = scratch.indices + row * k
+    let similarities = scratch.similarities + row * k
+    let indices = scratch.indices + row * k
     inverse.withUnsafeBufferPointer { inverse in
       let inverse = inverse.baseAddress! + first
       let fill = min(count, k - held)

@@ -30,7 +30,10 @@ package final class SoftmaxObjective {
       logits = .allocate(capacity: rows * classes)
       gradient = .allocate(capacity: (dimension + 1) * classes)
     }
-    deinit { logits.deallocate(); gradient.deallocate() }
+    deinit {
+      logits.deallocate()
+      gradient.deallocate()
+    }
   }
 
   /// - Parameters:
@@ -38,11 +41,14 @@ package final class SoftmaxObjective {
   ///   - selected: rows to take, over all ranks; each rank copies its share.
   ///   - scaling: applied to every row.
   package init(_ table: FeatureTable, rows selected: [Int], _ scaling: Standardisation, on context: Context) {
-    (dimension, classes, total) = (table.dimension, table.classCount, selected.count)
+    dimension = table.dimension
+    classes = table.classCount
+    total = selected.count
     self.context = context
     blocks = RowBlocks(rows: selected.count, size: 256)
     share = blocks.share(of: context.communicator)
-    let own = selected[blocks.rows(of: share)], d = table.dimension
+    let own = selected[blocks.rows(of: share)]
+    let d = table.dimension
     rows = .allocate(capacity: max(1, own.count * d))
     labels = own.map { table.labels[$0] }
     for (i, row) in own.enumerated() { scaling.apply(table, row, into: rows + i * d) }
@@ -51,7 +57,10 @@ package final class SoftmaxObjective {
     slots = (0..<2 * context.team.count).map { _ in Slot(rows: slot, dimension: d, classes: table.classCount) }
   }
 
-  deinit { rows.deallocate(); weights.deallocate() }
+  deinit {
+    rows.deallocate()
+    weights.deallocate()
+  }
 
   /// The objective and its gradient over all ranks' rows; the same bits on every rank.
   package func evaluate(_ parameters: [Double], gradient: inout [Double]) -> Double {
@@ -59,7 +68,8 @@ package final class SoftmaxObjective {
     for i in 0..<parameterCount { weights[i] = Float(parameters[i]) }
     var sums = [Double](repeating: 0, count: parameterCount + 1)  // gradient, then loss
     sums.withUnsafeMutableBufferPointer { sums in
-      let sum = sums.baseAddress!, n = parameterCount
+      let sum = sums.baseAddress!
+      let n = parameterCount
       forEachBlock({ self.differentiate($0, $1) }) { slot in
         for i in 0..<n { sum[i] += Double(slot.gradient[i]) }
         sum[n] += slot.loss
@@ -87,12 +97,14 @@ package final class SoftmaxObjective {
 
   /// Local rows of a block.
   private func local(_ block: Int) -> Range<Int> {
-    let rows = blocks.rows(of: block), first = share.lowerBound * blocks.size
+    let rows = blocks.rows(of: block)
+    let first = share.lowerBound * blocks.size
     return rows.lowerBound - first..<rows.upperBound - first
   }
 
   private func differentiate(_ block: Int, _ slot: Slot) {
-    let own = local(block), x = rows + own.lowerBound * dimension
+    let own = local(block)
+    let x = rows + own.lowerBound * dimension
     predict(own, slot)
     slot.loss = 0
     let bias = slot.gradient + dimension * classes
@@ -135,12 +147,16 @@ package final class SoftmaxObjective {
   /// go to the lower class.
   package func correct(_ parameters: [Double]) -> (top1: [Int], top5: [Int]) {
     for i in 0..<parameterCount { weights[i] = Float(parameters[i]) }
-    var top1 = [Int](repeating: 0, count: classes), top5 = top1
+    var top1 = [Int](repeating: 0, count: classes)
+    var top5 = top1
     for block in share {
-      let own = local(block), slot = slots[0]
+      let own = local(block)
+      let slot = slots[0]
       predict(own, slot)
       for (i, row) in own.enumerated() {
-        let logits = slot.logits + i * classes, label = Int(labels[row]), own = logits[label]
+        let logits = slot.logits + i * classes
+        let label = Int(labels[row])
+        let own = logits[label]
         let place = (0..<classes).count { logits[$0] > own || (logits[$0] == own && $0 < label) }
         if place == 0 { top1[label] += 1 }
         if place < 5 { top5[label] += 1 }
@@ -157,8 +173,10 @@ package struct Standardisation {
   private let scale: [Float]
 
   package init(_ table: FeatureTable) {
-    let d = table.dimension, n = Double(table.count)
-    var sum = [Double](repeating: 0, count: d), squares = sum
+    let d = table.dimension
+    let n = Double(table.count)
+    var sum = [Double](repeating: 0, count: d)
+    var squares = sum
     table.features.withUnsafeBufferPointer { x in
       for row in 0..<table.count { for i in 0..<d { sum[i] += Double(x[row * d + i]) } }
       for i in 0..<d { sum[i] /= n }

@@ -81,7 +81,9 @@ package struct AdCo: MethodRecipe {
         "adco: views have counts \(stage.views.map(\.count)); its first kind is the query and the key, count 2")
     }
     if symmetric, stage.views.count > 1 {
-      throw RecipeError("adco: it is symmetric, but there are \(stage.views.count) kinds of views; further queries have no keys of their own")
+      throw RecipeError(
+        "adco: it is symmetric, but there are \(stage.views.count) kinds of views; further queries have no keys of their own"
+      )
     }
     if stage.accumulate > 1 {
       throw RecipeError("accumulate is \(stage.accumulate), but adco takes a batch at once; use more ranks, or moco")
@@ -97,7 +99,8 @@ package struct AdCo: MethodRecipe {
       }
       if negatives >= images {
         warnings.append(
-          "the \(negatives) negatives start as keys of \(images) images, about \(negatives / images) of each; take fewer")
+          "the \(negatives) negatives start as keys of \(images) images, about \(negatives / images) of each; take fewer"
+        )
       }
     }
     return warnings + StepGroups.leaks(Self.name, stage)
@@ -135,7 +138,8 @@ package struct AdCo: MethodRecipe {
     init(_ recipe: AdCo, _ setting: MethodSetting) {
       self.recipe = recipe
       self.setting = setting
-      let layers = recipe.head.plain(features: setting.encoder.features), d = layers.last!.outputs
+      let layers = recipe.head.plain(features: setting.encoder.features)
+      let d = layers.last!.outputs
       trained = [Trained("query", Network(setting.encoder, head: layers), setting.context)]
       groups = StepGroups(setting)
       key = MomentumEncoder(of: trained[0], momentum: recipe.momentum)
@@ -171,19 +175,24 @@ package struct AdCo: MethodRecipe {
     var unsavedBytes: Int { gradient.tensor.bytes }
 
     func step(_ input: MethodInput) -> MethodOutcome {
-      let context = setting.context, n = input.count, views = input.views[0]
-      let first = views.images(0..<n), second = views.images(n..<2 * n)
+      let context = setting.context
+      let n = input.count
+      let views = input.views[0]
+      let first = views.images(0..<n)
+      let second = views.images(n..<2 * n)
       if n > 0 { countFurther(input) }
       if !context.isDry { gradient.zero() }
       return context.scratch { arena in
         // This rank's candidates: the keys of its images, then its rows of Ŵ.
         let candidates = arena.tensor(n: n + negatives.rows.count, c: dimension)
-        let k = candidates.images(0..<n), unit = candidates.images(n..<candidates.n)
+        let k = candidates.images(0..<n)
+        let unit = candidates.images(n..<candidates.n)
         let norms = arena.array(of: Float.self, count: max(1, unit.n)).baseAddress!
         L2Normalise.forward(negatives.tensor, into: unit, norms: norms, context)
         encodeKeys(second, into: k, input)
         collect(k, input)
-        var sums = Sums(), left = further.reduce(recipe.symmetric ? 1 : 0, +)
+        var sums = Sums()
+        var left = further.reduce(recipe.symmetric ? 1 : 0, +)
         contrast(first, candidates, reduces: left == 0, input, &sums)
         if recipe.symmetric {
           encodeKeys(first, into: k, input)
@@ -192,7 +201,8 @@ package struct AdCo: MethodRecipe {
         for (kind, count) in further.enumerated() {
           for view in 0..<count {
             left -= 1
-            contrast(input.views[kind + 1].images(view * n..<(view + 1) * n), candidates, reduces: left == 0, input, &sums)
+            contrast(
+              input.views[kind + 1].images(view * n..<(view + 1) * n), candidates, reduces: left == 0, input, &sums)
           }
         }
         // Through the norm; without it, W would only grow.
@@ -215,8 +225,11 @@ package struct AdCo: MethodRecipe {
     }
 
     /// One view as queries, forward and backward.
-    private func contrast(_ images: Tensor, _ candidates: Tensor, reduces: Bool, _ input: MethodInput, _ sums: inout Sums) {
-      let context = setting.context, n = input.count
+    private func contrast(
+      _ images: Tensor, _ candidates: Tensor, reduces: Bool, _ input: MethodInput, _ sums: inout Sums
+    ) {
+      let context = setting.context
+      let n = input.count
       let (statistics, inBatch) = context.scratch { arena in
         let pass = query.pass(context, groups(input, in: arena), reduces: reduces)
         let tape = query.network.forward(images, pass)
@@ -234,7 +247,8 @@ package struct AdCo: MethodRecipe {
             return loss.apply(
               q, queries, .init(candidates, keys: n, otherKeys: recipe.inBatch && climbs, targets: targets),
               weight: recipe.symmetric ? 0.5 : 1,
-              adversary: climbs ? .init(temperature: Float(recipe.bankTemperature), gradient: gradient.tensor) : nil, context)
+              adversary: climbs ? .init(temperature: Float(recipe.bankTemperature), gradient: gradient.tensor) : nil,
+              context)
           }
         }
         query.network.backward(q, tape, pass)  // q holds its gradient now
@@ -265,7 +279,8 @@ package struct AdCo: MethodRecipe {
 
     /// The keys become the next rows of W. After the last one the key encoder starts over from the query's parameters.
     private func enqueue() {
-      let from = Int(filled[0]), to = min(from + fresh.count / dimension, negatives.count)
+      let from = Int(filled[0])
+      let to = min(from + fresh.count / dimension, negatives.count)
       for row in from..<to {
         guard let w = negatives[row] else { continue }
         for i in 0..<dimension { w[i] = fresh[(row - from) * dimension + i] }
@@ -276,8 +291,12 @@ package struct AdCo: MethodRecipe {
 
     /// v ← m·v + g + λW, W ← W − η·v, where g is the loss's derivative with the sign turned.
     private func climb() {
-      let w = negatives.tensor, v = velocity.tensor.data, d = gradient.tensor.data
-      let m = Float(recipe.bankMomentum), rate = Float(recipe.bankRate), decay = Float(recipe.bankDecay)
+      let w = negatives.tensor
+      let v = velocity.tensor.data
+      let d = gradient.tensor.data
+      let m = Float(recipe.bankMomentum)
+      let rate = Float(recipe.bankRate)
+      let decay = Float(recipe.bankDecay)
       let values = w.data
       setting.context.elementwise(w.count) { range in
         for i in range {

@@ -51,7 +51,8 @@ package struct BYOL: MethodRecipe {
     }
     var warnings: [String] = []
     if case .group(let images) = stage.batchNorm.groups, images < 32 {
-      warnings.append("byol with BN groups of \(images) images has hardly any batch statistics and may collapse; take 32 or more")
+      warnings.append(
+        "byol with BN groups of \(images) images has hardly any batch statistics and may collapse; take 32 or more")
     }
     if head.count < 2 || predictor.count < 2 {
       warnings.append(
@@ -59,7 +60,9 @@ package struct BYOL: MethodRecipe {
           + "there and may collapse; the paper has two layers each")
     }
     if momentum == 1 { warnings.append("byol's target never moves with momentum 1: it stays at its random start") }
-    if momentum == 0 { warnings.append("byol's target follows the online network at once with momentum 0 and may collapse") }
+    if momentum == 0 {
+      warnings.append("byol's target follows the online network at once with momentum 0 and may collapse")
+    }
     return warnings
   }
 
@@ -112,7 +115,8 @@ package struct BYOL: MethodRecipe {
     }
 
     func step(_ input: MethodInput) -> MethodOutcome {
-      let context = setting.context, n = input.count
+      let context = setting.context
+      let n = input.count
       step = input.step
       return context.scratch { arena in
         let images = stacked(input, arena)
@@ -158,7 +162,8 @@ package struct BYOL: MethodRecipe {
     /// Both views in one tensor: they are of one kind, or of two that are augmented differently.
     private func stacked(_ input: MethodInput, _ arena: Arena) -> Tensor {
       guard input.views.count == 2 else { return input.views[0] }
-      let first = input.views[0], second = input.views[1]
+      let first = input.views[0]
+      let second = input.views[1]
       let all = arena.tensor(n: first.n + second.n, h: first.h, w: first.w, c: first.c)
       setting.context.run(2) { view, _ in
         let from = view == 0 ? first : second

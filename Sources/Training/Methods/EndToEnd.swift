@@ -70,13 +70,16 @@ package struct EndToEnd: MethodRecipe {
     func adoptEncoder() { key.state.copy(query.state) }
 
     func step(_ input: MethodInput) -> MethodOutcome {
-      let context = setting.context, n = input.count, images = input.views[0]
+      let context = setting.context
+      let n = input.count
+      let images = input.views[0]
       return context.scratch { arena in
         let queryPass = query.pass(context, groups(input, in: arena))
         let keyPass = key.pass(context, groups(input, shuffled: true, in: arena))
         let queryTape = query.network.forward(images.images(0..<n), queryPass)
         let keyTape = key.network.forward(images.images(n..<2 * n), keyPass)
-        let q = queryTape.output, k = keyTape.output
+        let q = queryTape.output
+        let k = keyTape.output
         let statistics = context.part(.loss) {
           loss.apply(q, keys: k, shares: input.shares, context, keeping: &embeddings)
         }

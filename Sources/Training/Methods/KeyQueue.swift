@@ -8,7 +8,8 @@ final class KeyQueue {
   private let pointer = UnsafeMutableBufferPointer<Int64>.allocate(capacity: 1)
 
   init(count: Int, dimension: Int) {
-    (self.count, self.dimension) = (count, dimension)
+    self.count = count
+    self.dimension = dimension
     keys = .allocate(capacity: count * dimension)
     keys.initialize(repeating: 0)
     pointer.initialize(repeating: 0)
@@ -23,7 +24,9 @@ final class KeyQueue {
   var tensor: Tensor { Tensor(keys.baseAddress!, n: count, c: dimension) }
 
   var saved: [SavedState] {
-    [SavedState("queue/keys", shape: [count, dimension], floats: keys), SavedState("queue/pointer", integers: pointer)]
+    [
+      SavedState("queue/keys", shape: [count, dimension], floats: keys), SavedState("queue/pointer", integers: pointer),
+    ]
   }
 
   /// Random unit vectors.

@@ -48,21 +48,25 @@ package struct MemoryBank: MethodRecipe {
     }
     guard 0 <= momentum, momentum < 1 else { throw decoder.invalid("`momentum` is \(momentum); it must be in [0, 1)") }
     if negatives == 0, loss == .nce {
-      throw decoder.invalid("`negatives` is 0, the whole bank, which needs no estimate: set loss: softmax, or draw negatives")
+      throw decoder.invalid(
+        "`negatives` is 0, the whole bank, which needs no estimate: set loss: softmax, or draw negatives")
     }
   }
 
   package func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] {
     guard stage.views.count == 1, stage.views[0].count == 1 else {
       throw RecipeError(
-        "memory-bank: views have counts \(stage.views.map(\.count)); it takes one kind, count 1: the other view is in the bank")
+        "memory-bank: views have counts \(stage.views.map(\.count)); it takes one kind, count 1: the other view is in the bank"
+      )
     }
     if stage.accumulate > 1 {
-      throw RecipeError("accumulate is \(stage.accumulate), but memory-bank takes a batch at once; use more ranks, or moco")
+      throw RecipeError(
+        "accumulate is \(stage.accumulate), but memory-bank takes a batch at once; use more ranks, or moco")
     }
     if case .shuffle = stage.batchNorm.groups {
       throw RecipeError(
-        "batchNorm is shuffle, but memory-bank has one encoder, and its positives come from other batches; use global or group")
+        "batchNorm is shuffle, but memory-bank has one encoder, and its positives come from other batches; use global or group"
+      )
     }
     var warnings: [String] = []
     if negatives >= images {
@@ -125,7 +129,8 @@ package struct MemoryBank: MethodRecipe {
     }
 
     func step(_ input: MethodInput) -> MethodOutcome {
-      let context = setting.context, k = recipe.negatives
+      let context = setting.context
+      let k = recipe.negatives
       return context.scratch { arena in
         let pass = encoder.pass(context, groups(input, in: arena))
         let tape = encoder.network.forward(input.views[0], pass)
@@ -167,7 +172,8 @@ package struct MemoryBank: MethodRecipe {
           samples.append(contentsOf: images)
         }
         if recipe.negatives == 0 { return overall(f, queries, images, arena) }
-        let drawn = draw(input, images, arena), loss = DrawnContrast(recipe.loss, temperature: Float(recipe.temperature), images: bank.count)
+        let drawn = draw(input, images, arena)
+        let loss = DrawnContrast(recipe.loss, temperature: Float(recipe.temperature), images: bank.count)
         let (statistics, z) = loss.apply(
           f, queries, .init(bank.tensor, rows: bank.rows), drawn: drawn, count: recipe.negatives + 1, z: z[0], context)
         estimate = z
@@ -187,8 +193,12 @@ package struct MemoryBank: MethodRecipe {
     }
 
     /// (B, 1 + K) rows of the bank, keyed by (seed, step, position): every rank knows all of them.
-    private func draw(_ input: MethodInput, _ images: UnsafeMutableBufferPointer<Int64>, _ arena: Arena) -> UnsafePointer<Int64> {
-      let k = recipe.negatives, count = bank.count, seed = setting.seed
+    private func draw(_ input: MethodInput, _ images: UnsafeMutableBufferPointer<Int64>, _ arena: Arena)
+      -> UnsafePointer<Int64>
+    {
+      let k = recipe.negatives
+      let count = bank.count
+      let seed = setting.seed
       let drawn = arena.array(of: Int64.self, count: input.batch * (k + 1))
       setting.context.run(input.batch) { position, _ in
         let row = drawn.baseAddress! + position * (k + 1)
@@ -207,14 +217,16 @@ package struct MemoryBank: MethodRecipe {
     private func overall(
       _ f: Tensor, _ queries: GatheredQueries, _ images: UnsafeMutableBufferPointer<Int64>, _ arena: Arena
     ) -> ContrastiveStatistics {
-      let targets = arena.array(of: Int32.self, count: images.count), rows = bank.rows
+      let targets = arena.array(of: Int32.self, count: images.count)
+      let rows = bank.rows
       setting.context.run(1) { _, _ in
         for (i, image) in images.enumerated() {
           targets[i] = rows.contains(Int(image)) ? Int32(Int(image) - rows.lowerBound) : -1
         }
       }
       let candidates = SpreadInfoNCE.Candidates(bank.tensor, keys: 0, otherKeys: false, targets: targets)
-      return SpreadInfoNCE(temperature: Float(recipe.temperature)).apply(f, queries, candidates, setting.context).statistics
+      return SpreadInfoNCE(temperature: Float(recipe.temperature)).apply(f, queries, candidates, setting.context)
+        .statistics
     }
   }
 }

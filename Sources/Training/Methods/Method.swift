@@ -35,8 +35,13 @@ package struct MethodSetting {
     encoder: ResNet.Options, normalisation: NormalisationGroups = .global, seed: UInt64 = 1, accumulate: Int = 1,
     images: Int, plan: RunPlan, context: Context
   ) {
-    (self.encoder, self.normalisation, self.seed) = (encoder, normalisation, seed)
-    (self.accumulate, self.images, self.plan, self.context) = (accumulate, images, plan, context)
+    self.encoder = encoder
+    self.normalisation = normalisation
+    self.seed = seed
+    self.accumulate = accumulate
+    self.images = images
+    self.plan = plan
+    self.context = context
   }
 }
 
@@ -62,8 +67,13 @@ package struct MethodInput {
     step: Int, batch: Int, shares: [Int], rank: Int, samples: [Int], views: [Tensor], order: [Int]? = nil,
     drawn: [Int]? = nil
   ) {
-    (self.step, self.batch, self.shares) = (step, batch, shares)
-    (self.samples, self.views, self.order, self.drawn) = (samples, views, order, drawn)
+    self.step = step
+    self.batch = batch
+    self.shares = shares
+    self.samples = samples
+    self.views = views
+    self.order = order
+    self.drawn = drawn
     let first = shares[..<rank].reduce(0, +)
     positions = first..<first + shares[rank]
   }
@@ -89,8 +99,10 @@ package struct MethodOutcome {
     statistics: ContrastiveStatistics, candidates: Int?, scale: Double = 1, entropy: Double? = nil,
     inBatch: Double? = nil, chance: Double? = nil
   ) {
-    (self.statistics, self.candidates) = (statistics, candidates)
-    (self.entropy, self.inBatch) = (entropy, inBatch)
+    self.statistics = statistics
+    self.candidates = candidates
+    self.entropy = entropy
+    self.inBatch = inBatch
     self.chance = chance ?? candidates.map { scale * Foundation.log(Double(max(1, $0))) }
   }
 

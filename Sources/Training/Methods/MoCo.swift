@@ -40,17 +40,21 @@ package struct MoCo: MethodRecipe {
     guard temperature > 0, lossScale > 0, !head.isEmpty else {
       throw decoder.invalid("temperature and lossScale must be above 0, and the head needs a layer")
     }
-    guard (1...1 << 26).contains(queue) else { throw decoder.invalid("`queue` is \(queue); it must be 1 to \(1 << 26) keys") }
+    guard (1...1 << 26).contains(queue) else {
+      throw decoder.invalid("`queue` is \(queue); it must be 1 to \(1 << 26) keys")
+    }
     guard 0 <= momentum, momentum < 1 else { throw decoder.invalid("`momentum` is \(momentum); it must be in [0, 1)") }
   }
 
   package func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] {
     guard stage.views.count == 1, stage.views[0].count == 2 else {
-      throw RecipeError("moco: views have counts \(stage.views.map(\.count)); it takes one kind, count 2: query and key")
+      throw RecipeError(
+        "moco: views have counts \(stage.views.map(\.count)); it takes one kind, count 2: query and key")
     }
     if symmetric, stage.accumulate > 1 {
       throw RecipeError(
-        "accumulate is \(stage.accumulate), but symmetric moco takes both views at once; use more ranks, or symmetric: false")
+        "accumulate is \(stage.accumulate), but symmetric moco takes both views at once; use more ranks, or symmetric: false"
+      )
     }
     var warnings: [String] = []
     if queue >= images {
@@ -68,7 +72,8 @@ package struct MoCo: MethodRecipe {
 
   package func remedy(_ symptom: Symptom) -> String {
     switch symptom {
-    case .guessing: "keys that change faster than the queue cannot be learned: raise method.momentum, or lower optimizer.rate"
+    case .guessing:
+      "keys that change faster than the queue cannot be learned: raise method.momentum, or lower optimizer.rate"
     case .point, .line, .prototypes: "lower optimizer.rate, raise method.momentum, or take batchNorm: {shuffle: 32}"
     }
   }
@@ -117,7 +122,9 @@ package struct MoCo: MethodRecipe {
 
     /// The first view is the query, the second the key.
     private func stepOneWay(_ input: MethodInput) -> MethodOutcome {
-      let context = setting.context, n = input.count, images = input.views[0]
+      let context = setting.context
+      let n = input.count
+      let images = input.views[0]
       return context.scratch { arena in
         let k = arena.tensor(n: n, c: dimension)
         encodeKeys(images.images(n..<2 * n), into: k, input)
@@ -132,7 +139,8 @@ package struct MoCo: MethodRecipe {
             let q = tape.output
             context.part(.loss) {
               statistics.add(
-                loss.apply(q, keys: k.images(range), queue: queue.tensor, count: input.batch, context, keeping: &embeddings))
+                loss.apply(
+                  q, keys: k.images(range), queue: queue.tensor, count: input.batch, context, keeping: &embeddings))
             }
             query.network.backward(q, tape, pass)  // q holds its gradient now
           }
@@ -143,9 +151,11 @@ package struct MoCo: MethodRecipe {
 
     /// Both views are queries and keys, each in BN batches of its own.
     private func stepBothWays(_ input: MethodInput) -> MethodOutcome {
-      let context = setting.context, n = input.count
+      let context = setting.context
+      let n = input.count
       return context.scratch { arena in
-        let k = arena.tensor(n: 2 * n, c: dimension), others = arena.tensor(n: 2 * n, c: dimension)
+        let k = arena.tensor(n: 2 * n, c: dimension)
+        let others = arena.tensor(n: 2 * n, c: dimension)
         encodeKeys(input.views[0], into: k, input)
         collect(k, input)
         context.run(2) { view, _ in

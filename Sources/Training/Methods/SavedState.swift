@@ -19,18 +19,26 @@ package struct SavedState {
   package init(
     _ name: String, shape: [Int], rows: Range<Int>? = nil, floats: UnsafeMutableBufferPointer<Float>
   ) {
-    (self.name, self.shape, self.rows, self.values) = (name, shape, rows, .floats(floats))
+    self.name = name
+    self.shape = shape
+    self.rows = rows
+    self.values = .floats(floats)
   }
 
   package init(_ name: String, integers: UnsafeMutableBufferPointer<Int64>) {
-    (self.name, self.shape, self.rows, self.values) = (name, [integers.count], nil, .integers(integers))
+    self.name = name
+    self.shape = [integers.count]
+    self.rows = nil
+    self.values = .integers(integers)
   }
 
   /// Of what is here.
   package var localShape: [Int] { rows.map { [$0.count] + shape.dropFirst() } ?? shape }
 
   /// Bytes on disk, those of all ranks.
-  package var totalBytes: Int { shape.reduce(1, *) * (isIntegers ? MemoryLayout<Int64>.stride : MemoryLayout<Float>.stride) }
+  package var totalBytes: Int {
+    shape.reduce(1, *) * (isIntegers ? MemoryLayout<Int64>.stride : MemoryLayout<Float>.stride)
+  }
 
   private var isIntegers: Bool { if case .integers = values { true } else { false } }
 

@@ -37,7 +37,10 @@ package struct SimCLR: MethodRecipe {
 
     private enum CodingKeys: String, CodingKey, CaseIterable { case queue, momentum }
 
-    package init(queue: Int, momentum: Double) { (self.queue, self.momentum) = (queue, momentum) }
+    package init(queue: Int, momentum: Double) {
+      self.queue = queue
+      self.momentum = momentum
+    }
 
     package init(from decoder: any Decoder) throws {
       let values = try decoder.strict(CodingKeys.self, of: "simclr's memory")
@@ -134,7 +137,8 @@ package struct SimCLR: MethodRecipe {
       let layers = recipe.layers(features: setting.encoder.features)
       let encoder = Trained("encoder", Network(setting.encoder, head: layers), setting.context)
       let dimension = layers.last!.outputs
-      (trained, self.dimension) = ([encoder], dimension)
+      trained = [encoder]
+      self.dimension = dimension
       memory = recipe.memory.map {
         (MomentumEncoder(of: encoder, momentum: $0.momentum), KeyQueue(count: $0.queue, dimension: dimension))
       }

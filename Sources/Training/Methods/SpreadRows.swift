@@ -13,10 +13,12 @@ final class SpreadRows {
 
   /// All zeros. Memory is taken when it is written to, so that a run which is too large can be refused in words.
   init(count: Int, dimension: Int, _ context: Context) {
-    (self.count, self.dimension) = (count, dimension)
+    self.count = count
+    self.dimension = dimension
     rows = share(of: count, rank: context.communicator.rank, ranks: context.communicator.size)
     bytes = max(1, rows.count * dimension) * MemoryLayout<Float>.stride
-    let address = mmap(nil, bytes, PROT_READ | PROT_WRITE, Int32(MAP_PRIVATE) | Int32(MAP_ANONYMOUS) | Int32(MAP_NORESERVE), -1, 0)!
+    let address = mmap(
+      nil, bytes, PROT_READ | PROT_WRITE, Int32(MAP_PRIVATE) | Int32(MAP_ANONYMOUS) | Int32(MAP_NORESERVE), -1, 0)!
     if address == MAP_FAILED {
       context.communicator.abort(
         "error: the system gives no address space for the \(megabytes(bytes)) MiB of a bank: "

@@ -8,7 +8,8 @@ final class StepGroups {
 
   /// Warns of BN groups that give the positives away.
   static func leaks(_ method: String, _ stage: Stage) -> [String] {
-    let groups = stage.batchNorm.groups, which: String
+    let groups = stage.batchNorm.groups
+    let which: String
     if groups.count(batch: stage.batch) == 1 {
       which = "one BN group"
     } else if case .group = groups {
@@ -31,7 +32,8 @@ final class StepGroups {
   func callAsFunction(
     _ input: MethodInput, views: Int = 1, shared: Bool = true, shuffled: Bool = false, in arena: Arena
   ) -> BatchGroups {
-    var kind = setting.normalisation, order: [Int]?
+    var kind = setting.normalisation
+    var order: [Int]?
     if case .shuffle(let images) = kind {
       if shuffled {
         BatchGroups.shuffle(batch: input.batch, seed: setting.seed, step: input.step, into: &places)

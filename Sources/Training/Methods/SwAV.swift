@@ -65,7 +65,8 @@ package struct SwAV: MethodRecipe {
           + "assigned; further kinds are at will")
     }
     if stage.accumulate > 1 {
-      throw RecipeError("accumulate is \(stage.accumulate), but swav assigns its batch at once; use more ranks, or a queue")
+      throw RecipeError(
+        "accumulate is \(stage.accumulate), but swav assigns its batch at once; use more ranks, or a queue")
     }
     if case .shuffle = stage.batchNorm.groups {
       throw RecipeError("batchNorm is shuffle, but swav has no keys to hide; use global or group")
@@ -77,7 +78,8 @@ package struct SwAV: MethodRecipe {
           + "prototypes, a larger batch or a longer queue")
     }
     if queue >= images {
-      warnings.append("the queue of \(queue) embeddings holds each of the \(images) images more than once: take a shorter one")
+      warnings.append(
+        "the queue of \(queue) embeddings holds each of the \(images) images more than once: take a shorter one")
     }
     return warnings
   }
@@ -157,7 +159,9 @@ package struct SwAV: MethodRecipe {
     ///   - z: all embeddings, not normalised; their gradients once `body` is done.
     private func encode(_ kind: Int, at row: Int, of z: Tensor, _ input: MethodInput, _ body: () -> Void) {
       guard kind < input.views.count else { return body() }
-      let context = setting.context, views = input.views[kind], mine = z.images(row..<row + views.n)
+      let context = setting.context
+      let views = input.views[kind]
+      let mine = z.images(row..<row + views.n)
       context.scratch { arena in
         let count = input.count == 0 ? 1 : views.n / input.count
         let pass = encoder.pass(context, groups(input, views: count, in: arena), reduces: kind == 0)
@@ -171,15 +175,19 @@ package struct SwAV: MethodRecipe {
     /// Codes, predictions, loss.
     /// - z: (V·n, D) embeddings, crop after crop; becomes their gradient.
     private func predict(_ z: Tensor, _ input: MethodInput) -> MethodOutcome {
-      let context = setting.context, n = input.count, targets = SwAV.assigned * n
+      let context = setting.context
+      let n = input.count
+      let targets = SwAV.assigned * n
       return context.part(.loss) {
         context.scratch { arena in
           let pass = Pass(
             context, encoder.state, .train, BatchGroups(images: 1, in: arena), gradients: encoder.gradients)
-          let unit = arena.tensor(like: z), norms = arena.array(of: Float.self, count: max(1, z.n)).baseAddress!
+          let unit = arena.tensor(like: z)
+          let norms = arena.array(of: Float.self, count: max(1, z.n)).baseAddress!
           L2Normalise.forward(z, into: unit, norms: norms, context)
           if !context.isDry { embeddings.replace(with: unit.images(0..<n)) }
-          let scores = arena.tensor(n: z.n, c: recipe.prototypes), codes = arena.tensor(n: targets, c: recipe.prototypes)
+          let scores = arena.tensor(n: z.n, c: recipe.prototypes)
+          let codes = arena.tensor(n: targets, c: recipe.prototypes)
           prototypes.forward(unit, into: scores, pass)
           for crop in 0..<SwAV.assigned {
             let rows = crop * n..<(crop + 1) * n
@@ -189,7 +197,11 @@ package struct SwAV: MethodRecipe {
           let statistics = loss.apply(scores, codes: codes, images: n, count: input.batch, context)
           prototypes.backward(scores, x: unit, dx: z, pass)  // scores hold their gradient now
           L2Normalise.backward(z, unit: unit, norms: norms, context)
-          if isFrozen { context.run(1) { _, _ in encoder.gradients[prototypes.weight].update(repeating: 0, count: prototypes.weight.count) } }
+          if isFrozen {
+            context.run(1) { _, _ in
+              encoder.gradients[prototypes.weight].update(repeating: 0, count: prototypes.weight.count)
+            }
+          }
           collect(unit, input)
           return MethodOutcome(statistics: statistics, candidates: recipe.prototypes, entropy: entropy)
         }
@@ -198,14 +210,17 @@ package struct SwAV: MethodRecipe {
 
     /// The codes of one crop, assigned with those of the queue once it is full.
     private func assign(_ scores: Tensor, crop: Int, into codes: Tensor, _ pass: Pass) {
-      let context = setting.context, communicator = context.communicator
+      let context = setting.context
+      let communicator = context.communicator
       context.scratch { arena in
         // A dry run plans for the queue.
         let isUsed = queue != nil && (filled[0] >= recipe.queue || context.isDry)
         let mine = isUsed ? share(of: recipe.queue, rank: communicator.rank, ranks: communicator.size) : 0..<0
-        let all = arena.tensor(n: mine.count + scores.n, c: scores.c), assigned = arena.tensor(like: all)
+        let all = arena.tensor(n: mine.count + scores.n, c: scores.c)
+        let assigned = arena.tensor(like: all)
         if let queue, isUsed {
-          let rows = arena.tensor(n: mine.count, c: dimension), from = queue.tensor
+          let rows = arena.tensor(n: mine.count, c: dimension)
+          let from = queue.tensor
           context.run(1) { _, _ in
             for (i, row) in mine.enumerated() {
               (rows.data + i * dimension).update(from: from.data + row * from.c + crop * dimension, count: dimension)
@@ -224,7 +239,8 @@ package struct SwAV: MethodRecipe {
 
     /// Entropy of which prototype is the nearest, over all ranks: 0 where all embeddings have the same one.
     private func usage(_ scores: Tensor) -> Double {
-      let context = setting.context, k = scores.c
+      let context = setting.context
+      let k = scores.c
       return context.scratch { arena in
         let counts = arena.array(of: Double.self, count: k)
         context.run(1) { _, _ in
@@ -248,9 +264,12 @@ package struct SwAV: MethodRecipe {
     /// The embeddings of both assigned crops, side by side, of all ranks.
     private func collect(_ unit: Tensor, _ input: MethodInput) {
       guard queue != nil else { return }
-      let context = setting.context, n = input.count, width = SwAV.assigned * dimension
+      let context = setting.context
+      let n = input.count
+      let width = SwAV.assigned * dimension
       context.scratch { arena in
-        let rows = arena.tensor(n: n, c: width), all = arena.tensor(n: input.batch, c: width)
+        let rows = arena.tensor(n: n, c: width)
+        let all = arena.tensor(n: input.batch, c: width)
         context.run(SwAV.assigned) { crop, _ in
           for i in 0..<n {
             (rows.data + i * width + crop * dimension).update(
@@ -265,7 +284,9 @@ package struct SwAV: MethodRecipe {
     func commit() {
       if isFrozen {
         let weight = prototypes.weight
-        frozen.withUnsafeBufferPointer { encoder.state.parameters[weight].update(from: $0.baseAddress!, count: weight.count) }
+        frozen.withUnsafeBufferPointer {
+          encoder.state.parameters[weight].update(from: $0.baseAddress!, count: weight.count)
+        }
         encoder.momentum[weight].update(repeating: 0, count: weight.count)
       }
       if let queue, isQueueing {
@@ -276,7 +297,9 @@ package struct SwAV: MethodRecipe {
 
     /// Makes every prototype a unit vector, and keeps them where the step leaves them as they are.
     private func normalisePrototypes() {
-      let context = setting.context, k = recipe.prototypes, weight = encoder.state.parameters[prototypes.weight]
+      let context = setting.context
+      let k = recipe.prototypes
+      let weight = encoder.state.parameters[prototypes.weight]
       context.run((k + Self.columnsPerBlock - 1) / Self.columnsPerBlock) { block, _ in
         for j in block * Self.columnsPerBlock..<min(k, (block + 1) * Self.columnsPerBlock) {
           var sum = 0.0

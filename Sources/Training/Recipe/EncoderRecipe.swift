@@ -45,9 +45,13 @@ package struct EncoderRecipe: Codable, Sendable, Equatable {
     _ name: ResNet.Depth, width: Double = 1, stem: ResNet.Stem = .imagenet, variant: ResNet.Variant = .b,
     selectiveKernels: Double = 0, zeroInitLastBN: Bool = false, initialisation: ResNet.InitialisationScheme = .kaiming
   ) {
-    (self.name, self.width, self.stem) = (name, width, stem)
-    (self.variant, self.selectiveKernels) = (variant, selectiveKernels)
-    (self.zeroInitLastBN, self.initialisation) = (zeroInitLastBN, initialisation)
+    self.name = name
+    self.width = width
+    self.stem = stem
+    self.variant = variant
+    self.selectiveKernels = selectiveKernels
+    self.zeroInitLastBN = zeroInitLastBN
+    self.initialisation = initialisation
   }
 
   package func options(channels: Int) -> ResNet.Options {

@@ -1,6 +1,8 @@
 /// How long something lasts, in the unit that its author thinks in: `100 epochs`, `500 steps`, `50000 images`, `5%`.
 package enum Length: Sendable, Equatable, CustomStringConvertible {
-  case steps(Int), epochs(Double), images(Int)
+  case steps(Int)
+  case epochs(Double)
+  case images(Int)
   /// A share of the whole run.
   case percent(Double)
 
@@ -17,7 +19,9 @@ package enum Length: Sendable, Equatable, CustomStringConvertible {
   package init?(_ text: String) {
     let text = text.trimmingPrefix(while: \.isWhitespace)
     let digits = text.prefix { $0.isNumber || $0 == "." || $0 == "_" }
-    guard let value = Double(digits.replacing("_", with: "")), value >= 0, value.isFinite, value < 1e15 else { return nil }
+    guard let value = Double(digits.replacing("_", with: "")), value >= 0, value.isFinite, value < 1e15 else {
+      return nil
+    }
     let unit = text.dropFirst(digits.count).filter { !$0.isWhitespace }
     switch unit {
     case "", "step", "steps":

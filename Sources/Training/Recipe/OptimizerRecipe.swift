@@ -53,7 +53,9 @@ package struct OptimizerRecipe: Codable, Sendable, Equatable {
     rateIn = try values.value(.rateIn, default: .inside)
     ratio = try values.value(.ratio, default: .combined)
     func check(_ value: Double, _ key: CodingKeys, _ isAllowed: Bool, _ range: String) throws {
-      if !isAllowed || !value.isFinite { throw decoder.invalid("`\(key.stringValue)` is \(value); it must be \(range)") }
+      if !isAllowed || !value.isFinite {
+        throw decoder.invalid("`\(key.stringValue)` is \(value); it must be \(range)")
+      }
     }
     try check(rate, .rate, rate > 0, "above 0")
     try check(momentum, .momentum, 0 <= momentum && momentum < 1, "in [0, 1)")
@@ -66,7 +68,8 @@ package struct OptimizerRecipe: Codable, Sendable, Equatable {
     case .sgd: SGD(momentum: Float(momentum), nesterov: nesterov, decay: Float(decay), exclude: exclude)
     case .lars:
       LARS(
-        momentum: Float(momentum), nesterov: nesterov, decay: Float(decay), trust: Float(trust), rateIn: rateIn, ratio: ratio,
+        momentum: Float(momentum), nesterov: nesterov, decay: Float(decay), trust: Float(trust), rateIn: rateIn,
+        ratio: ratio,
         exclude: exclude)
     }
   }

@@ -21,7 +21,9 @@ package struct Recipe: Sendable {
 
   package init(yaml: String, from source: String, overrides: [String] = []) throws {
     do {
-      guard var root = try Yams.compose(yaml: yaml), root.mapping != nil else { throw RecipeError("it is no YAML mapping") }
+      guard var root = try Yams.compose(yaml: yaml), root.mapping != nil else {
+        throw RecipeError("it is no YAML mapping")
+      }
       for override in overrides { try root.apply(override) }
       try self.init(root, name: source)
     } catch let error as DecodingError {
@@ -38,13 +40,17 @@ package struct Recipe: Sendable {
     name = (source as NSString).lastPathComponent.replacing(".yaml", with: "")
     seed = 1
     if let node = base["seed"] {
-      guard let value = node.scalar.flatMap({ UInt64($0.string) }) else { throw RecipeError("`seed` must be a whole number of at least 0") }
+      guard let value = node.scalar.flatMap({ UInt64($0.string) }) else {
+        throw RecipeError("`seed` must be a whole number of at least 0")
+      }
       seed = value
       base["seed"] = nil
     }
     var overlays = [Node.Mapping([])]
     if let list = base["stages"] {
-      guard let sequence = list.sequence, !sequence.isEmpty else { throw RecipeError("`stages` must be a list of mappings") }
+      guard let sequence = list.sequence, !sequence.isEmpty else {
+        throw RecipeError("`stages` must be a list of mappings")
+      }
       overlays = try sequence.map {
         guard let mapping = $0.mapping else { throw RecipeError("`stages` must be a list of mappings") }
         return mapping
@@ -59,13 +65,18 @@ package struct Recipe: Sendable {
 
   /// Says of a value of the wrong type what it is; Yams only says what kind of node.
   private static func stage(_ node: Node) throws -> Stage {
-    do { return try YAMLDecoder().decode(Stage.self, from: node) } catch DecodingError.typeMismatch(let type, let context) {
+    do { return try YAMLDecoder().decode(Stage.self, from: node) } catch DecodingError.typeMismatch(
+      let type, let context)
+    {
       let found = context.codingPath.reduce(Optional(node)) { node, key in
         guard let index = key.intValue else { return node?.mapping?[key.stringValue] }
         return node?.sequence.flatMap { $0.indices.contains(index) ? $0[index] : nil }
       }
-      let words = found.map { $0.scalar.map { "found `\($0.string)`" } ?? ($0.mapping == nil ? "found a list" : "found a mapping") }
-      throw DecodingError.typeMismatch(type, .init(codingPath: context.codingPath, debugDescription: words ?? context.debugDescription))
+      let words = found.map {
+        $0.scalar.map { "found `\($0.string)`" } ?? ($0.mapping == nil ? "found a list" : "found a mapping")
+      }
+      throw DecodingError.typeMismatch(
+        type, .init(codingPath: context.codingPath, debugDescription: words ?? context.debugDescription))
     }
   }
 
@@ -96,7 +107,9 @@ package struct Recipe: Sendable {
     guard let data = files.contents(atPath: source + "/recipe.yaml") ?? files.contents(atPath: source) else {
       let names = BuiltInRecipes.all.keys.sorted()
       let near = nearest(to: source, in: names).map { "; did you mean `\($0)`?" } ?? ";"
-      throw RecipeError("there is no recipe file and no built-in recipe `\(source)`\(near) Built in are \(names.joined(separator: ", "))")
+      throw RecipeError(
+        "there is no recipe file and no built-in recipe `\(source)`\(near) Built in are \(names.joined(separator: ", "))"
+      )
     }
     guard data.count < 1 << 20 else { throw RecipeError("\(source) has \(data.count) bytes, which is no recipe") }
     return String(decoding: data, as: UTF8.self)
@@ -138,10 +151,14 @@ extension Node {
   }
 
   private mutating func set(_ path: ArraySlice<String>, to value: Node, whole: String) throws {
-    guard let key = path.first else { self = value; return }
+    guard let key = path.first else {
+      self = value
+      return
+    }
     if case .sequence(var sequence) = self {
       guard let index = Int(key), sequence.indices.contains(index) else {
-        throw RecipeError("`--set \(whole)`: `\(key)` is none of the \(sequence.count) entries of a list, counted from 0")
+        throw RecipeError(
+          "`--set \(whole)`: `\(key)` is none of the \(sequence.count) entries of a list, counted from 0")
       }
       try sequence[index].set(path.dropFirst(), to: value, whole: whole)
       self = .sequence(sequence)

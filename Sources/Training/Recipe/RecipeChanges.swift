@@ -4,7 +4,8 @@ import Yams
 package enum RecipeChanges {
   /// Lines such as `optimizer.rate: 0.3 → 0.6`.
   package static func between(_ old: String, _ new: String) throws -> [String] {
-    let old = try flat(old), new = try flat(new)
+    let old = try flat(old)
+    let new = try flat(new)
     return Set(old.keys).union(new.keys).sorted().filter { old[$0] != new[$0] }.map {
       "\($0): \(old[$0] ?? "not there") → \(new[$0] ?? "not there")"
     }

@@ -21,13 +21,23 @@ package struct Schedule: Codable, Sendable, Equatable {
 
   enum CodingKeys: String, CodingKey, CaseIterable { case name, warmup, start, per, final, at, every, factor }
 
-  package init(_ name: Shape = .cosine, warmup: Length = .steps(0), start: Double = 0, per: Unit = .step, final: Double = 0, at: [Length] = [], every: Length? = nil, factor: Double = 0.1) {
-    (self.name, self.warmup, self.start, self.per, self.final) = (name, warmup, start, per, final)
-    (self.at, self.every, self.factor) = (at, every, factor)
+  package init(
+    _ name: Shape = .cosine, warmup: Length = .steps(0), start: Double = 0, per: Unit = .step, final: Double = 0,
+    at: [Length] = [], every: Length? = nil, factor: Double = 0.1
+  ) {
+    self.name = name
+    self.warmup = warmup
+    self.start = start
+    self.per = per
+    self.final = final
+    self.at = at
+    self.every = every
+    self.factor = factor
   }
 
   package init(from decoder: any Decoder) throws {
-    let values = try decoder.strict(CodingKeys.self, of: "a schedule"), fallback = Schedule()
+    let values = try decoder.strict(CodingKeys.self, of: "a schedule")
+    let fallback = Schedule()
     name = try values.value(.name, default: fallback.name)
     warmup = try values.value(.warmup, default: fallback.warmup)
     start = try values.value(.start, default: fallback.start)
@@ -40,8 +50,12 @@ package struct Schedule: Codable, Sendable, Equatable {
       throw decoder.invalid(
         "start is \(start), final \(final) and factor \(factor); start and final must be at least 0, factor in (0, 1]")
     }
-    if name == .step && at.isEmpty { throw decoder.invalid("a step schedule needs `at`, such as [120 epochs, 160 epochs]") }
-    if name == .exponential && every == nil { throw decoder.invalid("an exponential schedule needs `every`, such as 62500 steps") }
+    if name == .step && at.isEmpty {
+      throw decoder.invalid("a step schedule needs `at`, such as [120 epochs, 160 epochs]")
+    }
+    if name == .exponential && every == nil {
+      throw decoder.invalid("an exponential schedule needs `every`, such as 62500 steps")
+    }
   }
 
   /// The rate of a step.
@@ -59,7 +73,8 @@ package struct Schedule: Codable, Sendable, Equatable {
     }
     // The step that the shape is read at, and where it ends.
     let now = per == .step ? step : step / plan.stepsPerEpoch * plan.stepsPerEpoch
-    let passed = Double(max(0, now - warmup)), length = Double(max(1, plan.totalSteps - warmup))
+    let passed = Double(max(0, now - warmup))
+    let length = Double(max(1, plan.totalSteps - warmup))
     switch name {
     case .constant: return base
     case .cosine:

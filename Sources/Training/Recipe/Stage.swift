@@ -24,7 +24,8 @@ package struct Stage: Codable, Sendable {
   package var convolution: ConvolutionAlgorithm
 
   enum CodingKeys: String, CodingKey, CaseIterable {
-    case name, encoder, views, method, batchNorm, optimizer, schedule, batch, accumulate, length, data, monitor, checkpoint, log
+    case name, encoder, views, method, batchNorm, optimizer, schedule, batch, accumulate, length, data, monitor,
+      checkpoint, log
     case convolution
   }
 
@@ -45,10 +46,16 @@ package struct Stage: Codable, Sendable {
     checkpoint = try values.value(.checkpoint, default: CheckpointRecipe())
     log = try values.value(.log, default: .steps(10))
     convolution = try values.value(.convolution, default: .fast)
-    guard (2...(1 << 20)).contains(batch) else { throw decoder.invalid("`batch` is \(batch); it must be 2 to 1048576 images") }
-    guard (1...batch).contains(accumulate) else { throw decoder.invalid("`accumulate` is \(accumulate); it must be 1 to the batch, \(batch)") }
+    guard (2...(1 << 20)).contains(batch) else {
+      throw decoder.invalid("`batch` is \(batch); it must be 2 to 1048576 images")
+    }
+    guard (1...batch).contains(accumulate) else {
+      throw decoder.invalid("`accumulate` is \(accumulate); it must be 1 to the batch, \(batch)")
+    }
     guard !views.isEmpty else { throw decoder.invalid("`views` is empty; list at least one kind of view") }
-    if case .percent = length { throw decoder.invalid("`length` is a percentage of itself; give epochs, steps or images") }
+    if case .percent = length {
+      throw decoder.invalid("`length` is a percentage of itself; give epochs, steps or images")
+    }
   }
 }
 
@@ -68,7 +75,8 @@ package struct BatchNormRecipe: Codable, Sendable, Equatable {
       return
     }
     let values = try decoder.strict(Keys.self, of: "batchNorm")
-    let group = try values.decodeIfPresent(Int.self, forKey: .group), shuffle = try values.decodeIfPresent(Int.self, forKey: .shuffle)
+    let group = try values.decodeIfPresent(Int.self, forKey: .group)
+    let shuffle = try values.decodeIfPresent(Int.self, forKey: .shuffle)
     switch (group, shuffle) {
     case (let images?, nil) where images >= 2: groups = .group(images: images)
     case (nil, let images?) where images >= 2: groups = .shuffle(images: images)
@@ -106,7 +114,8 @@ package struct DataRecipe: Codable, Sendable, Equatable {
   package init() {}
 
   package init(from decoder: any Decoder) throws {
-    let values = try decoder.strict(CodingKeys.self, of: "data"), fallback = DataRecipe()
+    let values = try decoder.strict(CodingKeys.self, of: "data")
+    let fallback = DataRecipe()
     last = try values.value(.last, default: fallback.last)
     decode = try values.value(.decode, default: fallback.decode)
     block = try values.value(.block, default: fallback.block)
@@ -130,11 +139,14 @@ package struct MonitorRecipe: Codable, Sendable, Equatable {
   package init() {}
 
   package init(from decoder: any Decoder) throws {
-    let values = try decoder.strict(CodingKeys.self, of: "monitor"), fallback = MonitorRecipe()
+    let values = try decoder.strict(CodingKeys.self, of: "monitor")
+    let fallback = MonitorRecipe()
     every = try values.value(.every, default: fallback.every)
     train = try values.value(.train, default: fallback.train)
     test = try values.value(.test, default: fallback.test)
-    guard train > 0, test > 0 else { throw decoder.invalid("`train` is \(train) and `test` \(test) images; both must be above 0") }
+    guard train > 0, test > 0 else {
+      throw decoder.invalid("`train` is \(train) and `test` \(test) images; both must be above 0")
+    }
   }
 }
 
@@ -150,10 +162,13 @@ package struct CheckpointRecipe: Codable, Sendable, Equatable {
   package init() {}
 
   package init(from decoder: any Decoder) throws {
-    let values = try decoder.strict(CodingKeys.self, of: "checkpoint"), fallback = CheckpointRecipe()
+    let values = try decoder.strict(CodingKeys.self, of: "checkpoint")
+    let fallback = CheckpointRecipe()
     every = try values.value(.every, default: fallback.every)
     minutes = try values.value(.minutes, default: fallback.minutes)
     keep = try values.value(.keep, default: fallback.keep)
-    guard keep >= 2, minutes > 0 else { throw decoder.invalid("`keep` is \(keep) and `minutes` \(minutes); at least 2 are kept, minutes are above 0") }
+    guard keep >= 2, minutes > 0 else {
+      throw decoder.invalid("`keep` is \(keep) and `minutes` \(minutes); at least 2 are kept, minutes are above 0")
+    }
   }
 }

@@ -10,7 +10,9 @@ package struct Curve: Sendable {
     package var spread: [Double]
     package init(_ name: String, _ points: [(x: Double, y: Double)], spread: [Double] = []) {
       precondition(spread.isEmpty || spread.count == points.count, "\(spread.count) spreads of \(points.count) points")
-      (self.name, self.points, self.spread) = (name, points, spread)
+      self.name = name
+      self.points = points
+      self.spread = spread
     }
 
     /// Without points that have no place in a picture.
@@ -24,7 +26,10 @@ package struct Curve: Sendable {
   package struct Guide: Sendable {
     package var value: Double
     package var name: String
-    package init(_ value: Double, _ name: String) { (self.value, self.name) = (value, name) }
+    package init(_ value: Double, _ name: String) {
+      self.value = value
+      self.name = name
+    }
   }
 
   package var title: String
@@ -39,7 +44,9 @@ package struct Curve: Sendable {
   package var isLogarithmic = false
 
   package init(_ title: String, unit: String = "", x xName: String = "step", _ series: [Series]) {
-    (self.title, self.unit, self.xName) = (title, unit, xName)
+    self.title = title
+    self.unit = unit
+    self.xName = xName
     self.series = series.map(\.finite)
   }
 
@@ -77,7 +84,8 @@ package struct Curve: Sendable {
   }
 
   private func frame(_ x: Axis, _ y: Axis) -> String {
-    let (start, end) = (Self.left, Self.width - Self.right), floor = Self.height - Self.bottom
+    let (start, end) = (Self.left, Self.width - Self.right)
+    let floor = Self.height - Self.bottom
     var svg = ""
     for tick in y.ticks {
       svg += line("grid", start, y(tick), end, y(tick))
@@ -92,7 +100,8 @@ package struct Curve: Sendable {
   }
 
   private func draw(_ guide: Guide, _ y: Axis) -> String {
-    let (start, end) = (Self.left, Self.width - Self.right), height = y(guide.value)
+    let (start, end) = (Self.left, Self.width - Self.right)
+    let height = y(guide.value)
     // The name stands where the curves are farther from the guide, and below it where there is no room above.
     func distance(_ points: [(x: Double, y: Double)]) -> Double { points.map { abs($0.y - guide.value) }.min() ?? 0 }
     let atStart = distance(series.compactMap(\.points.first)) > distance(series.compactMap(\.points.last))
@@ -114,7 +123,8 @@ package struct Curve: Sendable {
     for point in thinned(points, to: 80) {
       let name = self.series.count > 1 ? series.name : title
       let title = "\(xName) \(significant(point.x)): \(name) \(significant(point.y))" + (unit.isEmpty ? "" : " \(unit)")
-      svg += "<circle class=\"p s\(number)\(shown)\" cx=\"\(place(x(along(point.x))))\" cy=\"\(place(y(point.y)))\" "
+      svg +=
+        "<circle class=\"p s\(number)\(shown)\" cx=\"\(place(x(along(point.x))))\" cy=\"\(place(y(point.y)))\" "
         + "r=\"\(radius)\"><title>\(HTML.escape(title))</title></circle>"
     }
     return svg
@@ -160,16 +170,23 @@ struct Axis {
   ///   - padded: whether the range grows to whole ticks.
   ///   - from, to: where `low` and `high` lie in the picture.
   init(_ low: Double, _ high: Double, padded: Bool, from: Double, to: Double, ticks count: Int) {
-    var (low, high) = (low, high)
+    var low = low
+    var high = high
     if !(high > low) {  // One value: a range around it.
       let reach = low == 0 ? 1 : abs(low) * (padded ? 0.1 : 0.5)
-      (low, high) = (low - reach, high + reach)
+      low = low - reach
+      high = high + reach
     }
-    let rough = (high - low) / Double(count), power = pow(10, floor(log10(rough)))
+    let rough = (high - low) / Double(count)
+    let power = pow(10, floor(log10(rough)))
     let step = power * ([1, 2, 5].first { $0 * power >= rough * 0.999 } ?? 10)
     if padded { (low, high) = (floor(low / step + 1e-9) * step, ceil(high / step - 1e-9) * step) }
-    (self.low, self.high, self.from, self.to) = (low, high, from, to)
-    let first = Int(ceil(low / step - 1e-9)), last = Int(floor(high / step + 1e-9))
+    self.low = low
+    self.high = high
+    self.from = from
+    self.to = to
+    let first = Int(ceil(low / step - 1e-9))
+    let last = Int(floor(high / step + 1e-9))
     ticks = first <= last ? (first...last).map { Double($0) * step } : []
     decimals = max(0, -Int(floor(log10(step) + 1e-9)))
   }

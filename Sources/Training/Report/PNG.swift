@@ -35,10 +35,12 @@ private func stored(_ data: [UInt8]) -> [UInt8] {
   var stream: [UInt8] = [0x78, 0x01]
   for start in stride(from: 0, to: data.count, by: 65535) {
     let count = min(65535, data.count - start)
-    let (low, high) = (UInt8(count & 255), UInt8(count >> 8))
+    let low = UInt8(count & 255)
+    let high = UInt8(count >> 8)
     stream += [start + count == data.count ? 1 : 0, low, high, ~low, ~high] + data[start..<start + count]
   }
-  var (a, b) = (1, 0)
+  var a = 1
+  var b = 0
   for byte in data {
     a = (a + Int(byte)) % 65521
     b = (b + a) % 65521

@@ -4,7 +4,10 @@ package struct ReportContent: Sendable {
   package struct Fact: Sendable, Codable, Equatable {
     package var name: String
     package var value: String
-    package init(_ name: String, _ value: String) { (self.name, self.value) = (name, value) }
+    package init(_ name: String, _ value: String) {
+      self.name = name
+      self.value = value
+    }
   }
 
   /// A picture with what is known of it.
@@ -20,7 +23,9 @@ package struct ReportContent: Sendable {
     package var caption: String
     package var mark: Mark
     package init(_ image: ReportImage, caption: String = "", mark: Mark = .none) {
-      (self.image, self.caption, self.mark) = (image, caption, mark)
+      self.image = image
+      self.caption = caption
+      self.mark = mark
     }
   }
 
@@ -29,7 +34,10 @@ package struct ReportContent: Sendable {
     package struct Row: Sendable, Codable, Equatable {
       package var name: String
       package var pictures: [Picture]
-      package init(_ name: String, _ pictures: [Picture]) { (self.name, self.pictures) = (name, pictures) }
+      package init(_ name: String, _ pictures: [Picture]) {
+        self.name = name
+        self.pictures = pictures
+      }
     }
     package var title: String
     package var text: String
@@ -37,7 +45,10 @@ package struct ReportContent: Sendable {
     /// Width of a picture on the page, in CSS pixels.
     package var size: Int
     package init(_ title: String, text: String = "", size: Int = 64, rows: [Row]) {
-      (self.title, self.text, self.size, self.rows) = (title, text, size, rows)
+      self.title = title
+      self.text = text
+      self.size = size
+      self.rows = rows
     }
   }
 
@@ -56,5 +67,8 @@ package struct ReportContent: Sendable {
   /// Results of several runs.
   package var figures: [Figure] = []
 
-  package init(title: String, summary: String) { (self.title, self.summary) = (title, summary) }
+  package init(title: String, summary: String) {
+    self.title = title
+    self.summary = summary
+  }
 }

@@ -9,12 +9,14 @@ extension ReportContent.Grid {
     precondition(names.count == images, "\(names.count) names for \(images) images")
     let length = size * size * channels
     let rows = (0..<images).map { image in
-      Row(names[image], (0..<count).map { view in
-        let start = views + (view * images + image) * length
-        let values = Array(UnsafeBufferPointer(start: start, count: length))
-        return .init(
-          ReportImage(width: size, height: size, channels: channels, stretching: values), caption: "view \(view + 1)")
-      })
+      Row(
+        names[image],
+        (0..<count).map { view in
+          let start = views + (view * images + image) * length
+          let values = Array(UnsafeBufferPointer(start: start, count: length))
+          return .init(
+            ReportImage(width: size, height: size, channels: channels, stretching: values), caption: "view \(view + 1)")
+        })
     }
     return Self("What the encoder sees", text: "Views of a few training images, augmented as in training.", rows: rows)
   }
@@ -36,9 +38,13 @@ extension ReportContent.Grid {
       var indices: [Int] = []
       search.find(test, query..<query + 1) { indices = $2.map(Int.init) }
       let own = test.labels[query]
-      return Row(name(own), [.init(try image(false, query), caption: "query", mark: .query)] + (try indices.map {
-        .init(try image(true, $0), caption: name(train.labels[$0]), mark: train.labels[$0] == own ? .same : .different)
-      }))
+      return Row(
+        name(own),
+        [.init(try image(false, query), caption: "query", mark: .query)]
+          + (try indices.map {
+            .init(
+              try image(true, $0), caption: name(train.labels[$0]), mark: train.labels[$0] == own ? .same : .different)
+          }))
     }
     return Self(
       "Nearest neighbours",

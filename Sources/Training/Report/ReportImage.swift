@@ -13,7 +13,10 @@ package struct ReportImage: Sendable, Equatable {
     precondition(
       width > 0 && height > 0 && channels > 0 && pixels.count == width * height * channels,
       "\(pixels.count) bytes for (\(height), \(width), \(channels)) pixels")
-    (self.width, self.height, self.channels, self.pixels) = (width, height, channels, pixels)
+    self.width = width
+    self.height = height
+    self.channels = channels
+    self.pixels = pixels
   }
 
   /// Values stretched linearly so that the lowest is black and the highest white; all grey where they are equal. For
@@ -23,7 +26,8 @@ package struct ReportImage: Sendable, Equatable {
   ///   - symmetric: 0 becomes middle grey, for kernels.
   package init(width: Int, height: Int, channels: Int, stretching values: [Float], symmetric: Bool = false) {
     let finite = values.filter(\.isFinite)
-    var low = finite.min() ?? 0, high = finite.max() ?? 0
+    var low = finite.min() ?? 0
+    var high = finite.max() ?? 0
     if symmetric { (low, high) = (-max(abs(low), abs(high)), max(abs(low), abs(high))) }
     let scale = high > low ? 255 / (high - low) : 0
     self.init(
@@ -36,11 +40,13 @@ package struct ReportImage: Sendable, Equatable {
     precondition(side > 0, "a picture of \(side) pixels")
     let factor = (max(width, height) + side - 1) / side
     if factor == 1 { return self }
-    let w = (width + factor - 1) / factor, h = (height + factor - 1) / factor
+    let w = (width + factor - 1) / factor
+    let h = (height + factor - 1) / factor
     var result = [UInt8](repeating: 0, count: w * h * channels)
     for y in 0..<h {
       for x in 0..<w {
-        let rows = y * factor..<min(height, (y + 1) * factor), columns = x * factor..<min(width, (x + 1) * factor)
+        let rows = y * factor..<min(height, (y + 1) * factor)
+        let columns = x * factor..<min(width, (x + 1) * factor)
         for c in 0..<channels {
           var sum = 0
           for row in rows { for column in columns { sum += Int(pixels[(row * width + column) * channels + c]) } }

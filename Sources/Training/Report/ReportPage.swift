@@ -63,7 +63,9 @@ struct ReportPage {
 
   /// A curve in its frame, with what stands below it. Nil where there is nothing to draw.
   private func chart(_ curve: Curve, _ below: String = "") -> String? {
-    curve.svg.map { "<figure><figcaption>\(HTML.escape(curve.title))\(legend(curve))</figcaption>\($0)\(below)</figure>" }
+    curve.svg.map {
+      "<figure><figcaption>\(HTML.escape(curve.title))\(legend(curve))</figcaption>\($0)\(below)</figure>"
+    }
   }
 
   private func legend(_ curve: Curve) -> String {
@@ -107,9 +109,11 @@ struct ReportPage {
   private var recipe: String {
     var inner = ""
     if !content.facts.isEmpty {
-      inner += "<dl>" + content.facts.map {
-        "<div><dt>\(HTML.escape($0.name))</dt><dd>\(HTML.escape($0.value))</dd></div>"
-      }.joined() + "</dl>"
+      inner +=
+        "<dl>"
+        + content.facts.map {
+          "<div><dt>\(HTML.escape($0.name))</dt><dd>\(HTML.escape($0.value))</dd></div>"
+        }.joined() + "</dl>"
     }
     if !content.recipe.isEmpty { inner += "<h3>Recipe</h3><pre>\(HTML.escape(content.recipe))</pre>" }
     return inner.isEmpty ? "" : section("run", "The run", inner)

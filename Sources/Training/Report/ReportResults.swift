@@ -9,10 +9,12 @@ struct ReportResults {
   var html: String {
     var titles: [String] = []
     for result in results where !titles.contains(key(result)) { titles.append(key(result)) }
-    let low = results.map(\.interval.low).min() ?? 0, high = results.map(\.interval.high).max() ?? 1
+    let low = results.map(\.interval.low).min() ?? 0
+    let high = results.map(\.interval.high).max() ?? 1
     let axis = Axis(low * 100, high * 100, padded: true, from: 0, to: 100, ticks: 5)
     let hasTop5 = results.contains { $0.top5 != nil }
-    let head = "<tr><th>features</th><th class=\"n\">top-1</th><th class=\"n\">95 % interval</th>"
+    let head =
+      "<tr><th>features</th><th class=\"n\">top-1</th><th class=\"n\">95 % interval</th>"
       + "<th class=\"plot\">\(scale(axis))</th><th class=\"n\">correct</th>"
       + (hasTop5 ? "<th class=\"n\">top-5</th>" : "")
       + "<th class=\"n\">dimensions</th></tr>"
@@ -23,7 +25,8 @@ struct ReportResults {
         + "</tr>"
         + rows.map { row($0, axis, hasTop5, best: $0.correct == best && rows.count > 1) }.joined() + "</tbody>"
     }
-    return "<div class=\"scroll\"><table class=\"results\"><thead>\(head)</thead>\(bodies.joined())</table></div>" + notes
+    return "<div class=\"scroll\"><table class=\"results\"><thead>\(head)</thead>\(bodies.joined())</table></div>"
+      + notes
   }
 
   private func key(_ result: EvaluationResult) -> String {
@@ -83,7 +86,8 @@ struct ReportResults {
       "<tr><td>\(HTML.escape(names[label]))</td>" + shown.map { cell($0.classes[label]) }.joined()
         + "<td class=\"n\">\(grouped(first.classes[label].count))</td></tr>"
     }
-    let table = "<div class=\"scroll\"><table class=\"classes\"><tr><th>class</th>\(head.joined())"
+    let table =
+      "<div class=\"scroll\"><table class=\"classes\"><tr><th>class</th>\(head.joined())"
       + "<th class=\"n\">images</th></tr>\(rows.joined())</table></div>"
     let protocolName = HTML.escape("\(first.title) (\(first.identifier))")
     let caption = "<p>Share of each class's test images named rightly, by \(protocolName).</p>"
@@ -98,7 +102,8 @@ struct ReportResults {
 
 /// A count with its thousands set apart: `12,000`.
 func grouped(_ count: Int) -> String {
-  var text = "", digits = String(count)
+  var text = ""
+  var digits = String(count)
   while digits.count > 3 {
     text = "," + digits.suffix(3) + text
     digits.removeLast(3)

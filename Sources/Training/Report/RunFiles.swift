@@ -58,8 +58,11 @@ package struct ReportExhibits: Codable, Sendable, Equatable {
     title: String, summary: String, facts: [ReportContent.Fact] = [], classNames: [String] = [],
     grids: [ReportContent.Grid] = []
   ) {
-    (self.title, self.summary, self.facts) = (title, summary, facts)
-    (self.classNames, self.grids) = (classNames, grids)
+    self.title = title
+    self.summary = summary
+    self.facts = facts
+    self.classNames = classNames
+    self.grids = grids
   }
 }
 
@@ -69,7 +72,9 @@ extension ReportContent {
     let exhibits = try RunFiles.exhibits(of: run)
     self.init(
       title: exhibits?.title ?? URL(fileURLWithPath: run).lastPathComponent, summary: exhibits?.summary ?? "")
-    (facts, classNames, grids) = (exhibits?.facts ?? [], exhibits?.classNames ?? [], exhibits?.grids ?? [])
+    facts = exhibits?.facts ?? []
+    classNames = exhibits?.classNames ?? []
+    grids = exhibits?.grids ?? []
     evaluations = try RunFiles.evaluations(of: run)
     let path = run + "/metrics.jsonl"
     if FileManager.default.fileExists(atPath: path) { metrics = try MetricsFile.read(path) }

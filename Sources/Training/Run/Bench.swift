@@ -12,7 +12,11 @@ package struct Bench {
     /// Images of each rank.
     package var images = 64
     package var steps = 4
-    package var method: any MethodRecipe = { var simclr = SimCLR(); simclr.temperature = 0.5; return simclr }()
+    package var method: any MethodRecipe = {
+      var simclr = SimCLR()
+      simclr.temperature = 0.5
+      return simclr
+    }()
     package var normalisation = NormalisationGroups.global
     package var convolution = ConvolutionAlgorithm.fast
     package init(encoder: EncoderRecipe) { self.encoder = encoder }
@@ -52,7 +56,8 @@ package struct Bench {
     self.options = options
     self.context = context
     guard options.images >= 1, options.size >= 1, options.steps >= 1 else {
-      throw RunError("images, size and steps are \(options.images), \(options.size) and \(options.steps); all must be at least 1")
+      throw RunError(
+        "images, size and steps are \(options.images), \(options.size) and \(options.steps); all must be at least 1")
     }
     context.convolution = options.convolution
     let batch = options.images * context.communicator.size
@@ -97,7 +102,8 @@ package struct Bench {
         _ = step(pixels.baseAddress!)
         context.part(.update) {
           for trained in method.trained {
-            optimizer.update(trained.state.parameters, trained.gradients, momentum: trained.momentum, rate: 0.03, context)
+            optimizer.update(
+              trained.state.parameters, trained.gradients, momentum: trained.momentum, rate: 0.03, context)
           }
           method.commit()
         }
@@ -105,7 +111,8 @@ package struct Bench {
       }
       try before()
       after(timed())  // warms up
-      let profile = Profile(), stood = Standstill(context)
+      let profile = Profile()
+      let stood = Standstill(context)
       var seconds: [Double] = []
       for _ in 0..<options.steps {
         try before()
@@ -118,13 +125,15 @@ package struct Bench {
       var exposed = stood?.exposed(options.steps)
       if exposed != nil {
         for trained in method.trained { trained.reducer.overlaps = false }
-        let unhidden = Standstill(context), few = min(options.steps, 4)
+        let unhidden = Standstill(context)
+        let few = min(options.steps, 4)
         for _ in 0..<few { _ = timed() }
         exposed!.unhidden = unhidden!.exposed(few).gradients
         for trained in method.trained { trained.reducer.overlaps = true }
       }
       let peakResident = Training.peakResident()  // before the roofs take memory of their own
-      let steps = Double(options.steps), median = Self.median(of: seconds)
+      let steps = Double(options.steps)
+      let median = Self.median(of: seconds)
       return Result(
         seconds: median, meanSeconds: seconds.reduce(0, +) / steps, viewsPerSecond: viewsPerSecond(median),
         parts: Profile.Part.allCases.compactMap { part in profile.parts[part].map { (part, $0 / steps) } },
@@ -140,7 +149,8 @@ package struct Bench {
 
   /// Of an even number, the mean of the middle two.
   private static func median(of seconds: [Double]) -> Double {
-    let sorted = seconds.sorted(), last = sorted.count - 1
+    let sorted = seconds.sorted()
+    let last = sorted.count - 1
     return (sorted[last / 2] + sorted[(last + 1) / 2]) / 2
   }
 
@@ -150,7 +160,9 @@ package struct Bench {
     let file = try Safetensors.read(path)
     try Weights.fill(method.encoder.state, from: file, path)
     method.adoptEncoder()
-    let (n, c, area) = (options.images, options.channels, options.size * options.size)
+    let n = options.images
+    let c = options.channels
+    let area = options.size * options.size
     var pixels = images
     for view in 0..<2 {
       let shape = try file.shape("view.\(view)")
@@ -158,7 +170,11 @@ package struct Bench {
         throw RunError("\(path): view.\(view) has shape \(shape), expected \([n, c, options.size, options.size])")
       }
       let planar = try file.floats("view.\(view)")
-      for i in 0..<n { for j in 0..<c { for p in 0..<area { pixels[((view * n + i) * area + p) * c + j] = planar[(i * c + j) * area + p] } } }
+      for i in 0..<n {
+        for j in 0..<c {
+          for p in 0..<area { pixels[((view * n + i) * area + p) * c + j] = planar[(i * c + j) * area + p] }
+        }
+      }
     }
     let loss = pixels.withUnsafeMutableBufferPointer { step($0.baseAddress!).loss }
     return (loss, norm(method.encoder.gradients.data, method.encoder.gradients.count))
@@ -180,7 +196,8 @@ private struct Standstill {
 
   /// In a mean one of so many steps. Every rank asks at the same time.
   func exposed(_ steps: Int) -> Bench.Exposed {
-    let spent = mpi.seconds(on: .gradients) - gradients, own = mpi.waits ?? []
+    let spent = mpi.seconds(on: .gradients) - gradients
+    let own = mpi.waits ?? []
     mpi.waits = nil
     // Who comes last to a collective waits for nobody: the shortest time of all ranks is what it takes by itself.
     var shortest = own

@@ -36,12 +36,19 @@ package struct Manifest: Codable, Sendable, Equatable {
   package var files: [File] = []
 
   package init(
-    stage: Int, step: Int, recipe: String, data: String, dataFingerprint: String, images: Int, encoder: String, channels: Int,
+    stage: Int, step: Int, recipe: String, data: String, dataFingerprint: String, images: Int, encoder: String,
+    channels: Int,
     fingerprint: [String: String]
   ) {
-    (self.stage, self.step, self.recipe, self.data) = (stage, step, recipe, data)
-    (self.dataFingerprint, self.images, self.encoder) = (dataFingerprint, images, encoder)
-    (self.channels, self.fingerprint) = (channels, fingerprint)
+    self.stage = stage
+    self.step = step
+    self.recipe = recipe
+    self.data = data
+    self.dataFingerprint = dataFingerprint
+    self.images = images
+    self.encoder = encoder
+    self.channels = channels
+    self.fingerprint = fingerprint
   }
 }
 
@@ -51,9 +58,13 @@ package struct Manifest: Codable, Sendable, Equatable {
 package enum Checkpoint {
   static let stateFile = "state.h5", manifestFile = "manifest.json"
 
-  static func sliceFile(_ rank: Int) -> String { "slices-" + String(repeating: "0", count: max(0, 5 - "\(rank)".count)) + "\(rank).h5" }
+  static func sliceFile(_ rank: Int) -> String {
+    "slices-" + String(repeating: "0", count: max(0, 5 - "\(rank)".count)) + "\(rank).h5"
+  }
 
-  package static func name(step: Int) -> String { "step-" + String(repeating: "0", count: max(0, 8 - "\(step)".count)) + "\(step)" }
+  package static func name(step: Int) -> String {
+    "step-" + String(repeating: "0", count: max(0, 8 - "\(step)".count)) + "\(step)"
+  }
 
   // MARK: Writing
 
@@ -66,7 +77,8 @@ package enum Checkpoint {
   ) throws {
     let target = folder.checkpoints + "/" + name(step: manifest.step)
     let aside = folder.checkpoints + "/.\(name(step: manifest.step)).partial"
-    let files = FileManager.default, spread = state.filter { $0.rows != nil }
+    let files = FileManager.default
+    let spread = state.filter { $0.rows != nil }
     var manifest = manifest
     manifest.files = []
     do {
@@ -91,20 +103,27 @@ package enum Checkpoint {
     } catch {
       if communicator.isRoot { try? files.removeItem(atPath: aside) }
       let free = RunFolder.freeBytes(at: folder.checkpoints).map { ", \($0 >> 20) MiB are free" } ?? ""
-      throw RunError("cannot write checkpoint \(target)\(free): \(error); earlier checkpoints are whole: make room and start again")
+      throw RunError(
+        "cannot write checkpoint \(target)\(free): \(error); earlier checkpoints are whole: make room and start again")
     }
     guard communicator.isRoot else { return }
     // Those after this one are damaged: the run went on from before them.
-    for old in list(folder).filter({ $0 <= manifest.step }).dropLast(keep) { try? files.removeItem(atPath: folder.checkpoints + "/" + name(step: old)) }
+    for old in list(folder).filter({ $0 <= manifest.step }).dropLast(keep) {
+      try? files.removeItem(atPath: folder.checkpoints + "/" + name(step: old))
+    }
   }
 
   /// Each rank's rows, in a file of its own.
   /// - Returns: the files of all ranks.
-  private static func writeSlices(_ state: [SavedState], in folder: String, _ communicator: any Communicator) throws -> [Manifest.File] {
+  private static func writeSlices(_ state: [SavedState], in folder: String, _ communicator: any Communicator) throws
+    -> [Manifest.File]
+  {
     var mine: [UInt8] = []
     try communicator.onEvery {
       var file = try write(state, as: sliceFile(communicator.rank), in: folder)
-      file.slices = state.map { Manifest.Slice(name: $0.name, shape: $0.shape, first: $0.rows!.lowerBound, count: $0.rows!.count) }
+      file.slices = state.map {
+        Manifest.Slice(name: $0.name, shape: $0.shape, first: $0.rows!.lowerBound, count: $0.rows!.count)
+      }
       mine = Array(try JSONEncoder().encode(file))
     }
     return try (0..<communicator.size).map { rank in
@@ -146,9 +165,12 @@ package enum Checkpoint {
   }
 
   private static func summary(of path: String) throws -> Manifest.File {
-    guard let handle = FileHandle(forReadingAtPath: path) else { throw RunError("\(path): \(String(cString: strerror(errno)))") }
+    guard let handle = FileHandle(forReadingAtPath: path) else {
+      throw RunError("\(path): \(String(cString: strerror(errno)))")
+    }
     defer { try? handle.close() }
-    var crc: UInt32 = 0, bytes = 0
+    var crc: UInt32 = 0
+    var bytes = 0
     while let chunk = try handle.read(upToCount: 1 << 22), !chunk.isEmpty {
       crc = chunk.withUnsafeBytes { czlib_crc32(crc, $0.baseAddress, $0.count) }
       bytes += chunk.count
@@ -187,7 +209,8 @@ package enum Checkpoint {
     let manifest = try JSONDecoder().decode(Manifest.self, from: Data(text.utf8))
     try communicator.onEvery {
       for (i, file) in manifest.files.enumerated() where i % communicator.size == communicator.rank {
-        guard let found = try? summary(of: path + "/" + file.name), found.bytes == file.bytes, found.crc32 == file.crc32 else {
+        guard let found = try? summary(of: path + "/" + file.name), found.bytes == file.bytes, found.crc32 == file.crc32
+        else {
           throw RunError("checkpoint \(path): \(file.name) is damaged: its size or checksum is not the manifest's")
         }
       }
@@ -200,10 +223,13 @@ package enum Checkpoint {
       throw RunError("checkpoint \(path) has no \(manifestFile)")
     }
     guard let manifest = try? JSONDecoder().decode(Manifest.self, from: data),
-      manifest.files.allSatisfy({ ($0.slices ?? []).allSatisfy { $0.first >= 0 && $0.count >= 0 && $0.first <= Int.max - $0.count } })
+      manifest.files.allSatisfy({
+        ($0.slices ?? []).allSatisfy { $0.first >= 0 && $0.count >= 0 && $0.first <= Int.max - $0.count }
+      })
     else { throw RunError("checkpoint \(path): \(manifestFile) cannot be read") }
     guard manifest.format == Manifest.currentFormat else {
-      throw RunError("checkpoint \(path) has format \(manifest.format), this build reads \(Manifest.currentFormat): update apus")
+      throw RunError(
+        "checkpoint \(path) has format \(manifest.format), this build reads \(Manifest.currentFormat): update apus")
     }
     return manifest
   }
@@ -230,8 +256,10 @@ package enum Checkpoint {
 
   /// The rows that are here, from whichever ranks' files have them.
   private static func readRows(of array: SavedState, _ files: [Manifest.File], _ path: String) throws {
-    let rows = array.rows!, width = array.shape.dropFirst().reduce(1, *)
-    var left = rows.count, isKnown = false
+    let rows = array.rows!
+    let width = array.shape.dropFirst().reduce(1, *)
+    var left = rows.count
+    var isKnown = false
     for file in files {
       guard let slice = file.slices?.first(where: { $0.name == array.name }) else { continue }
       isKnown = true
@@ -243,14 +271,18 @@ package enum Checkpoint {
       let reader = try HDF5File.open(path + "/" + file.name)
       defer { try? reader.close() }
       switch array.values {
-      case .floats(let values): try reader.read(array.name, rows: from, into: UnsafeMutableBufferPointer(rebasing: values[into]))
-      case .integers(let values): try reader.read(array.name, rows: from, into: UnsafeMutableBufferPointer(rebasing: values[into]))
+      case .floats(let values):
+        try reader.read(array.name, rows: from, into: UnsafeMutableBufferPointer(rebasing: values[into]))
+      case .integers(let values):
+        try reader.read(array.name, rows: from, into: UnsafeMutableBufferPointer(rebasing: values[into]))
       }
       left -= common.count
     }
     guard isKnown else { throw missing(array.name, path) }
     guard left == 0 else {
-      throw RunError("checkpoint \(path): \(left) of rows \(rows) of \(array.name) are in none of its files; take an earlier checkpoint")
+      throw RunError(
+        "checkpoint \(path): \(left) of rows \(rows) of \(array.name) are in none of its files; take an earlier checkpoint"
+      )
     }
   }
 
@@ -259,7 +291,8 @@ package enum Checkpoint {
   }
 
   private static func mismatch(_ array: SavedState, _ shape: [Int], _ path: String) -> RunError {
-    RunError("checkpoint \(path): \(array.name) has shape \(shape), the recipe's is \(array.shape); choose another --run")
+    RunError(
+      "checkpoint \(path): \(array.name) has shape \(shape), the recipe's is \(array.shape); choose another --run")
   }
 
   // MARK: Showing
@@ -294,24 +327,32 @@ package enum Checkpoint {
     try visit("")
     let files = try readManifest(path).files
     for name in Set(files.flatMap { ($0.slices ?? []).map(\.name) }).sorted() {
-      let pieces = files.compactMap { file in file.slices?.first { $0.name == name }.map { (file: file.name, slice: $0) } }
-        .sorted { ($0.slice.first, $0.slice.count) < ($1.slice.first, $1.slice.count) }
-      var crc: UInt32 = 0, total = 0.0
+      let pieces = files.compactMap { file in
+        file.slices?.first { $0.name == name }.map { (file: file.name, slice: $0) }
+      }
+      .sorted { ($0.slice.first, $0.slice.count) < ($1.slice.first, $1.slice.count) }
+      var crc: UInt32 = 0
+      var total = 0.0
       for piece in pieces {
         let file = try HDF5File.open(path + "/" + piece.file)
         defer { try? file.close() }
         let (next, squares, _) = try sums(of: name, in: file, after: crc)
-        (crc, total) = (next, total + squares)
+        crc = next
+        total = total + squares
       }
-      arrays.append(Listing(name: name, shape: pieces[0].slice.shape, crc32: crc, norm: total.squareRoot(), slices: pieces.count))
+      arrays.append(
+        Listing(name: name, shape: pieces[0].slice.shape, crc32: crc, norm: total.squareRoot(), slices: pieces.count))
     }
     return arrays
   }
 
   /// Goes on with a checksum; the sum of squares of floats, or the first of integers.
-  private static func sums(of name: String, in file: HDF5File, after crc: UInt32) throws -> (crc32: UInt32, squares: Double, first: Double?) {
+  private static func sums(of name: String, in file: HDF5File, after crc: UInt32) throws -> (
+    crc32: UInt32, squares: Double, first: Double?
+  ) {
     if try file.type(of: name) == .float {
-      let values = try file.read(name, as: Float.self), length = norm(values, values.count)
+      let values = try file.read(name, as: Float.self)
+      let length = norm(values, values.count)
       return (values.withUnsafeBytes { czlib_crc32(crc, $0.baseAddress, $0.count) }, length * length, nil)
     }
     let values = try file.read(name, as: Int64.self)

@@ -13,7 +13,10 @@ package struct Comparison {
   package let context: Context
 
   package init(_ encoder: FrozenEncoder, train: DataSet, test: DataSet, context: Context) {
-    (self.encoder, self.train, self.test, self.context) = (encoder, train, test, context)
+    self.encoder = encoder
+    self.train = train
+    self.test = test
+    self.context = context
   }
 
   /// The tables of the learned features, and all results.
@@ -29,21 +32,26 @@ package struct Comparison {
       throw RunError("\(set.path) has \(set.channels) channels, the encoder takes \(encoder.channels)")
     }
     guard train.classNames == test.classNames else {
-      throw RunError("\(train.path) and \(test.path) name their classes differently; pack the second with --like the first")
+      throw RunError(
+        "\(train.path) and \(test.path) name their classes differently; pack the second with --like the first")
     }
-    let a = train.labelled(limit: trainLimit), b = test.labelled(limit: testLimit)
+    let a = train.labelled(limit: trainLimit)
+    let b = test.labelled(limit: testLimit)
     guard !a.isEmpty, !b.isEmpty else {
       throw RunError("evaluation needs labels: \(train.path) has \(a.count) labelled images, \(test.path) \(b.count)")
     }
     var results: [EvaluationResult] = []
-    func evaluate(_ name: String, _ features: (DataSet, [Int]) throws -> [Float]) throws -> (FeatureTable, FeatureTable) {
+    func evaluate(_ name: String, _ features: (DataSet, [Int]) throws -> [Float]) throws -> (FeatureTable, FeatureTable)
+    {
       say("features of \(a.count) + \(b.count) images: \(name)")
       let tables = (train.table(try features(train, a), a), test.table(try features(test, b), b))
       for evaluation in Evaluations.all {
         var result = try evaluation.run(train: tables.0, test: tables.1, on: context)
         result.features = name
         results.append(result)
-        say("  \(result.title): \(percent(result.top1)) % [\(percent(result.interval.low)), \(percent(result.interval.high))]")
+        say(
+          "  \(result.title): \(percent(result.top1)) % [\(percent(result.interval.low)), \(percent(result.interval.high))]"
+        )
       }
       return tables
     }
@@ -63,16 +71,23 @@ package struct Comparison {
   private func pixels(of data: DataSet, _ samples: [Int]) throws -> [Float] {
     let length = encoder.view.size * encoder.view.size * data.channels
     var all = [Float](repeating: 0, count: samples.count * length)
-    try all.withUnsafeMutableBufferPointer { try encoder.view.fill(data, samples: samples, into: $0.baseAddress!, context.team) }
+    try all.withUnsafeMutableBufferPointer {
+      try encoder.view.fill(data, samples: samples, into: $0.baseAddress!, context.team)
+    }
     return all
   }
 
   /// What was learned, in a sentence.
   package static func summary(_ results: [EvaluationResult]) -> String {
-    func probe(_ features: String) -> EvaluationResult? { results.first { $0.name == LinearProbe.name && $0.features == features } }
-    func words(_ r: EvaluationResult) -> String { "\(percent(r.top1)) % [\(percent(r.interval.low)), \(percent(r.interval.high))]" }
+    func probe(_ features: String) -> EvaluationResult? {
+      results.first { $0.name == LinearProbe.name && $0.features == features }
+    }
+    func words(_ r: EvaluationResult) -> String {
+      "\(percent(r.top1)) % [\(percent(r.interval.low)), \(percent(r.interval.high))]"
+    }
     guard let learned = probe("learned") else { return "" }
-    var text = "A linear probe on the learned features names \(words(learned)) of \(grouped(learned.testCount)) held-out images rightly"
+    var text =
+      "A linear probe on the learned features names \(words(learned)) of \(grouped(learned.testCount)) held-out images rightly"
     if let random = probe("random weights"), let raw = probe("raw pixels") {
       text += "; on random weights \(words(random)), on raw pixels \(words(raw))"
     }

@@ -8,7 +8,9 @@ package enum Exhibits {
   private static let images = 8
 
   /// - Parameter outcome: of an evaluation, for nearest neighbours; nil leaves them out.
-  package static func make(_ encoder: FrozenEncoder, run: String, data: DataSet, test: DataSet?, _ outcome: Comparison.Outcome?) throws -> ReportExhibits {
+  package static func make(
+    _ encoder: FrozenEncoder, run: String, data: DataSet, test: DataSet?, _ outcome: Comparison.Outcome?
+  ) throws -> ReportExhibits {
     var exhibits = ReportExhibits(
       title: URL(fileURLWithPath: run).lastPathComponent,
       summary: outcome.map { Comparison.summary($0.results) } ?? "\(encoder.step) steps of \(encoder.recipe.name).")
@@ -16,7 +18,8 @@ package enum Exhibits {
     exhibits.classNames = data.classNames
     exhibits.grids = [try views(encoder, data)]
     if let outcome, let test {
-      let count = outcome.testSamples.count, queries = (0..<min(images, count)).map { $0 * count / min(images, count) }
+      let count = outcome.testSamples.count
+      let queries = (0..<min(images, count)).map { $0 * count / min(images, count) }
       exhibits.grids.append(
         try .neighbours(outcome.train, outcome.test, queries: queries, neighbours: 8, classNames: data.classNames) {
           try $0 ? picture(data, outcome.trainSamples[$1]) : picture(test, outcome.testSamples[$1])
@@ -24,7 +27,9 @@ package enum Exhibits {
     }
     let first = encoder.state.parameters.layout.entries[0]
     exhibits.grids.append(
-      .kernels(encoder.state.parameters[first.slice], kernel: first.shape[0], channels: first.shape[2], filters: first.shape[3]))
+      .kernels(
+        encoder.state.parameters[first.slice], kernel: first.shape[0], channels: first.shape[2], filters: first.shape[3]
+      ))
     return exhibits
   }
 
@@ -49,10 +54,12 @@ package enum Exhibits {
 
   /// Views of a few images, as training made them in its first epoch.
   private static func views(_ encoder: FrozenEncoder, _ data: DataSet) throws -> ReportContent.Grid {
-    let recipe = encoder.stage.views[0], count = min(images, data.count)
+    let recipe = encoder.stage.views[0]
+    let count = min(images, data.count)
     let order = Order(count: data.count, batch: count, seed: encoder.recipe.seed)
     let loader = try Loader(
-      data, order: order, views: [recipe], rank: 0, ranks: 1, seed: encoder.recipe.seed, threads: 1, ahead: 1, from: 0, until: 1)
+      data, order: order, views: [recipe], rank: 0, ranks: 1, seed: encoder.recipe.seed, threads: 1, ahead: 1, from: 0,
+      until: 1)
     let batch = try loader.next()
     defer { loader.release(batch) }
     return .views(
@@ -62,12 +69,15 @@ package enum Exhibits {
 
   /// An image as it is, at most 96 pixels.
   private static func picture(_ data: DataSet, _ sample: Int) throws -> ReportImage {
-    let record = data.record(sample), size = min(96, max(record.width, record.height))
+    let record = data.record(sample)
+    let size = min(96, max(record.width, record.height))
     var pixels = [Float](repeating: 0, count: size * size * data.channels)
     try pixels.withUnsafeMutableBufferPointer {
-      try EvaluationView(size: size, margin: 0, normalise: .none).fill(data, samples: [sample], into: $0.baseAddress!, ThreadTeam(count: 1))
+      try EvaluationView(size: size, margin: 0, normalise: .none).fill(
+        data, samples: [sample], into: $0.baseAddress!, ThreadTeam(count: 1))
     }
     return ReportImage(
-      width: size, height: size, channels: data.channels, pixels: pixels.map { UInt8(max(0, min(255, ($0 * 255).rounded()))) })
+      width: size, height: size, channels: data.channels,
+      pixels: pixels.map { UInt8(max(0, min(255, ($0 * 255).rounded()))) })
   }
 }

@@ -46,15 +46,19 @@ package struct ExportProof {
     let copy = encoder.network.makeState()
     try Weights.load(path, into: copy)
     guard features(images, copy) == features(images, encoder.state) else {
-      throw RunError("\(path) was written, but its features differ from the run's: do not use it; this is a defect of apus")
+      throw RunError(
+        "\(path) was written, but its features differ from the run's: do not use it; this is a defect of apus")
     }
   }
 
   /// `view.0` (N, C, H, W) and `features` (N, D).
   package func write(_ images: [Float], to path: String) throws {
-    let (c, area) = (encoder.channels, size * size)
+    let c = encoder.channels
+    let area = size * size
     var planar = images
-    for n in 0..<count { for i in 0..<area { for j in 0..<c { planar[(n * c + j) * area + i] = images[(n * area + i) * c + j] } } }
+    for n in 0..<count {
+      for i in 0..<area { for j in 0..<c { planar[(n * c + j) * area + i] = images[(n * area + i) * c + j] } }
+    }
     let values = features(images, encoder.state)
     try Safetensors.write(
       [

@@ -12,7 +12,10 @@ package struct FeatureExtractor {
   package var batch = 32
 
   package init(_ network: Network, _ state: NetworkState, view: EvaluationView, context: Context) {
-    (self.network, self.state, self.view, self.context) = (network, state, view, context)
+    self.network = network
+    self.state = state
+    self.view = view
+    self.context = context
   }
 
   /// Allocates as `features` does: for a dry run.
@@ -27,7 +30,9 @@ package struct FeatureExtractor {
   /// - Returns: (samples.count, D) row by row, on every rank.
   /// - Throws: `LoadError` for an image that cannot be loaded; `RunError` if the encoder changed on the way.
   package func features(of data: DataSet, _ samples: [Int]) throws -> [Float] {
-    let communicator = context.communicator, before = state.checksum, d = network.encoder.options.features
+    let communicator = context.communicator
+    let before = state.checksum
+    let d = network.encoder.options.features
     let mine = share(of: samples.count, rank: communicator.rank, ranks: communicator.size)
     var local = [Float](repeating: 0, count: max(1, mine.count * d))
     for first in stride(from: mine.lowerBound, to: mine.upperBound, by: batch) {
@@ -41,7 +46,8 @@ package struct FeatureExtractor {
       }
     }
     guard state.checksum == before else {
-      throw RunError("the encoder changed while its features were taken: an evaluation must not train; this is a defect of apus")
+      throw RunError(
+        "the encoder changed while its features were taken: an evaluation must not train; this is a defect of apus")
     }
     let counts = (0..<communicator.size).map { share(of: samples.count, rank: $0, ranks: communicator.size).count }
     var all = [Float](repeating: 0, count: max(1, samples.count * d))

@@ -17,11 +17,14 @@ package final class FrozenEncoder {
     let folder = RunFolder(run)
     let (newest, damaged) = try Checkpoint.newest(folder)
     guard let manifest = newest else {
-      throw RunError("run \(run) has no whole checkpoint\(damaged.isEmpty ? "" : ": " + damaged.joined(separator: "; ")); is it a run's folder?")
+      throw RunError(
+        "run \(run) has no whole checkpoint\(damaged.isEmpty ? "" : ": " + damaged.joined(separator: "; ")); is it a run's folder?"
+      )
     }
     recipe = try Recipe(yaml: manifest.recipe, from: run)
     stage = recipe.stages[manifest.stage]
-    (channels, step) = (manifest.channels, manifest.step)
+    channels = manifest.channels
+    step = manifest.step
     network = Network(stage.encoder.options(channels: channels))
     state = network.makeState()
     try Checkpoint.read(state.saved(manifest.encoder), from: folder.checkpoints + "/" + Checkpoint.name(step: step))
@@ -30,7 +33,8 @@ package final class FrozenEncoder {
   /// Weights in safetensors, of the encoder that a recipe describes.
   package init(weights: String, recipe: Recipe, channels: Int) throws {
     self.recipe = recipe
-    (self.channels, step) = (channels, 0)
+    self.channels = channels
+    step = 0
     stage = recipe.stages.last!
     network = Network(stage.encoder.options(channels: channels))
     state = network.makeState()

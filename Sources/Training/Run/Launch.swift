@@ -32,7 +32,8 @@ package enum Launch {
     StopSignal.install()
     let communicator = MPICommunicator()
     csystem_remember_processors()
-    let bound = boundProcessors().count, online = Int(csystem_online())
+    let bound = boundProcessors().count
+    let online = Int(csystem_online())
     // Unbound ranks share the node's processors.
     let own = max(1, min(bound, bound * communicator.ranksOnNode > online ? online / communicator.ranksOnNode : bound))
     if let threads, threads > bound {

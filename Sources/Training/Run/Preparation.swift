@@ -30,16 +30,22 @@ package final class Session {
 
   /// - Throws: `RecipeError` or `RunError`, the same on every rank.
   package init(_ stage: Stage, data: DataSet, heldOut: DataSet?, seed: UInt64, index: Int, _ context: Context) throws {
-    (self.stage, self.data, self.heldOut, self.context) = (stage, data, heldOut, context)
+    self.stage = stage
+    self.data = data
+    self.heldOut = heldOut
+    self.context = context
     let seed = seed &+ UInt64(index) << 32
     self.seed = seed
-    let ranks = context.communicator.size, rank = context.communicator.rank
+    let ranks = context.communicator.size
+    let rank = context.communicator.rank
     var notices = try Session.check(stage, data, ranks: ranks)
     order = Order(
       count: data.count, batch: stage.batch, seed: seed, block: stage.data.block, window: stage.data.window,
       last: stage.data.last)
     plan = RunPlan(stepsPerEpoch: order.stepsPerEpoch, batch: stage.batch, length: stage.length)
-    guard plan.totalSteps > 0 else { throw RecipeError("length \(stage.length) is no step of \(stage.batch) images; make it longer") }
+    guard plan.totalSteps > 0 else {
+      throw RecipeError("length \(stage.length) is no step of \(stage.batch) images; make it longer")
+    }
     rateScale = stage.optimizer.scaling.factor(batch: stage.batch)
     rate = stage.optimizer.rate * rateScale
     optimizer = stage.optimizer.make()
@@ -51,10 +57,12 @@ package final class Session {
         images: data.count, plan: plan, context: context))
     let normalise = stage.views[0].operations.last?.body as? Normalise ?? .none
     extractor = FeatureExtractor(
-      method.encoder.network, method.encoder.state, view: EvaluationView(size: stage.views[0].size, normalise: normalise),
+      method.encoder.network, method.encoder.state,
+      view: EvaluationView(size: stage.views[0].size, normalise: normalise),
       context: context)
     if let heldOut, heldOut.channels != data.channels {
-      throw RunError("held-out data \(heldOut.path) has \(heldOut.channels) channels, the training data \(data.channels)")
+      throw RunError(
+        "held-out data \(heldOut.path) has \(heldOut.channels) channels, the training data \(data.channels)")
     }
     if heldOut == nil || data.labelled(limit: 1).isEmpty || heldOut!.labelled(limit: 1).isEmpty {
       notices.append("no kNN while training: it needs labelled images in --data and in --test")
@@ -69,7 +77,8 @@ package final class Session {
     }
     let shares = (0..<ranks).map { share(of: stage.batch, rank: $0, ranks: ranks).count }
     self.shares = shares
-    let (method, extractor) = (method, extractor)
+    let method = method
+    let extractor = extractor
     (candidates, chance) = context.dry {
       let nowhere = UnsafeMutablePointer<Float>(bitPattern: 64)!
       let views = stage.views.map {
@@ -86,7 +95,8 @@ package final class Session {
     let pixels = stage.views.reduce(0) { $0 + $1.count * $1.size * $1.size } * data.channels * shares[rank] * 4
     memory = (
       context.arena.peak,
-      method.saved.reduce(method.unsavedBytes) { $0 + $1.bytes.count } + method.trained.reduce(0) { $0 + $1.gradients.count * 4 },
+      method.saved.reduce(method.unsavedBytes) { $0 + $1.bytes.count }
+        + method.trained.reduce(0) { $0 + $1.gradients.count * 4 },
       pixels * stage.data.ahead
     )
     self.notices = notices
@@ -95,7 +105,9 @@ package final class Session {
   /// Recipe against data and ranks.
   private static func check(_ stage: Stage, _ data: DataSet, ranks: Int) throws -> [String] {
     guard stage.batch >= ranks else {
-      throw RecipeError("batch is \(stage.batch), but there are \(ranks) ranks: every rank needs an image; take a larger batch or fewer ranks")
+      throw RecipeError(
+        "batch is \(stage.batch), but there are \(ranks) ranks: every rank needs an image; take a larger batch or fewer ranks"
+      )
     }
     guard stage.batch <= data.count else {
       throw RecipeError("batch is \(stage.batch), but \(data.path) has \(data.count) images: take a smaller batch")
@@ -118,7 +130,8 @@ package final class Session {
     guard stage.batch % (ranks * stage.accumulate * images) == 0, stage.data.last == .drop else {
       throw RecipeError(
         "accumulate is \(stage.accumulate): a rank's \(Double(stage.batch) / Double(ranks)) images would be computed \(part) at a time, "
-          + "but BN groups have \(images) images and must not be cut; take a batch that is a multiple of \(ranks * stage.accumulate * images), and data.last: drop")
+          + "but BN groups have \(images) images and must not be cut; take a batch that is a multiple of \(ranks * stage.accumulate * images), and data.last: drop"
+      )
     }
   }
 
@@ -140,7 +153,8 @@ package final class Session {
     let rate = rate(step: step)
     context.part(.update) {
       for trained in method.trained {
-        optimizer.update(trained.state.parameters, trained.gradients, momentum: trained.momentum, rate: Float(rate), context)
+        optimizer.update(
+          trained.state.parameters, trained.gradients, momentum: trained.momentum, rate: Float(rate), context)
       }
       method.commit()
     }
@@ -155,7 +169,8 @@ package final class Session {
   /// Batches of this rank from a step on.
   package func loader(from step: Int, threads: Int) throws -> Loader {
     try Loader(
-      data, order: order, views: stage.views, rank: context.communicator.rank, ranks: context.communicator.size, seed: seed,
+      data, order: order, views: stage.views, rank: context.communicator.rank, ranks: context.communicator.size,
+      seed: seed,
       threads: threads, ahead: stage.data.ahead, from: step, until: plan.totalSteps, decode: stage.data.decode)
   }
 
@@ -173,7 +188,8 @@ package final class Session {
 
   /// Images of every rank in a step.
   package func shares(step: Int) -> [Int] {
-    let size = order.size(ofStep: step), ranks = shares.count
+    let size = order.size(ofStep: step)
+    let ranks = shares.count
     for rank in 0..<ranks { shares[rank] = share(of: size, rank: rank, ranks: ranks).count }
     return shares
   }
@@ -183,7 +199,8 @@ package final class Session {
 
   /// Refuses what does not fit into memory or on the disk.
   package func checkRoom(_ folder: RunFolder, ranksOnNode: Int) throws {
-    let needed = Int64(memory.arena + memory.state + memory.loader) * Int64(ranksOnNode), available = csystem_memory_available()
+    let needed = Int64(memory.arena + memory.state + memory.loader) * Int64(ranksOnNode)
+    let available = csystem_memory_available()
     if available > 0, needed > available {
       throw RunError(
         "\(ranksOnNode) ranks on \(MPICommunicator.host) need \(megabytes(Int(needed))) MiB, but \(megabytes(Int(available))) are free: "
@@ -192,7 +209,8 @@ package final class Session {
     let disk = Int64(checkpointBytes * (stage.checkpoint.keep + 1))
     if let free = RunFolder.freeBytes(at: folder.path), free < disk {
       throw RunError(
-        "checkpoints need \(megabytes(Int(disk))) MiB at \(folder.path), but \(megabytes(Int(free))) are free: make room or give another --run")
+        "checkpoints need \(megabytes(Int(disk))) MiB at \(folder.path), but \(megabytes(Int(free))) are free: make room or give another --run"
+      )
     }
   }
 

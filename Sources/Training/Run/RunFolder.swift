@@ -22,7 +22,9 @@ package struct RunFolder: Sendable {
     do {
       try FileManager.default.createDirectory(atPath: checkpoints, withIntermediateDirectories: true)
     } catch {
-      throw RunError("cannot make the run folder \(path): \(Self.obstacle(above: checkpoints)); give --run a place that can be written to")
+      throw RunError(
+        "cannot make the run folder \(path): \(Self.obstacle(above: checkpoints)); give --run a place that can be written to"
+      )
     }
   }
 

@@ -26,18 +26,23 @@ package struct Trace {
 
   /// - Parameters:
   ///   - perturbation: moves every initial weight by one ulp, up or down as drawn with this seed.
-  package static func make(_ recipe: Recipe, data path: String, steps: Int, perturbation: UInt64?, control: Control?, _ context: Context) throws -> Trace {
+  package static func make(
+    _ recipe: Recipe, data path: String, steps: Int, perturbation: UInt64?, control: Control?, _ context: Context
+  ) throws -> Trace {
     var stage = recipe.stages[0]
-    let data = try DataSet(at: Trainer.paths(path, nil).train), ranks = context.communicator.size
+    let data = try DataSet(at: Trainer.paths(path, nil).train)
+    let ranks = context.communicator.size
     if control == .localBatchNorm { stage.batchNorm = BatchNormRecipe(.group(images: stage.batch / ranks)) }
     let session = try Session(stage, data: data, heldOut: nil, seed: recipe.seed, index: 0, context)
     guard session.plan.totalSteps >= steps else {
-      throw RunError("the recipe has \(session.plan.totalSteps) steps, \(steps) are to be traced: --set length=\"\(steps) steps\"")
+      throw RunError(
+        "the recipe has \(session.plan.totalSteps) steps, \(steps) are to be traced: --set length=\"\(steps) steps\"")
     }
     session.method.initialise()
     if let perturbation { for trained in session.method.trained { perturb(trained.state.parameters, perturbation) } }
     session.method.adoptEncoder()
-    let parameters = session.method.encoder.state.parameters, initial = Array(parameters.buffer)
+    let parameters = session.method.encoder.state.parameters
+    let initial = Array(parameters.buffer)
     let trained = session.method.trained
     let loader = try session.loader(from: 0, threads: 1)
     var trace = Trace(losses: [], moved: 0, gradients: [], weights: [])
@@ -62,7 +67,9 @@ package struct Trace {
   }
 
   private static func arrays(_ slab: ParameterSlab, _ network: String) -> [(name: String, values: [Float])] {
-    slab.layout.entries.map { ("\(network).\($0.name)", Array(UnsafeBufferPointer(start: slab[$0.slice], count: $0.slice.count))) }
+    slab.layout.entries.map {
+      ("\(network).\($0.name)", Array(UnsafeBufferPointer(start: slab[$0.slice], count: $0.slice.count)))
+    }
   }
 
   // MARK: Files
@@ -76,8 +83,14 @@ package struct Trace {
     try Safetensors.write(tensors, metadata: [:], to: path)
   }
 
-  package init(losses: [Double], moved: Double, gradients: [(name: String, values: [Float])], weights: [(name: String, values: [Float])]) {
-    (self.losses, self.moved, self.gradients, self.weights) = (losses, moved, gradients, weights)
+  package init(
+    losses: [Double], moved: Double, gradients: [(name: String, values: [Float])],
+    weights: [(name: String, values: [Float])]
+  ) {
+    self.losses = losses
+    self.moved = moved
+    self.gradients = gradients
+    self.weights = weights
   }
 
   package init(_ path: String) throws {
@@ -122,7 +135,8 @@ extension Trace.Drift {
   /// largest reference so far: rounding grows with the steps, but not evenly.
   package func ratios(to ulps: [Trace.Drift], _ base: Trace) -> (gradients: Double, losses: Double, weights: Double) {
     func worst(_ mine: [Double], _ others: [[Double]], _ floors: [Double]) -> Double {
-      mine.indices.map { i in mine[i] / max(others.map { $0[i] }.max() ?? 0, floors[i], .leastNormalMagnitude) }.max() ?? 0
+      mine.indices.map { i in mine[i] / max(others.map { $0[i] }.max() ?? 0, floors[i], .leastNormalMagnitude) }.max()
+        ?? 0
     }
     func floors(_ arrays: [(name: String, values: [Float])]) -> [Double] {
       arrays.map { norm($0.values, $0.values.count) * 0x1p-24 }
@@ -145,16 +159,25 @@ package final class UnsummedGather: Communicator {
   package init(_ inner: any Communicator) { self.inner = inner }
   package var rank: Int { inner.rank }
   package var size: Int { inner.size }
-  package func allReduce(_ data: UnsafeMutableBufferPointer<Float>, _ reduction: Reduction, on channel: Channel, _ what: StaticString) {
+  package func allReduce(
+    _ data: UnsafeMutableBufferPointer<Float>, _ reduction: Reduction, on channel: Channel, _ what: StaticString
+  ) {
     if "\(what)" != "gradient of gathered embeddings" { inner.allReduce(data, reduction, on: channel, what) }
   }
-  package func allReduce(_ data: UnsafeMutableBufferPointer<Double>, _ reduction: Reduction, on channel: Channel, _ what: StaticString) {
+  package func allReduce(
+    _ data: UnsafeMutableBufferPointer<Double>, _ reduction: Reduction, on channel: Channel, _ what: StaticString
+  ) {
     inner.allReduce(data, reduction, on: channel, what)
   }
-  package func allReduce(_ data: UnsafeMutableBufferPointer<Int64>, _ reduction: Reduction, on channel: Channel, _ what: StaticString) {
+  package func allReduce(
+    _ data: UnsafeMutableBufferPointer<Int64>, _ reduction: Reduction, on channel: Channel, _ what: StaticString
+  ) {
     inner.allReduce(data, reduction, on: channel, what)
   }
-  package func allGather(_ send: UnsafePointer<Float>, rows: [Int], width: Int, into receive: UnsafeMutablePointer<Float>, _ what: StaticString) {
+  package func allGather(
+    _ send: UnsafePointer<Float>, rows: [Int], width: Int, into receive: UnsafeMutablePointer<Float>,
+    _ what: StaticString
+  ) {
     inner.allGather(send, rows: rows, width: width, into: receive, what)
   }
   package func broadcast(_ data: UnsafeMutableRawBufferPointer, from root: Int, _ what: StaticString) {

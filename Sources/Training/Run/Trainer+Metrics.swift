@@ -4,14 +4,19 @@ import Shards
 
 /// What a run tells while it trains.
 extension Trainer {
-  func log(_ session: Session, _ index: Int, _ outcome: MethodOutcome, done: Int, offset: Int, rate: Double, _ gradientNorm: Double, _ progress: RunProgress?) throws {
-    let health = gatherHealth(session.method), rows = max(1, outcome.statistics.rows)
+  func log(
+    _ session: Session, _ index: Int, _ outcome: MethodOutcome, done: Int, offset: Int, rate: Double,
+    _ gradientNorm: Double, _ progress: RunProgress?
+  ) throws {
+    let health = gatherHealth(session.method)
+    let rows = max(1, outcome.statistics.rows)
     guard let metrics, let progress else { return }
     var values: [String: JSONValue] = [
       "stage": .number(index), "epoch": .number(Double(done) / Double(session.plan.stepsPerEpoch)),
       "loss": .number(outcome.loss), "rate": .number(rate),
       "gradient_norm": .number(gradientNorm),
-      "weight_norm": .number(norm(session.method.encoder.state.parameters.data, session.method.encoder.state.parameters.count)),
+      "weight_norm": .number(
+        norm(session.method.encoder.state.parameters.data, session.method.encoder.state.parameters.count)),
     ]
     let sums = outcome.statistics
     for (key, sum) in [
@@ -24,9 +29,12 @@ extension Trainer {
       values["embedding_deviation"] = .number(health.deviation)
       values["effective_rank"] = .number(health.effectiveRank)
       // Early steps are at chance by nature.
-      let warnings = done * 10 < session.plan.totalSteps ? [] : health.warnings(
-        loss: outcome.loss, candidates: outcome.candidates, chance: outcome.chance, entropy: outcome.entropy,
-        method: session.stage.method.value)
+      let warnings =
+        done * 10 < session.plan.totalSteps
+        ? []
+        : health.warnings(
+          loss: outcome.loss, candidates: outcome.candidates, chance: outcome.chance, entropy: outcome.entropy,
+          method: session.stage.method.value)
       if !warnings.isEmpty { values["warnings"] = .list(warnings.map(JSONValue.text)) }
       for warning in warnings { progress.say("Warning at step \(done): \(warning)") }
     }
@@ -45,7 +53,9 @@ extension Trainer {
     guard total >= 2 * d else { return nil }
     var all = [Float](repeating: 0, count: Int(total))
     method.embeddings.withUnsafeBufferPointer { mine in
-      communicator.allGather(mine.baseAddress ?? UnsafePointer(bitPattern: 64)!, rows: counts.map(Int.init), width: 1, into: &all, "embeddings for health")
+      communicator.allGather(
+        mine.baseAddress ?? UnsafePointer(bitPattern: 64)!, rows: counts.map(Int.init), width: 1, into: &all,
+        "embeddings for health")
     }
     return EmbeddingHealth(all, count: Int(total) / d, dimension: d)
   }
@@ -53,13 +63,15 @@ extension Trainer {
   /// kNN on held-out images.
   func monitor(_ session: Session, step: Int, _ progress: RunProgress?) throws {
     guard let heldOut else { return }
-    let train = data.labelled(limit: session.stage.monitor.train), test = heldOut.labelled(limit: session.stage.monitor.test)
+    let train = data.labelled(limit: session.stage.monitor.train)
+    let test = heldOut.labelled(limit: session.stage.monitor.test)
     guard !train.isEmpty, !test.isEmpty else { return }
     let trainTable = data.table(try session.extractor.features(of: data, train), train)
     let testTable = heldOut.table(try session.extractor.features(of: heldOut, test), test)
     let result = try KNN(neighbours: 20).run(train: trainTable, test: testTable, on: context)
     progress?.say(
-      "step \(step)  kNN (k = 20) on \(test.count) held-out images: \(percent(result.top1)) % [\(percent(result.interval.low)), \(percent(result.interval.high))]")
+      "step \(step)  kNN (k = 20) on \(test.count) held-out images: \(percent(result.top1)) % [\(percent(result.interval.low)), \(percent(result.interval.high))]"
+    )
     try metrics?.append(MetricsLine(step: step, values: ["knn_top1": .number(result.top1)]))
   }
 }

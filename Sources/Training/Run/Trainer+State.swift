@@ -10,8 +10,10 @@ extension Trainer {
     try compareReplicas(session, done: done)
     try metrics?.synchronize()
     let manifest = Manifest(
-      stage: index, step: done, recipe: try request.recipe.yaml, data: data.path, dataFingerprint: String(data.fingerprint, radix: 16),
-      images: data.count, encoder: session.method.encoder.name, channels: data.channels, fingerprint: Launch.fingerprint(context))
+      stage: index, step: done, recipe: try request.recipe.yaml, data: data.path,
+      dataFingerprint: String(data.fingerprint, radix: 16),
+      images: data.count, encoder: session.method.encoder.name, channels: data.channels,
+      fingerprint: Launch.fingerprint(context))
     try Checkpoint.write(session.method.saved, manifest, in: folder, keep: session.stage.checkpoint.keep, communicator)
   }
 
@@ -41,7 +43,9 @@ extension Trainer {
     let replicated = session.method.saved.filter { $0.rows == nil }
     let mine = Int(replicated.reduce(0) { czlib_crc32($0, $1.bytes.baseAddress, $1.bytes.count) })
     guard communicator.allReduce(mine, .min) == communicator.allReduce(mine, .max) else {
-      throw RunError("after step \(done) the ranks hold different weights or other state; nothing was saved: check the machines' memory, and start again from the last checkpoint")
+      throw RunError(
+        "after step \(done) the ranks hold different weights or other state; nothing was saved: check the machines' memory, and start again from the last checkpoint"
+      )
     }
   }
 
@@ -56,21 +60,27 @@ extension Trainer {
   func rewind(to step: Int) throws {
     _ = try communicator.onRoot {
       try MetricsFile.truncate(folder.metrics, after: step)
-      if FileManager.default.fileExists(atPath: folder.complete) { try FileManager.default.removeItem(atPath: folder.complete) }
+      if FileManager.default.fileExists(atPath: folder.complete) {
+        try FileManager.default.removeItem(atPath: folder.complete)
+      }
       return ""
     }
   }
 
   func resume(_ session: Session, _ manifest: Manifest) throws {
     if manifest.dataFingerprint != String(data.fingerprint, radix: 16), !request.force {
-      throw RunError("run \(folder.path) was trained on other data (\(manifest.data), \(manifest.images) images); choose another --run, or --force")
+      throw RunError(
+        "run \(folder.path) was trained on other data (\(manifest.data), \(manifest.images) images); choose another --run, or --force"
+      )
     }
     let changes = try RecipeChanges.between(manifest.recipe, request.recipe.yaml)
     for change in changes { say("Changed since the checkpoint: \(change)") }
     let now = Launch.fingerprint(context)
     let others = now.keys.sorted().filter { manifest.fingerprint[$0] != now[$0] }
     for key in others { say("Changed since the checkpoint: \(key) \(manifest.fingerprint[key] ?? "?") → \(now[key]!)") }
-    say("Resuming \(folder.path) after step \(manifest.step): \(others.isEmpty && changes.isEmpty ? "bit for bit" : "equal within rounding where nothing else changed").")
+    say(
+      "Resuming \(folder.path) after step \(manifest.step): \(others.isEmpty && changes.isEmpty ? "bit for bit" : "equal within rounding where nothing else changed")."
+    )
     try communicator.onEvery {
       try Checkpoint.read(session.method.saved, from: folder.checkpoints + "/" + Checkpoint.name(step: manifest.step))
     }
@@ -79,12 +89,14 @@ extension Trainer {
 
   /// The encoder of one stage starts the next, parameter by parameter.
   func carry(from old: any Method, to new: any Method) throws {
-    let (from, to) = (old.encoder.state, new.encoder.state)
+    let from = old.encoder.state
+    let to = new.encoder.state
     for entry in to.parameters.layout.entries where entry.name.hasPrefix("encoder.") {
       let before = from.parameters.layout.entry(entry.name)?.shape ?? []
       if before != entry.shape {
         throw RecipeError(
-          "stages: \(entry.name) is \(entry.shape) here and \(before) in the stage before; the encoder must stay the same")
+          "stages: \(entry.name) is \(entry.shape) here and \(before) in the stage before; the encoder must stay the same"
+        )
       }
     }
     to.copyEncoder(from)

@@ -15,7 +15,11 @@ package struct PretrainRequest: Sendable {
   /// Goes on although recipe or data are others than the run's.
   package var force = false
 
-  package init(recipe: Recipe, data: String, run: String) { (self.recipe, self.data, self.run) = (recipe, data, run) }
+  package init(recipe: Recipe, data: String, run: String) {
+    self.recipe = recipe
+    self.data = data
+    self.run = run
+  }
 }
 
 /// How a run ended.
@@ -62,10 +66,14 @@ package final class Trainer {
     let resumed = try findCheckpoint()
     // What a run told that ended before its first checkpoint is told anew.
     if resumed == nil { try rewind(to: 0) }
-    var previous: (any Method)?, offset = 0
+    var previous: (any Method)?
+    var offset = 0
     for (index, stage) in request.recipe.stages.enumerated() {
       let session = try Session(stage, data: data, heldOut: heldOut, seed: request.recipe.seed, index: index, context)
-      defer { offset += session.plan.totalSteps; previous = session.method }
+      defer {
+        offset += session.plan.totalSteps
+        previous = session.method
+      }
       if let resumed, resumed.stage > index { continue }
       try session.checkRoom(folder, ranksOnNode: (communicator as? MPICommunicator)?.ranksOnNode ?? 1)
       session.method.initialise()
@@ -81,7 +89,9 @@ package final class Trainer {
         session.method.adoptEncoder()
       }
       if first > session.plan.totalSteps {
-        throw RunError("run \(folder.path) has done \(first) steps, the recipe's length is \(session.plan.totalSteps): lengthen it or choose another --run")
+        throw RunError(
+          "run \(folder.path) has done \(first) steps, the recipe's length is \(session.plan.totalSteps): lengthen it or choose another --run"
+        )
       }
       try introduce(session, index: index, from: first)
       let ending = try train(session, index: index, from: first, offset: offset)
@@ -90,7 +100,10 @@ package final class Trainer {
         return .stopped
       }
     }
-    _ = try communicator.onRoot { try RunFolder.write("", to: folder.complete); return "" }
+    _ = try communicator.onRoot {
+      try RunFolder.write("", to: folder.complete)
+      return ""
+    }
     try report()
     return .complete
   }
@@ -106,19 +119,25 @@ package final class Trainer {
   }
 
   private func isFinished(_ index: Int, _ first: Int, _ session: Session) -> Bool {
-    guard index == request.recipe.stages.count - 1, first == session.plan.totalSteps, folder.isComplete else { return false }
+    guard index == request.recipe.stages.count - 1, first == session.plan.totalSteps, folder.isComplete else {
+      return false
+    }
     say("The run in \(folder.path) is complete: \(first) steps. To go on, lengthen it: --set length=\"…\"")
     return true
   }
 
   /// One stage, step by step.
   private func train(_ session: Session, index: Int, from first: Int, offset: Int) throws -> Ending {
-    let stage = session.stage, plan = session.plan
+    let stage = session.stage
+    let plan = session.plan
     let loader = try session.loader(from: first, threads: request.loaderThreads)
     if communicator.isRoot { metrics = try MetricsWriter(path: folder.metrics) }
     let progress = communicator.isRoot ? RunProgress(from: first, to: plan.totalSteps) : nil
     defer { progress?.finish() }
-    let every = (log: max(1, plan.steps(stage.log)), checkpoint: max(1, plan.steps(stage.checkpoint.every)), monitor: plan.steps(stage.monitor.every))
+    let every = (
+      log: max(1, plan.steps(stage.log)), checkpoint: max(1, plan.steps(stage.checkpoint.every)),
+      monitor: plan.steps(stage.monitor.every)
+    )
     var clock = Clock(minutes: stage.checkpoint.minutes)
     var views = 0
 
@@ -129,7 +148,8 @@ package final class Trainer {
       views += batch.globalCount * stage.views.reduce(0) { $0 + $1.count }
 
       // Gradients, summed over ranks, and looked at before they change anything.
-      let outcome = session.gradients(input), gradientNorm = session.gradientNorm
+      let outcome = session.gradients(input)
+      let gradientNorm = session.gradientNorm
       guard outcome.loss.isFinite, gradientNorm.isFinite else {
         throw diagnose(session, input, batch, outcome, gradientNorm, done: offset + step)
       }
@@ -139,7 +159,8 @@ package final class Trainer {
       let rate = session.update(step: step)
 
       // What is told, saved, and agreed on.
-      let done = step + 1, isLast = done == plan.totalSteps
+      let done = step + 1
+      let isLast = done == plan.totalSteps
       let isLogged = done % every.log == 0 || done == 1 || isLast
       progress?.advance(
         .init(
@@ -147,7 +168,9 @@ package final class Trainer {
           secondsWaited: loader.secondsWaited, secondsCommunicating: (communicator as? MPICommunicator)?.seconds ?? 0),
         logged: isLogged)
       if isLogged { try log(session, index, outcome, done: done, offset: offset, rate: rate, gradientNorm, progress) }
-      if every.monitor > 0 && done % every.monitor == 0 || isLast { try monitor(session, step: offset + done, progress) }
+      if every.monitor > 0 && done % every.monitor == 0 || isLast {
+        try monitor(session, step: offset + done, progress)
+      }
       let (stop, isDue) = agree(clock)
       if isLast || stop || isDue || done % every.checkpoint == 0 {
         try save(session, index: index, done: offset + done)

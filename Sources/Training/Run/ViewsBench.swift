@@ -26,7 +26,9 @@ package struct ViewsBench {
   ///   - threads: loader threads, at least 1.
   /// - Throws: `ShardError` where the data cannot be opened.
   package init(_ recipe: Recipe, data: String, threads: Int) throws {
-    (stage, seed, self.threads) = (recipe.stages[0], recipe.seed, threads)
+    stage = recipe.stages[0]
+    seed = recipe.seed
+    self.threads = threads
     self.data = try DataSet(at: Trainer.paths(data, nil).train)
   }
 
@@ -41,7 +43,8 @@ package struct ViewsBench {
     let loader = try Loader(
       data, order: order, views: stage.views, rank: 0, ranks: 1, seed: seed, threads: threads, ahead: stage.data.ahead,
       from: 0, until: .max, decode: stage.data.decode)
-    var sums = Moments(), warm = 0
+    var sums = Moments()
+    var warm = 0
     while warm < 256 {
       let batch = try loader.next()
       for group in batch.groups {
@@ -51,7 +54,9 @@ package struct ViewsBench {
       warm += batch.count
       loader.release(batch)
     }
-    var images = 0, bytes = 0, elapsed = 0.0
+    var images = 0
+    var bytes = 0
+    var elapsed = 0.0
     // What is ahead when the clock starts is ahead when it stops: the batches in between are what was made meanwhile.
     for _ in 0...stage.data.ahead { loader.release(try loader.next()) }
     let start = ContinuousClock.now

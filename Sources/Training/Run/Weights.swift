@@ -18,7 +18,9 @@ package enum Weights {
   private static func forEachIndex(_ shape: [Int], _ body: (_ exchanged: Int, _ ours: Int) -> Void) {
     switch shape.count {
     case 4:
-      let (taps, c, k) = (shape[0] * shape[1], shape[2], shape[3])
+      let taps = shape[0] * shape[1]
+      let c = shape[2]
+      let k = shape[3]
       for f in 0..<k { for j in 0..<c { for i in 0..<taps { body((f * c + j) * taps + i, (i * c + j) * k + f) } } }
     case 2:
       for o in 0..<shape[1] { for i in 0..<shape[0] { body(o * shape[0] + i, i * shape[1] + o) } }
@@ -37,7 +39,9 @@ package enum Weights {
     forEachIndex(shape) { out[$1] = values[$0] }
   }
 
-  private static func entries(_ state: NetworkState, _ prefix: String) -> [(entry: ParameterLayout.Entry, slab: ParameterSlab)] {
+  private static func entries(_ state: NetworkState, _ prefix: String) -> [(
+    entry: ParameterLayout.Entry, slab: ParameterSlab
+  )] {
     [state.parameters, state.statistics].flatMap { slab in
       slab.layout.entries.filter { $0.name.hasPrefix(prefix) }.map { ($0, slab) }
     }
@@ -76,7 +80,8 @@ package enum Weights {
       known.insert(name)
       try read(name, of: file, path, entry, into: slab)
     }
-    for name in file.names where !known.contains(name) && !name.hasPrefix("fc.") && !name.hasSuffix("num_batches_tracked") {
+    for name in file.names
+    where !known.contains(name) && !name.hasPrefix("fc.") && !name.hasSuffix("num_batches_tracked") {
       throw RunError("weights \(path) have `\(name)`, which the recipe's encoder has not: they are of another encoder")
     }
   }
@@ -89,11 +94,14 @@ package enum Weights {
     }
   }
 
-  private static func read(_ name: String, of file: Safetensors, _ path: String, _ entry: ParameterLayout.Entry, into slab: ParameterSlab) throws {
+  private static func read(
+    _ name: String, of file: Safetensors, _ path: String, _ entry: ParameterLayout.Entry, into slab: ParameterSlab
+  ) throws {
     guard file.contains(name) else {
       throw RunError("weights \(path) have no `\(name)`: they are of another encoder than the recipe's")
     }
-    let shape = try file.shape(name), expected = exchangedShape(entry.shape)
+    let shape = try file.shape(name)
+    let expected = exchangedShape(entry.shape)
     guard shape == expected else {
       throw RunError("weights \(path): `\(name)` has shape \(shape), the recipe's encoder has \(expected)")
     }

@@ -6,9 +6,13 @@ struct Map {
   var values: [Double]
 
   init(n: Int, h: Int = 1, w: Int = 1, c: Int, _ values: [Double]? = nil) {
-    (self.n, self.h, self.w, self.c) = (n, h, w, c)
+    self.n = n
+    self.h = h
+    self.w = w
+    self.c = c
     self.values = values ?? [Double](repeating: 0, count: n * h * w * c)
-    precondition(self.values.count == n * h * w * c, "\(self.values.count) values for a map of (\(n), \(h), \(w), \(c))")
+    precondition(
+      self.values.count == n * h * w * c, "\(self.values.count) values for a map of (\(n), \(h), \(w), \(c))")
   }
 
   init(_ tensor: Tensor) {

@@ -9,7 +9,8 @@ extension ReferenceLosses {
   /// normalised rows of a bank; the mean over queries.
   /// - q: (B, D), normalised here. keys: (B, D), as they are. bank: (K, D), normalised here.
   static func adCo(_ q: Map, keys: Map, bank: Map, inBatch: Bool, temperature: Double) -> Double {
-    let q = ReferenceLayers.normalise(q), bank = ReferenceLayers.normalise(bank)
+    let q = ReferenceLayers.normalise(q)
+    let bank = ReferenceLayers.normalise(bank)
     var loss = 0.0
     for i in 0..<q.n {
       let others = (0..<keys.n).filter { inBatch || $0 == i }.map(keys.row) + (0..<bank.n).map(bank.row)
@@ -24,8 +25,12 @@ extension ReferenceLosses {
   static func adCoGradient(
     _ q: Map, keys: Map, bank: Map, inBatch: Bool, temperature t: Double
   ) -> (q: Map, bank: Map, mass: [Double], inBatch: Double) {
-    let unit = ReferenceLayers.normalise(q), rows = ReferenceLayers.normalise(bank)
-    var dq = Map(like: q), dw = Map(like: bank), mass = [Double](repeating: 0, count: bank.n), others = 0.0
+    let unit = ReferenceLayers.normalise(q)
+    let rows = ReferenceLayers.normalise(bank)
+    var dq = Map(like: q)
+    var dw = Map(like: bank)
+    var mass = [Double](repeating: 0, count: bank.n)
+    var others = 0.0
     for i in 0..<q.n {
       let x = unit.row(i)
       let onKeys = (0..<keys.n).map { inBatch || $0 == i ? exp(dot(x, keys.row($0)) / t) : 0 }
@@ -45,7 +50,9 @@ extension ReferenceLosses {
         }
       }
     }
-    return (ReferenceLayers.normaliseBackward(dq, q), ReferenceLayers.normaliseBackward(dw, bank), mass, others / Double(q.n))
+    return (
+      ReferenceLayers.normaliseBackward(dq, q), ReferenceLayers.normaliseBackward(dw, bank), mass, others / Double(q.n)
+    )
   }
 
   /// InstDisc, arXiv:1805.01978, eq. 5 to 7: every query against its drawn rows of a bank, of which the first is its own.
@@ -53,7 +60,10 @@ extension ReferenceLosses {
   ///   - z: Z, or nil for the softmax over the drawn rows.
   /// - Returns: the mean over queries.
   static func drawn(_ q: Map, bank: Map, _ rows: [[Int]], z: Double?, temperature t: Double) -> Double {
-    let unit = ReferenceLayers.normalise(q), k = Double(rows[0].count - 1), n = Double(bank.n), epsilon = 1e-7
+    let unit = ReferenceLayers.normalise(q)
+    let k = Double(rows[0].count - 1)
+    let n = Double(bank.n)
+    let epsilon = 1e-7
     var loss = 0.0
     for (i, row) in rows.enumerated() {
       let e = row.map { exp(dot(unit.row(i), bank.row($0)) / t) }
@@ -68,15 +78,23 @@ extension ReferenceLosses {
   }
 
   /// Of `drawn`, and Σ |∂L/∂s| of every query, times τ and the number of queries.
-  static func drawnGradient(_ q: Map, bank: Map, _ rows: [[Int]], z: Double?, temperature t: Double) -> (q: Map, slopes: [Double]) {
-    let unit = ReferenceLayers.normalise(q), k = Double(rows[0].count - 1), n = Double(bank.n), epsilon = 1e-7
-    var d = Map(like: q), slopes = [Double](repeating: 0, count: q.n)
+  static func drawnGradient(_ q: Map, bank: Map, _ rows: [[Int]], z: Double?, temperature t: Double) -> (
+    q: Map, slopes: [Double]
+  ) {
+    let unit = ReferenceLayers.normalise(q)
+    let k = Double(rows[0].count - 1)
+    let n = Double(bank.n)
+    let epsilon = 1e-7
+    var d = Map(like: q)
+    var slopes = [Double](repeating: 0, count: q.n)
     for (i, row) in rows.enumerated() {
-      let e = row.map { exp(dot(unit.row(i), bank.row($0)) / t) }, sum = e.reduce(0, +)
+      let e = row.map { exp(dot(unit.row(i), bank.row($0)) / t) }
+      let sum = e.reduce(0, +)
       for (c, j) in row.enumerated() {
         var slope = e[c] / sum - (c == 0 ? 1 : 0)
         if let z {
-          let p = e[c] / z, all = p + k / n + epsilon
+          let p = e[c] / z
+          let all = p + k / n + epsilon
           slope = c == 0 ? -(k / n + epsilon) / all : p / all
         }
         slopes[i] += abs(slope)

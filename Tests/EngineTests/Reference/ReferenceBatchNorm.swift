@@ -25,7 +25,8 @@ struct ReferenceBatchNorm {
     var result = Moments(mean: [], variance: [], count: [])
     for images in members(group) {
       let count = images.count * x.h * x.w
-      var mean = [Double](repeating: 0, count: x.c), variance = mean
+      var mean = [Double](repeating: 0, count: x.c)
+      var variance = mean
       forEachRow(x, images) { n, h, w in for c in 0..<x.c { mean[c] += x[n, h, w, c] / Double(count) } }
       forEachRow(x, images) { n, h, w in
         for c in 0..<x.c { variance[c] += (x[n, h, w, c] - mean[c]) * (x[n, h, w, c] - mean[c]) / Double(count) }
@@ -38,11 +39,14 @@ struct ReferenceBatchNorm {
   }
 
   /// r ← 0.9·r + 0.1·(mean over the groups); the variance unbiased over each group.
-  static func running(_ old: (mean: [Double], variance: [Double]), _ batch: Moments) -> (mean: [Double], variance: [Double]) {
+  static func running(_ old: (mean: [Double], variance: [Double]), _ batch: Moments) -> (
+    mean: [Double], variance: [Double]
+  ) {
     var new = old
     let groups = Double(batch.count.count)
     for c in old.mean.indices {
-      var mean = 0.0, variance = 0.0
+      var mean = 0.0
+      var variance = 0.0
       for g in batch.count.indices {
         let n = Double(batch.count[g])
         mean += batch.mean[g][c] / groups
@@ -79,11 +83,14 @@ struct ReferenceBatchNorm {
     -> (dx: Map, dGamma: [Double], dBeta: [Double])
   {
     let unit = normalised(x, group, moments)
-    var dx = Map(like: x), dGamma = [Double](repeating: 0, count: x.c), dBeta = dGamma
+    var dx = Map(like: x)
+    var dGamma = [Double](repeating: 0, count: x.c)
+    var dBeta = dGamma
     for (g, images) in Self.members(group).enumerated() where !images.isEmpty {
       let count = Double(images.count * x.h * x.w)
       for c in 0..<x.c {
-        var sum = 0.0, product = 0.0
+        var sum = 0.0
+        var product = 0.0
         Self.forEachRow(x, images) { n, h, w in
           sum += dy[n, h, w, c]
           product += dy[n, h, w, c] * unit[n, h, w, c]
@@ -92,7 +99,8 @@ struct ReferenceBatchNorm {
         dGamma[c] += product
         let a = gamma[c] / (moments.variance[g][c] + Self.epsilon).squareRoot()
         Self.forEachRow(x, images) { n, h, w in
-          dx[n, h, w, c] = frozen
+          dx[n, h, w, c] =
+            frozen
             ? a * dy[n, h, w, c]
             : a * (dy[n, h, w, c] - sum / count - unit[n, h, w, c] * product / count)
         }

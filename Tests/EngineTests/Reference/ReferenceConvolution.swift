@@ -15,7 +15,8 @@ struct ReferenceConvolution {
         for j in 0..<width {
           for r in 0..<kernel {
             for s in 0..<kernel {
-              let (a, b) = (i * stride - padding + r, j * stride - padding + s)
+              let a = i * stride - padding + r
+              let b = j * stride - padding + s
               guard a >= 0, a < h, b >= 0, b < w else { continue }
               for channel in 0..<c {
                 for filter in 0..<k {

@@ -17,7 +17,8 @@ enum ReferenceLayers {
   }
 
   static func linearBackward(_ dy: Map, _ x: Map, _ weight: [Double]) -> (dx: Map, dWeight: [Double], dBias: [Double]) {
-    var dx = Map(like: x), dWeight = [Double](repeating: 0, count: weight.count)
+    var dx = Map(like: x)
+    var dWeight = [Double](repeating: 0, count: weight.count)
     var dBias = [Double](repeating: 0, count: dy.c)
     for n in 0..<x.n {
       for k in 0..<dy.c {
@@ -58,7 +59,8 @@ enum ReferenceLayers {
   /// Max-pooling 3×3, stride 2, padding 1; the first of equals wins.
   /// - Returns: the output and, for every element of it, the place in x that won.
   static func maxPool(_ x: Map) -> (y: Map, winner: [Int]) {
-    var y = Map(n: x.n, h: (x.h + 2 - 3) / 2 + 1, w: (x.w + 2 - 3) / 2 + 1, c: x.c), winner: [Int] = []
+    var y = Map(n: x.n, h: (x.h + 2 - 3) / 2 + 1, w: (x.w + 2 - 3) / 2 + 1, c: x.c)
+    var winner: [Int] = []
     for n in 0..<x.n {
       for oh in 0..<y.h {
         for ow in 0..<y.w {
@@ -112,7 +114,8 @@ enum ReferenceLayers {
   static func normaliseBackward(_ d: Map, _ z: Map) -> Map {
     var dz = Map(like: z)
     for n in 0..<z.n {
-      let row = z.row(n), norm = row.reduce(0) { $0 + $1 * $1 }.squareRoot()
+      let row = z.row(n)
+      let norm = row.reduce(0) { $0 + $1 * $1 }.squareRoot()
       for i in 0..<z.c {
         for j in 0..<z.c {
           let jacobian = (i == j ? 1 / norm : 0) - row[i] * row[j] / (norm * norm * norm)

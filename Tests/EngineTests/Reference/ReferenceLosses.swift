@@ -28,13 +28,15 @@ enum ReferenceLosses {
 
   /// dL/dz by the chain rule over the whole matrix of similarities.
   static func ntXentGradient(_ z: Map, queue: Map? = nil, temperature: Double) -> Map {
-    let rows = z.n, unit = ReferenceLayers.normalise(z)
+    let rows = z.n
+    let unit = ReferenceLayers.normalise(z)
     var d = Map(like: z)
     for i in 0..<rows {
       let positive = (i + rows / 2) % rows
       let e = (0..<rows).map { $0 == i ? 0 : exp(dot(unit.row(i), unit.row($0)) / temperature) }
       let keys = (0..<(queue?.n ?? 0)).map { queue!.row($0) }
-      let f = keys.map { exp(dot(unit.row(i), $0) / temperature) }, sum = e.reduce(0, +) + f.reduce(0, +)
+      let f = keys.map { exp(dot(unit.row(i), $0) / temperature) }
+      let sum = e.reduce(0, +) + f.reduce(0, +)
       for (key, f) in zip(keys, f) {
         for k in 0..<z.c { d.values[i * z.c + k] += f / sum / Double(rows) / temperature * key[k] }
       }
@@ -68,7 +70,8 @@ enum ReferenceLosses {
     var d = Map(like: q)
     for n in 0..<q.n {
       let candidates = [k.row(n)] + (0..<queue.n).map(queue.row)
-      let e = candidates.map { exp(dot(unit.row(n), $0) / temperature) }, sum = e.reduce(0, +)
+      let e = candidates.map { exp(dot(unit.row(n), $0) / temperature) }
+      let sum = e.reduce(0, +)
       for (j, candidate) in candidates.enumerated() {
         let dLogit = (e[j] / sum - (j == 0 ? 1 : 0)) / Double(q.n) / temperature
         for i in 0..<q.c { d.values[n * q.c + i] += dLogit * candidate[i] }

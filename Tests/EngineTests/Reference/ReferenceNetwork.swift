@@ -16,7 +16,8 @@ final class ReferenceNetwork {
   ///   - noise: see `ReferenceTape`.
   init(_ state: NetworkState, groups: [Int], usesBatchStatistics: Bool, noise: Double = 0) {
     tape = ReferenceTape(noise: noise)
-    (self.groups, self.usesBatchStatistics) = (groups, usesBatchStatistics)
+    self.groups = groups
+    self.usesBatchStatistics = usesBatchStatistics
     for entry in state.parameters.layout.entries {
       parameters[entry.name] = Node(Map(n: 1, c: entry.slice.count, state.parameters.values(entry.slice)))
       shapes[entry.name] = entry.shape
@@ -25,12 +26,14 @@ final class ReferenceNetwork {
   }
 
   private func norm(_ x: Node, _ name: String) -> Node {
-    let mean = name + ".running_mean", variance = name + ".running_var"
+    let mean = name + ".running_mean"
+    let variance = name + ".running_var"
     let old = (mean: statistics[mean]!, variance: statistics[variance]!)
     var frozen: ReferenceBatchNorm.Moments?
     if usesBatchStatistics {
       let new = ReferenceBatchNorm.running(old, ReferenceBatchNorm.moments(x.value, groups))
-      (statistics[mean], statistics[variance]) = (new.mean, new.variance)
+      statistics[mean] = new.mean
+      statistics[variance] = new.variance
     } else {
       frozen = .init(mean: [old.mean], variance: [old.variance], count: [1])
     }
@@ -44,7 +47,9 @@ final class ReferenceNetwork {
   }
 
   private func block(_ x: Node, _ name: String, stride: Int) -> Node {
-    func unit(_ x: Node, _ i: Int, stride: Int) -> Node { convNorm(x, "\(name).conv\(i)", "\(name).bn\(i)", stride: stride) }
+    func unit(_ x: Node, _ i: Int, stride: Int) -> Node {
+      convNorm(x, "\(name).conv\(i)", "\(name).bn\(i)", stride: stride)
+    }
     let isBottleneck = parameters[name + ".conv3.weight"] != nil
     var y = tape.relu(unit(x, 1, stride: isBottleneck ? 1 : stride))
     if isBottleneck { y = tape.relu(unit(y, 2, stride: stride)) }

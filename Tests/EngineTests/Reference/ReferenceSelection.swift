@@ -4,7 +4,9 @@ import Foundation
 enum ReferenceSelection {
   /// The places that a mean is over: 2×2 from (stride·oh, stride·ow) on, those inside the image.
   private static func places(_ x: Map, _ oh: Int, _ ow: Int, _ stride: Int) -> [(Int, Int)] {
-    [(0, 0), (0, 1), (1, 0), (1, 1)].map { (stride * oh + $0.0, stride * ow + $0.1) }.filter { $0.0 < x.h && $0.1 < x.w }
+    [(0, 0), (0, 1), (1, 0), (1, 1)].map { (stride * oh + $0.0, stride * ow + $0.1) }.filter {
+      $0.0 < x.h && $0.1 < x.w
+    }
   }
 
   /// With stride 2 what is outside counts as zeros, with stride 1 it does not count.
@@ -80,7 +82,8 @@ enum ReferenceSelection {
   /// da_i = Σ dy·x_i, and de_i = Σ_j da_j·a_j·(δ_ij − a_i).
   static func mixBackward(_ dy: Map, _ x: Map, _ e: Map) -> (dx: Map, dE: Map) {
     let f = x.c / 2
-    var dx = Map(like: x), dE = Map(like: e)
+    var dx = Map(like: x)
+    var dE = Map(like: e)
     for n in 0..<x.n {
       for c in 0..<f {
         let a = weights(e, n, c)

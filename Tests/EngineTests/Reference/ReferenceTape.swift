@@ -88,7 +88,8 @@ final class ReferenceTape {
     var without = x.value
     for place in winner { without.values[place] = -.infinity }
     let size = rms(x.value.values)
-    for (best, second) in zip(y.values, ReferenceLayers.maxPool(without).y.values) where best > 0 && second > -.infinity {
+    for (best, second) in zip(y.values, ReferenceLayers.maxPool(without).y.values) where best > 0 && second > -.infinity
+    {
       margin = min(margin, abs(best - second) / size)
     }
     return node(y) { dy in x.add(ReferenceLayers.maxPoolBackward(dy, winner, like: x.value).values) }

@@ -19,8 +19,12 @@ struct WinogradError {
   var taps = 3.0
 
   static let stride1: WinogradError = {
-    let a = 2.0.squareRoot(), b = 0.5.squareRoot()
-    let (p, q, third, sixth) = (a / 6, a / 3, 1.0 / 3, 1.0 / 6)
+    let a = 2.0.squareRoot()
+    let b = 0.5.squareRoot()
+    let p = a / 6
+    let q = a / 3
+    let third = 1.0 / 3
+    let sixth = 1.0 / 6
     return WinogradError(
       t: [
         [1, 0, -2.5, 0, 1, 0], [0, -b, -0.5, a, 1, 0], [0, b, -0.5, -a, 1, 0], [0, -a, -2, b, 1, 0],
@@ -37,13 +41,15 @@ struct WinogradError {
   static let stride2: WinogradError = {
     var t = points.t.map { row in (0..<9).map { $0 % 2 == 0 ? row[$0 / 2] : 0 } }
     for i in 0..<4 { t.append(unit(2 * i + 1, of: 9)) }
-    let outer: [[Double]] = points.k.map { [$0[0], 0, $0[1]] }, middle: [[Double]] = Array(repeating: [0, 1, 0], count: 4)
+    let outer: [[Double]] = points.k.map { [$0[0], 0, $0[1]] }
+    let middle: [[Double]] = Array(repeating: [0, 1, 0], count: 4)
     return WinogradError(t: t, k: outer + middle, s: (0..<4).map { points.s[$0] + unit($0, of: 4) })
   }()
 
   /// The data gradient's, where even and odd samples take turns; of a kernel that is turned around.
   static let stride2Turned: WinogradError = {
-    var t = points.t, s: [[Double]] = []
+    var t = points.t
+    var s: [[Double]] = []
     for i in 0..<4 {
       t.append(unit(i, of: 5))
       s.append(Array(repeating: 0, count: 5) + unit(i, of: 4))
@@ -78,7 +84,8 @@ struct WinogradError {
 
   /// Of a weight gradient, a sum over `tiles`, in which products that share a weight count each.
   func weightGradient(tiles: Int) -> Double {
-    let shared = t.count == 9 ? 16 : 1, kT = (0..<3).map { i in k.map { $0[i] } }
+    let shared = t.count == 9 ? 16 : 1
+    let kT = (0..<3).map { i in k.map { $0[i] } }
     return Self.unit(sum: tiles * shared) * growth(kT, 4) { p in Self.squares(t[p]) * Self.squares(s.map { $0[p] }) }
   }
 
