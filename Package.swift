@@ -101,12 +101,13 @@ let package = Package(
 
     .target(name: "Randomness", swiftSettings: kernels),
     .target(name: "Threading", dependencies: ["CSystem"], swiftSettings: kernels),
+    .target(name: "Ranks", dependencies: ["Threading", "CMPI", "CSystem"], swiftSettings: kernels),
     .target(name: "HDF5", dependencies: ["CHDF5"], swiftSettings: kernels),
     .target(
-      name: "Shards", dependencies: ["Randomness", "Threading", "HDF5", "CJPEG", "CPNG", "CZlib", "CSystem"],
+      name: "Shards", dependencies: ["Randomness", "Threading", "Ranks", "HDF5", "CJPEG", "CPNG", "CZlib", "CSystem"],
       swiftSettings: kernels),
     .target(
-      name: "Engine", dependencies: ["Randomness", "Threading", "CMPI", "COpenBLAS", "CSystem"], swiftSettings: kernels),
+      name: "Engine", dependencies: ["Randomness", "Threading", "Ranks", "COpenBLAS", "CSystem"], swiftSettings: kernels),
     .target(
       name: "Training", dependencies: ["Shards", "Engine", "HDF5", "CZlib", "CSystem", "COpenBLAS", "Yams"],
       resources: recipes.map { .embedInCode("Recipes/\($0).yaml") }, swiftSettings: kernels),

@@ -1,4 +1,5 @@
 import COpenBLAS
+import Ranks
 import Threading
 
 /// Where arithmetic happens: the threads, the memory and the other ranks.

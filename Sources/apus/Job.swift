@@ -1,5 +1,6 @@
 import Engine
 import Foundation
+import Ranks
 import Training
 
 /// A command that may run on several ranks.

@@ -1,6 +1,7 @@
 import Engine
 import Foundation
 import Randomness
+import Ranks
 import Testing
 
 /// Over all ranks: each has its own rows, and 0 elsewhere.

@@ -1,6 +1,7 @@
 import Engine
 import Foundation
 import Randomness
+import Ranks
 import Testing
 
 /// A loss of one rank's rows of several matrices: what it finds, and the gradients of the whole, 0 in other ranks' rows.

@@ -1,6 +1,7 @@
 import Engine
 import Foundation
 import Randomness
+import Ranks
 import Testing
 
 @Suite struct GradientReducerTests {

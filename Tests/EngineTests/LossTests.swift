@@ -1,6 +1,7 @@
 import Engine
 import Foundation
 import Randomness
+import Ranks
 import Testing
 
 /// A batch of embeddings, the loss of the reference and the bounds.

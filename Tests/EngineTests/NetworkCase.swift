@@ -1,5 +1,6 @@
 import Engine
 import Randomness
+import Ranks
 import Testing
 
 /// What a step of a network gives.

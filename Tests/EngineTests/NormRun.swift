@@ -1,4 +1,5 @@
 import Engine
+import Ranks
 import Testing
 
 /// What the engine makes of a `NormCase`, on one rank or as the part of one of several.

@@ -1,5 +1,6 @@
 import Engine
 import Foundation
+import Ranks
 
 /// Ranks as threads of this process: a real communicator over shared memory, for tests without `mpirun`.
 enum Ranks {

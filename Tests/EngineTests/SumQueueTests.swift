@@ -1,6 +1,7 @@
 import Engine
 import Foundation
 import Randomness
+import Ranks
 import Testing
 
 /// Ranks of one node as threads that share memory; nodes are checked by Scripts/check-ranks, on hosts of their own.

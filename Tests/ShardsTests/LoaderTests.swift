@@ -1,5 +1,6 @@
 import Foundation
 import Randomness
+import Ranks
 import Shards
 import Testing
 

@@ -1,4 +1,5 @@
 import Randomness
+import Ranks
 import Shards
 import Testing
 

@@ -75,7 +75,7 @@ import Training
     ]
   }
 
-  private func session(_ test: Case) throws -> Session {
+  private func stageRun(_ test: Case) throws -> StageRun {
     let yaml = """
       encoder: \(test.encoder)
       views: [{count: \(test.method.contains("memory-bank") ? 1 : 2), size: \(test.size), operations: [{crop: {scale: [0.3, 1]}}, {flip: 0.5}, {normalise: dataset}]}]
@@ -88,15 +88,15 @@ import Training
       \(test.method)
       """
     let recipe = try Recipe(yaml: yaml, from: "test")
-    let session = try Session(
+    let stageRun = try StageRun(
       recipe.stages[0], data: data, heldOut: nil, seed: 1, index: 0, Context(threads: test.threads))
-    session.method.initialise()
-    return session
+    stageRun.method.initialise()
+    return stageRun
   }
 
   /// Has every thread of the team run `body` once: none gets two blocks while each waits for all the others.
-  private func onEveryThread(of session: Session, _ body: () -> Void) {
-    let team = session.context.team
+  private func onEveryThread(of stageRun: StageRun, _ body: () -> Void) {
+    let team = stageRun.context.team
     let arrived = Atomic<Int>(0)
     team.run(team.count) { _, _ in
       arrived.wrappingAdd(1, ordering: .relaxed)
@@ -110,24 +110,24 @@ import Training
   /// - Parameters:
   ///   - expected: in a step; the places of others are printed.
   ///   - inside: done in the middle of a counted step.
-  private func allocations(_ test: Case, expected: Int = 0, inside: (Session) -> Void = { _ in }) throws -> Int {
-    let session = try session(test)
-    let loader = try session.loader(from: 0, threads: 1)
-    onEveryThread(of: session) { callocations_watch(true) }
-    defer { onEveryThread(of: session) { callocations_watch(false) } }
+  private func allocations(_ test: Case, expected: Int = 0, inside: (StageRun) -> Void = { _ in }) throws -> Int {
+    let stageRun = try stageRun(test)
+    let loader = try stageRun.loader(from: 0, threads: 1)
+    onEveryThread(of: stageRun) { callocations_watch(true) }
+    defer { onEveryThread(of: stageRun) { callocations_watch(false) } }
     var total = 0
     var sizes: Set<Int> = []
-    for step in 0..<session.plan.totalSteps {
-      if step == 8 { _ = try session.extractor.features(of: data, Array(0..<9)) }
-      let isCounted = step >= session.stage.data.ahead
+    for step in 0..<stageRun.plan.totalSteps {
+      if step == 8 { _ = try stageRun.extractor.features(of: data, Array(0..<9)) }
+      let isCounted = step >= stageRun.stage.data.ahead
       if isCounted { callocations_begin() }
       let batch = try loader.next()
-      let input = session.input(batch)
-      let outcome = session.gradients(input)
-      let gradientNorm = session.gradientNorm
-      if step == 9 { inside(session) }
+      let input = stageRun.input(batch)
+      let outcome = stageRun.gradients(input)
+      let gradientNorm = stageRun.gradientNorm
+      if step == 9 { inside(stageRun) }
       loader.release(batch)
-      session.update(step: step)
+      stageRun.update(step: step)
       if isCounted {
         let count = Int(callocations_end())
         if count > expected { callocations_print() }
@@ -146,8 +146,8 @@ import Training
 
   /// A single allocation is noticed, on whichever thread it is.
   @Test(arguments: [1, 2]) func oneIsNoticed(threads: Int) throws {
-    let found = try allocations(Case(method: Self.simclr, threads: threads), expected: threads) { session in
-      self.onEveryThread(of: session) { free(callocations_one()) }
+    let found = try allocations(Case(method: Self.simclr, threads: threads), expected: threads) { stageRun in
+      self.onEveryThread(of: stageRun) { free(callocations_one()) }
     }
     #expect(found == threads)
   }

@@ -1,6 +1,7 @@
 import Engine
 import Foundation
 import Randomness
+import Ranks
 import Shards
 import Testing
 import Training

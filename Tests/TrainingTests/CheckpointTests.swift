@@ -1,6 +1,7 @@
 import CZlib
 import Engine
 import Foundation
+import Ranks
 import Shards
 import Testing
 import Training

@@ -46,18 +46,18 @@ import Training
       batchNorm: global
       """
     let stage = try Recipe(yaml: yaml, from: "test").stages[0]
-    let session = try Session(stage, data: data, heldOut: nil, seed: 1, index: 0, Context())
-    session.method.initialise()
-    let loader = try session.loader(from: 0, threads: 1)
+    let stageRun = try StageRun(stage, data: data, heldOut: nil, seed: 1, index: 0, Context())
+    stageRun.method.initialise()
+    let loader = try stageRun.loader(from: 0, threads: 1)
     var outcome: MethodOutcome!
     for step in 0..<steps {
       let batch = try loader.next()
-      outcome = session.gradients(session.input(batch))
+      outcome = stageRun.gradients(stageRun.input(batch))
       loader.release(batch)
-      session.update(step: step)
+      stageRun.update(step: step)
     }
-    let d = session.method.dimension
-    let z = session.method.embeddings
+    let d = stageRun.method.dimension
+    let z = stageRun.method.embeddings
     return EmbeddingHealth(z, count: z.count / d, dimension: d).warnings(
       loss: outcome.loss, candidates: outcome.candidates, entropy: outcome.entropy, method: stage.method.value)
   }

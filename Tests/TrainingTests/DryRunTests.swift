@@ -1,4 +1,5 @@
 import Engine
+import Ranks
 import Shards
 import Testing
 import Training

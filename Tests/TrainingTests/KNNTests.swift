@@ -1,5 +1,6 @@
 import Engine
 import Foundation
+import Ranks
 import Testing
 import Training
 

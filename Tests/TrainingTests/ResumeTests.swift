@@ -47,7 +47,7 @@ import Training
       "method: {name: adco, temperature: 0.2, bankTemperature: 0.1, head: [features, 16], negatives: 20, momentum: 0.9}\nbatchNorm: {shuffle: 6}",
   ]
 
-  private func session(_ method: String) throws -> Session {
+  private func stageRun(_ method: String) throws -> StageRun {
     let yaml = """
       encoder: {name: resnet18, width: 0.0625, stem: small}
       views: [{count: \(method == "memory-bank" ? 1 : 2), size: 8, operations: [{crop: {scale: [0.3, 1]}}, {flip: 0.5}, {normalise: dataset}]}]
@@ -58,32 +58,32 @@ import Training
       \(Self.methods[method]!)
       """
     let recipe = try Recipe(yaml: yaml, from: "test")
-    let session = try Session(recipe.stages[0], data: data, heldOut: nil, seed: 1, index: 0, Context())
-    session.method.initialise()
-    return session
+    let stageRun = try StageRun(recipe.stages[0], data: data, heldOut: nil, seed: 1, index: 0, Context())
+    stageRun.method.initialise()
+    return stageRun
   }
 
-  private func train(_ session: Session, _ steps: Range<Int>) throws {
-    let loader = try session.loader(from: steps.lowerBound, threads: 1)
+  private func train(_ stageRun: StageRun, _ steps: Range<Int>) throws {
+    let loader = try stageRun.loader(from: steps.lowerBound, threads: 1)
     for step in steps {
       let batch = try loader.next()
-      _ = session.gradients(session.input(batch))
+      _ = stageRun.gradients(stageRun.input(batch))
       loader.release(batch)
-      session.update(step: step)
+      stageRun.update(step: step)
     }
   }
 
   /// All state as bytes, by name.
-  private func state(_ session: Session) -> [String: [UInt8]] {
-    Dictionary(uniqueKeysWithValues: session.method.saved.map { ($0.name, Array($0.bytes)) })
+  private func state(_ stageRun: StageRun) -> [String: [UInt8]] {
+    Dictionary(uniqueKeysWithValues: stageRun.method.saved.map { ($0.name, Array($0.bytes)) })
   }
 
-  /// Six steps, the last three of them in another session that was given the saved state, but not what `isLeftOut`.
+  /// Six steps, the last three of them in another stageRun that was given the saved state, but not what `isLeftOut`.
   /// - Returns: names of the arrays that differ from six steps in one go.
   private func differences(_ method: String, leavingOut isLeftOut: (String) -> Bool) throws -> Set<String> {
-    let whole = try session(method)
-    let first = try session(method)
-    let second = try session(method)
+    let whole = try stageRun(method)
+    let first = try stageRun(method)
+    let second = try stageRun(method)
     try train(whole, 0..<6)
     try train(first, 0..<3)
     #expect(first.method.saved.map(\.name) == second.method.saved.map(\.name))
@@ -104,7 +104,7 @@ import Training
 
   /// Without training in between nothing would differ whatever is left out.
   @Test(arguments: methods.keys.sorted()) func everyArrayMoves(_ method: String) throws {
-    let trained = try session(method)
+    let trained = try stageRun(method)
     let before = state(trained)
     try train(trained, 0..<3)
     let after = state(trained)
@@ -114,10 +114,10 @@ import Training
 
   /// BYOL's target takes another encoder over, and keeps the projector that it was drawn.
   @Test func aTargetKeepsItsProjector() throws {
-    let session = try session("byol")
-    let before = state(session)
-    session.method.adoptEncoder()
-    let after = state(session)
+    let stageRun = try stageRun("byol")
+    let before = state(stageRun)
+    stageRun.method.adoptEncoder()
+    let after = state(stageRun)
     let target = after.keys.filter { $0.hasPrefix("target/parameters/") }
     #expect(target.contains { $0.contains("/head.") } && target.contains { $0.contains("/encoder.") })
     for name in target {

@@ -1,5 +1,6 @@
 import Engine
 import Foundation
+import Ranks
 
 /// A few ranks as threads of one process. Like MPI's, every collective is a meeting of all ranks, sums are taken in rank
 /// order, and every rank gets the same bits.

@@ -1,5 +1,6 @@
 import Engine
 import Foundation
+import Ranks
 
 /// Judges frozen features by how well labels are read off them.
 ///

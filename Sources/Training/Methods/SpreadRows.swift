@@ -1,5 +1,6 @@
 import Engine
 import Foundation
+import Ranks
 import Shards
 
 /// A matrix whose rows are spread over the ranks by their number: a bank may be larger than any rank's memory.

@@ -1,5 +1,6 @@
 import Engine
 import Foundation
+import Ranks
 import Shards
 
 /// SwAV: Unsupervised Learning of Visual Features by Contrasting Cluster Assignments. Caron et al. 2020,

@@ -2,6 +2,7 @@ import CZlib
 import Engine
 import Foundation
 import HDF5
+import Ranks
 
 /// What a checkpoint says of itself.
 package struct Manifest: Codable, Sendable, Equatable {

@@ -2,6 +2,7 @@ import COpenBLAS
 import CSystem
 import Engine
 import Foundation
+import Ranks
 import Threading
 
 /// Brings a process up: OpenBLAS's kernels, signals, MPI, threads.

@@ -2,6 +2,7 @@ import CZlib
 import Engine
 import Foundation
 import Randomness
+import Ranks
 import Shards
 
 /// What a few steps of a recipe computed: the first step's gradients, every loss, the weights after the last. Traces of
@@ -33,25 +34,25 @@ package struct Trace {
     let data = try DataSet(at: Trainer.paths(path, nil).train)
     let ranks = context.communicator.size
     if control == .localBatchNorm { stage.batchNorm = BatchNormRecipe(.group(images: stage.batch / ranks)) }
-    let session = try Session(stage, data: data, heldOut: nil, seed: recipe.seed, index: 0, context)
-    guard session.plan.totalSteps >= steps else {
+    let stageRun = try StageRun(stage, data: data, heldOut: nil, seed: recipe.seed, index: 0, context)
+    guard stageRun.plan.totalSteps >= steps else {
       throw RunError(
-        "the recipe has \(session.plan.totalSteps) steps, \(steps) are to be traced: --set length=\"\(steps) steps\"")
+        "the recipe has \(stageRun.plan.totalSteps) steps, \(steps) are to be traced: --set length=\"\(steps) steps\"")
     }
-    session.method.initialise()
-    if let perturbation { for trained in session.method.trained { perturb(trained.state.parameters, perturbation) } }
-    session.method.adoptEncoder()
-    let parameters = session.method.encoder.state.parameters
+    stageRun.method.initialise()
+    if let perturbation { for trained in stageRun.method.trained { perturb(trained.state.parameters, perturbation) } }
+    stageRun.method.adoptEncoder()
+    let parameters = stageRun.method.encoder.state.parameters
     let initial = Array(parameters.buffer)
-    let trained = session.method.trained
-    let loader = try session.loader(from: 0, threads: 1)
+    let trained = stageRun.method.trained
+    let loader = try stageRun.loader(from: 0, threads: 1)
     var trace = Trace(losses: [], moved: 0, gradients: [], weights: [])
     for step in 0..<steps {
       let batch = try loader.next()
-      trace.losses.append(session.gradients(session.input(batch)).loss)
+      trace.losses.append(stageRun.gradients(stageRun.input(batch)).loss)
       loader.release(batch)
       if step == 0 { trace.gradients = trained.flatMap { arrays($0.gradients, $0.name) } }
-      session.update(step: step)
+      stageRun.update(step: step)
     }
     trace.weights = trained.flatMap { arrays($0.state.parameters, $0.name) }
     trace.moved = distance(initial, Array(parameters.buffer)) / norm(initial, initial.count)

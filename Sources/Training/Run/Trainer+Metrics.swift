@@ -5,18 +5,18 @@ import Shards
 /// What a run tells while it trains.
 extension Trainer {
   func log(
-    _ session: Session, _ index: Int, _ outcome: MethodOutcome, done: Int, offset: Int, rate: Double,
+    _ stageRun: StageRun, _ index: Int, _ outcome: MethodOutcome, done: Int, offset: Int, rate: Double,
     _ gradientNorm: Double, _ progress: RunProgress?
   ) throws {
-    let health = gatherHealth(session.method)
+    let health = gatherHealth(stageRun.method)
     let rows = max(1, outcome.statistics.rows)
     guard let metrics, let progress else { return }
     var values: [String: JSONValue] = [
-      "stage": .number(index), "epoch": .number(Double(done) / Double(session.plan.stepsPerEpoch)),
+      "stage": .number(index), "epoch": .number(Double(done) / Double(stageRun.plan.stepsPerEpoch)),
       "loss": .number(outcome.loss), "rate": .number(rate),
       "gradient_norm": .number(gradientNorm),
       "weight_norm": .number(
-        norm(session.method.encoder.state.parameters.data, session.method.encoder.state.parameters.count)),
+        norm(stageRun.method.encoder.state.parameters.data, stageRun.method.encoder.state.parameters.count)),
     ]
     let sums = outcome.statistics
     for (key, sum) in [
@@ -30,11 +30,11 @@ extension Trainer {
       values["effective_rank"] = .number(health.effectiveRank)
       // Early steps are at chance by nature.
       let warnings =
-        done * 10 < session.plan.totalSteps
+        done * 10 < stageRun.plan.totalSteps
         ? []
         : health.warnings(
           loss: outcome.loss, candidates: outcome.candidates, chance: outcome.chance, entropy: outcome.entropy,
-          method: session.stage.method.value)
+          method: stageRun.stage.method.value)
       if !warnings.isEmpty { values["warnings"] = .list(warnings.map(JSONValue.text)) }
       for warning in warnings { progress.say("Warning at step \(done): \(warning)") }
     }
@@ -61,13 +61,13 @@ extension Trainer {
   }
 
   /// kNN on held-out images.
-  func monitor(_ session: Session, step: Int, _ progress: RunProgress?) throws {
+  func monitor(_ stageRun: StageRun, step: Int, _ progress: RunProgress?) throws {
     guard let heldOut else { return }
-    let train = data.labelled(limit: session.stage.monitor.train)
-    let test = heldOut.labelled(limit: session.stage.monitor.test)
+    let train = data.labelled(limit: stageRun.stage.monitor.train)
+    let test = heldOut.labelled(limit: stageRun.stage.monitor.test)
     guard !train.isEmpty, !test.isEmpty else { return }
-    let trainTable = data.table(try session.extractor.features(of: data, train), train)
-    let testTable = heldOut.table(try session.extractor.features(of: heldOut, test), test)
+    let trainTable = data.table(try stageRun.extractor.features(of: data, train), train)
+    let testTable = heldOut.table(try stageRun.extractor.features(of: heldOut, test), test)
     let result = try KNN(neighbours: 20).run(train: trainTable, test: testTable, on: context)
     progress?.say(
       "step \(step)  kNN (k = 20) on \(test.count) held-out images: \(percent(result.top1)) % [\(percent(result.interval.low)), \(percent(result.interval.high))]"

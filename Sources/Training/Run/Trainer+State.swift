@@ -5,33 +5,33 @@ import Shards
 
 /// What a run keeps: checkpoints, and how it goes on from one.
 extension Trainer {
-  func save(_ session: Session, index: Int, done: Int) throws {
-    try refuseWild(session, done: done)
-    try compareReplicas(session, done: done)
+  func save(_ stageRun: StageRun, index: Int, done: Int) throws {
+    try refuseWild(stageRun, done: done)
+    try compareReplicas(stageRun, done: done)
     try metrics?.synchronize()
     let manifest = Manifest(
       stage: index, step: done, recipe: try request.recipe.yaml, data: data.path,
       dataFingerprint: String(data.fingerprint, radix: 16),
-      images: data.count, encoder: session.method.encoder.name, channels: data.channels,
+      images: data.count, encoder: stageRun.method.encoder.name, channels: data.channels,
       fingerprint: Launch.fingerprint(context))
-    try Checkpoint.write(session.method.saved, manifest, in: folder, keep: session.stage.checkpoint.keep, communicator)
+    try Checkpoint.write(stageRun.method.saved, manifest, in: folder, keep: stageRun.stage.checkpoint.keep, communicator)
   }
 
   /// An update can leave the range of numbers by itself; the next step would say so, but a checkpoint must not hold it.
-  private func refuseWild(_ session: Session, done: Int) throws {
+  private func refuseWild(_ stageRun: StageRun, done: Int) throws {
     func refusal(_ name: String) -> RunError {
       RunError(
         "after step \(done) the weights of \(name) are not finite; nothing was saved: "
           + "start again with a lower rate or a longer warm-up")
     }
     try communicator.onEvery {
-      for trained in session.method.trained {
+      for trained in stageRun.method.trained {
         let parameters = trained.state.parameters
         for entry in parameters.layout.entries where !norm(parameters[entry.slice], entry.slice.count).isFinite {
           throw refusal(entry.name)
         }
       }
-      for array in session.method.state {
+      for array in stageRun.method.state {
         guard case .floats(let values) = array.values, !values.isEmpty else { continue }
         if !norm(values.baseAddress!, values.count).isFinite { throw refusal(array.name) }
       }
@@ -39,8 +39,8 @@ extension Trainer {
   }
 
   /// All ranks must hold the same bits; if not, the machine or the MPI library is at fault, and nothing is saved.
-  func compareReplicas(_ session: Session, done: Int) throws {
-    let replicated = session.method.saved.filter { $0.rows == nil }
+  func compareReplicas(_ stageRun: StageRun, done: Int) throws {
+    let replicated = stageRun.method.saved.filter { $0.rows == nil }
     let mine = Int(replicated.reduce(0) { czlib_crc32($0, $1.bytes.baseAddress, $1.bytes.count) })
     guard communicator.allReduce(mine, .min) == communicator.allReduce(mine, .max) else {
       throw RunError(
@@ -67,7 +67,7 @@ extension Trainer {
     }
   }
 
-  func resume(_ session: Session, _ manifest: Manifest) throws {
+  func resume(_ stageRun: StageRun, _ manifest: Manifest) throws {
     if manifest.dataFingerprint != String(data.fingerprint, radix: 16), !request.force {
       throw RunError(
         "run \(folder.path) was trained on other data (\(manifest.data), \(manifest.images) images); choose another --run, or --force"
@@ -82,7 +82,7 @@ extension Trainer {
       "Resuming \(folder.path) after step \(manifest.step): \(others.isEmpty && changes.isEmpty ? "bit for bit" : "equal within rounding where nothing else changed")."
     )
     try communicator.onEvery {
-      try Checkpoint.read(session.method.saved, from: folder.checkpoints + "/" + Checkpoint.name(step: manifest.step))
+      try Checkpoint.read(stageRun.method.saved, from: folder.checkpoints + "/" + Checkpoint.name(step: manifest.step))
     }
     try rewind(to: manifest.step)
   }

@@ -1,20 +1,21 @@
 import Engine
 import Foundation
+import Ranks
 import Shards
 
 /// What a run says before it trains, and when it goes wrong.
 extension Trainer {
-  func introduce(_ session: Session, index: Int, from first: Int) throws {
-    let stage = session.stage
-    let encoder = session.method.encoder
+  func introduce(_ stageRun: StageRun, index: Int, from first: Int) throws {
+    let stage = stageRun.stage
+    let encoder = stageRun.method.encoder
     let ranks = communicator.size
     let yaml = try request.recipe.yaml
     say(
       "Recipe \(request.recipe.name)\(request.recipe.stages.count > 1 ? ", stage \(index): \(stage.name)" : "")\n"
         + yaml.split(separator: "\n").map { "  " + $0 }.joined(separator: "\n"))
     let chance =
-      session.candidates.map {
-        "negatives per anchor: \($0 - 1); loss at chance: \(String(format: "%.3f", session.chance ?? 0))"
+      stageRun.candidates.map {
+        "negatives per anchor: \($0 - 1); loss at chance: \(String(format: "%.3f", stageRun.chance ?? 0))"
       } ?? "no negatives"
     let onHost = (communicator as? MPICommunicator)?.ranksOnNode ?? ranks
     let turns = (communicator as? MPICommunicator)?.takesTurns ?? false
@@ -33,27 +34,27 @@ extension Trainer {
       ),
       (
         "batch",
-        "\(stage.batch) images, \(session.shares(step: 0).min()!) to \(session.shares(step: 0).max()!) a rank; \(chance)"
+        "\(stage.batch) images, \(stageRun.shares(step: 0).min()!) to \(stageRun.shares(step: 0).max()!) a rank; \(chance)"
       ),
       (
         "rate",
-        "\(stage.optimizer.rate) × \(stage.optimizer.scaling.rawValue) scaling \(String(format: "%.4g", session.rateScale)) = \(String(format: "%.4g", session.rate))"
+        "\(stage.optimizer.rate) × \(stage.optimizer.scaling.rawValue) scaling \(String(format: "%.4g", stageRun.rateScale)) = \(String(format: "%.4g", stageRun.rate))"
       ),
       (
         "length",
-        "\(session.plan.totalSteps) steps of \(session.plan.stepsPerEpoch) an epoch\(first > 0 ? ", \(first) done" : "")"
+        "\(stageRun.plan.totalSteps) steps of \(stageRun.plan.stepsPerEpoch) an epoch\(first > 0 ? ", \(first) done" : "")"
       ),
       (
         "memory",
-        "\(megabytes(session.memory.arena + session.memory.state + session.memory.loader)) MiB a rank: \(megabytes(session.memory.arena)) activations, \(megabytes(session.memory.state)) state, \(megabytes(session.memory.loader)) batches ahead"
+        "\(megabytes(stageRun.memory.arena + stageRun.memory.state + stageRun.memory.loader)) MiB a rank: \(megabytes(stageRun.memory.arena)) activations, \(megabytes(stageRun.memory.state)) state, \(megabytes(stageRun.memory.loader)) batches ahead"
       ),
       (
         "disk",
-        "\(megabytes(session.checkpointBytes * (stage.checkpoint.keep + 1))) MiB for \(stage.checkpoint.keep) checkpoints in \(folder.path)"
+        "\(megabytes(stageRun.checkpointBytes * (stage.checkpoint.keep + 1))) MiB for \(stage.checkpoint.keep) checkpoints in \(folder.path)"
       ),
     ]
     for (name, text) in facts { say(name.padding(toLength: 9, withPad: " ", startingAt: 0) + text) }
-    for notice in session.notices + Launch.advice { say("Note: \(notice)") }
+    for notice in stageRun.notices + Launch.advice { say("Note: \(notice)") }
     _ = try communicator.onRoot {
       try RunFolder.write(yaml, to: folder.recipe)
       let object = JSONValue.object(Dictionary(uniqueKeysWithValues: facts.map { ($0.0, JSONValue.text($0.1)) }))
@@ -64,13 +65,13 @@ extension Trainer {
 
   /// Runs the bad step again, layer by layer, and names where it went wrong.
   func diagnose(
-    _ session: Session, _ input: MethodInput, _ batch: Batch, _ outcome: MethodOutcome, _ gradientNorm: Double,
+    _ stageRun: StageRun, _ input: MethodInput, _ batch: Batch, _ outcome: MethodOutcome, _ gradientNorm: Double,
     done: Int
   ) -> RunError {
     let watch = Watch()
     context.watch = watch
     defer { context.watch = nil }
-    _ = session.gradients(input)
+    _ = stageRun.gradients(input)
     // The earliest layer, and of its ranks the lowest.
     let mine = watch.found.map { $0.position * communicator.size + communicator.rank } ?? Int.max
     let first = communicator.allReduce(mine, .min)

@@ -1,5 +1,6 @@
 import Engine
 import Foundation
+import Ranks
 import Shards
 
 /// What a user asks for with `apus pretrain`.
@@ -69,32 +70,32 @@ package final class Trainer {
     var previous: (any Method)?
     var offset = 0
     for (index, stage) in request.recipe.stages.enumerated() {
-      let session = try Session(stage, data: data, heldOut: heldOut, seed: request.recipe.seed, index: index, context)
+      let stageRun = try StageRun(stage, data: data, heldOut: heldOut, seed: request.recipe.seed, index: index, context)
       defer {
-        offset += session.plan.totalSteps
-        previous = session.method
+        offset += stageRun.plan.totalSteps
+        previous = stageRun.method
       }
       if let resumed, resumed.stage > index { continue }
-      try session.checkRoom(folder, ranksOnNode: (communicator as? MPICommunicator)?.ranksOnNode ?? 1)
-      session.method.initialise()
+      try stageRun.checkRoom(folder, ranksOnNode: (communicator as? MPICommunicator)?.ranksOnNode ?? 1)
+      stageRun.method.initialise()
       var first = 0
       if let resumed, resumed.stage == index {
         first = resumed.step - offset
-        if isFinished(index, first, session) { return .complete }
-        try resume(session, resumed)
+        if isFinished(index, first, stageRun) { return .complete }
+        try resume(stageRun, resumed)
       } else if let previous {
-        try carry(from: previous, to: session.method)
+        try carry(from: previous, to: stageRun.method)
       } else if let weights = request.weights {
-        try Weights.load(weights, into: session.method.encoder.state)
-        session.method.adoptEncoder()
+        try Weights.load(weights, into: stageRun.method.encoder.state)
+        stageRun.method.adoptEncoder()
       }
-      if first > session.plan.totalSteps {
+      if first > stageRun.plan.totalSteps {
         throw RunError(
-          "run \(folder.path) has done \(first) steps, the recipe's length is \(session.plan.totalSteps): lengthen it or choose another --run"
+          "run \(folder.path) has done \(first) steps, the recipe's length is \(stageRun.plan.totalSteps): lengthen it or choose another --run"
         )
       }
-      try introduce(session, index: index, from: first)
-      let ending = try train(session, index: index, from: first, offset: offset)
+      try introduce(stageRun, index: index, from: first)
+      let ending = try train(stageRun, index: index, from: first, offset: offset)
       if ending == .stopped {
         try report()
         return .stopped
@@ -118,8 +119,8 @@ package final class Trainer {
     say("The report is \(folder.report)")
   }
 
-  private func isFinished(_ index: Int, _ first: Int, _ session: Session) -> Bool {
-    guard index == request.recipe.stages.count - 1, first == session.plan.totalSteps, folder.isComplete else {
+  private func isFinished(_ index: Int, _ first: Int, _ stageRun: StageRun) -> Bool {
+    guard index == request.recipe.stages.count - 1, first == stageRun.plan.totalSteps, folder.isComplete else {
       return false
     }
     say("The run in \(folder.path) is complete: \(first) steps. To go on, lengthen it: --set length=\"…\"")
@@ -127,10 +128,10 @@ package final class Trainer {
   }
 
   /// One stage, step by step.
-  private func train(_ session: Session, index: Int, from first: Int, offset: Int) throws -> Ending {
-    let stage = session.stage
-    let plan = session.plan
-    let loader = try session.loader(from: first, threads: request.loaderThreads)
+  private func train(_ stageRun: StageRun, index: Int, from first: Int, offset: Int) throws -> Ending {
+    let stage = stageRun.stage
+    let plan = stageRun.plan
+    let loader = try stageRun.loader(from: first, threads: request.loaderThreads)
     if communicator.isRoot { metrics = try MetricsWriter(path: folder.metrics) }
     let progress = communicator.isRoot ? RunProgress(from: first, to: plan.totalSteps) : nil
     defer { progress?.finish() }
@@ -144,19 +145,19 @@ package final class Trainer {
     for step in first..<plan.totalSteps {
       // Data.
       let batch = try loader.next()
-      let input = session.input(batch)
+      let input = stageRun.input(batch)
       views += batch.globalCount * stage.views.reduce(0) { $0 + $1.count }
 
       // Gradients, summed over ranks, and looked at before they change anything.
-      let outcome = session.gradients(input)
-      let gradientNorm = session.gradientNorm
+      let outcome = stageRun.gradients(input)
+      let gradientNorm = stageRun.gradientNorm
       guard outcome.loss.isFinite, gradientNorm.isFinite else {
-        throw diagnose(session, input, batch, outcome, gradientNorm, done: offset + step)
+        throw diagnose(stageRun, input, batch, outcome, gradientNorm, done: offset + step)
       }
       loader.release(batch)
 
       // Update, and only then what follows the parameters.
-      let rate = session.update(step: step)
+      let rate = stageRun.update(step: step)
 
       // What is told, saved, and agreed on.
       let done = step + 1
@@ -167,13 +168,13 @@ package final class Trainer {
           step: done, epoch: Double(done) / Double(plan.stepsPerEpoch), loss: outcome.loss, rate: rate, views: views,
           secondsWaited: loader.secondsWaited, secondsCommunicating: (communicator as? MPICommunicator)?.seconds ?? 0),
         logged: isLogged)
-      if isLogged { try log(session, index, outcome, done: done, offset: offset, rate: rate, gradientNorm, progress) }
+      if isLogged { try log(stageRun, index, outcome, done: done, offset: offset, rate: rate, gradientNorm, progress) }
       if every.monitor > 0 && done % every.monitor == 0 || isLast {
-        try monitor(session, step: offset + done, progress)
+        try monitor(stageRun, step: offset + done, progress)
       }
       let (stop, isDue) = agree(clock)
       if isLast || stop || isDue || done % every.checkpoint == 0 {
-        try save(session, index: index, done: offset + done)
+        try save(stageRun, index: index, done: offset + done)
         clock.restart()
       }
       if stop && !isLast {

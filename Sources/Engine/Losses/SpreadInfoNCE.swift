@@ -1,3 +1,5 @@
+import Foundation
+
 /// InfoNCE over candidates that are spread over ranks: keys of the batch, and the rows of a bank.
 ///
 ///     L_i = −log( exp(s_i₊/τ) / Σ_j exp(s_ij/τ) ),   s_ij = q_i·c_j
@@ -89,12 +91,12 @@ package struct SpreadInfoNCE {
             e[j] = 0
             continue
           }
-          e[j] = exponential((s[j] - largest) / temperature)
+          e[j] = exp((s[j] - largest) / temperature)
           row.count += 1
           row.sum += Double(e[j])
           row.scores += Double(s[j])
           if j < keys, j != target { row.inBatch += Double(e[j]) }
-          if let sharper { row.sharper += Double(exponential((s[j] - largest) / sharper)) }
+          if let sharper { row.sharper += Double(exp((s[j] - largest) / sharper)) }
         }
         if target >= 0 { (row.positive, row.correct) = (Double(s[target]), s[target] >= largest ? 1 : 0) }
         rows[i] = row
@@ -122,7 +124,7 @@ package struct SpreadInfoNCE {
       context.run(1) { _, _ in
         for i in 0..<batch {
           let row = rows[i]
-          let loss = logarithm(row.sum) + (Double(maxima[i]) - row.positive) / Double(temperature)
+          let loss = log(row.sum) + (Double(maxima[i]) - row.positive) / Double(temperature)
           statistics.add(row.statistics(loss: loss))
           inBatch += row.inBatch / row.sum
         }
@@ -144,7 +146,7 @@ package struct SpreadInfoNCE {
     context.run(batch) { i, _ in
       let s = scores.data + i * m
       let factor = Float(Double(scale) / Double(adversary.temperature) / rows[i].sharper)
-      for j in keys..<m { s[j] = factor * exponential((s[j] - maxima[i]) / adversary.temperature) }
+      for j in keys..<m { s[j] = factor * exp((s[j] - maxima[i]) / adversary.temperature) }
     }
     context.blocks(of: gradient.n) { row, count in
       sgemm(

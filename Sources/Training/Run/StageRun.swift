@@ -1,10 +1,11 @@
 import CSystem
 import Engine
 import Foundation
+import Ranks
 import Shards
 
 /// One stage of a run, made and checked before step 0: everything that can be known to fail is found here.
-package final class Session {
+package final class StageRun {
   package let stage: Stage
   package let data: DataSet
   package let heldOut: DataSet?
@@ -38,7 +39,7 @@ package final class Session {
     self.seed = seed
     let ranks = context.communicator.size
     let rank = context.communicator.rank
-    var notices = try Session.check(stage, data, ranks: ranks)
+    var notices = try StageRun.check(stage, data, ranks: ranks)
     order = Order(
       count: data.count, batch: stage.batch, seed: seed, block: stage.data.block, window: stage.data.window,
       last: stage.data.last)

@@ -1,3 +1,5 @@
+import Foundation
+
 /// A choice between two streams by what the whole image shows. Li et al. 2019, arXiv:1903.06586, section 3.1, in the
 /// form of SimCLR v2 (arXiv:2006.10029; google-research/simclr `tf2/resnet.py`), where both streams are 3×3, made by
 /// one convolution of 2F filters. Of the streams x₁, x₂ of F channels each:
@@ -103,8 +105,8 @@ struct SelectiveKernels {
       let second = first + filters
       for c in 0..<filters {
         let difference = second[c] - first[c]
-        first[c] = 1 / (1 + exponential(difference))
-        second[c] = 1 / (1 + exponential(-difference))
+        first[c] = 1 / (1 + exp(difference))
+        second[c] = 1 / (1 + exp(-difference))
       }
     }
   }

@@ -1,3 +1,5 @@
+import Ranks
+
 /// Sums the gradients of all ranks in buckets from the slab's tail, while backward goes on to those before them.
 ///
 /// Buckets lie at fixed places, so neither time nor the points at which backward reports change a sum's bits.

@@ -1,4 +1,5 @@
 import Foundation
+import Ranks
 import Synchronization
 
 /// Bytes of consecutive samples, read at once.

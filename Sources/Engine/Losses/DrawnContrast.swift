@@ -1,3 +1,5 @@
+import Foundation
+
 /// Queries against rows that are drawn from a bank, which is spread over ranks by row. Wu et al. 2018, Unsupervised
 /// Feature Learning via Non-Parametric Instance Discrimination, arXiv:1805.01978; reference zhirongw/lemniscate.pytorch.
 ///
@@ -80,7 +82,7 @@ package struct DrawnContrast {
         var row = CandidateSums()
         for c in 0..<count where place(i, c) != nil {
           row.count += 1
-          row.sum += Double(exponential((s[c] - largest) / temperature))
+          row.sum += Double(exp((s[c] - largest) / temperature))
           row.scores += Double(s[c])
         }
         if place(i, 0) != nil { (row.positive, row.correct) = (Double(s[0]), s[0] >= largest ? 1 : 0) }
@@ -101,12 +103,12 @@ package struct DrawnContrast {
           var slope: Double
           switch loss {
           case .softmax:
-            slope = Double(exponential((s[c] - largest) / temperature)) / rows[i].sum - (c == 0 ? 1 : 0)
+            slope = Double(exp((s[c] - largest) / temperature)) / rows[i].sum - (c == 0 ? 1 : 0)
           case .nce:
-            let p = power(Double(s[c]) / Double(temperature)) / Double(z)
+            let p = exp(Double(s[c]) / Double(temperature)) / Double(z)
             let all = p + noise + epsilon
             slope = c == 0 ? -(noise + epsilon) / all : p / all
-            sum -= logarithm((c == 0 ? p : noise) / all)
+            sum -= log((c == 0 ? p : noise) / all)
           }
           s[c] = Float(slope * scale / Double(temperature))
         }
@@ -128,7 +130,7 @@ package struct DrawnContrast {
       context.run(1) { _, _ in
         for i in 0..<batch {
           let row = rows[i]
-          let softmax = logarithm(row.sum) + (Double(maxima[i]) - row.positive) / Double(temperature)
+          let softmax = log(row.sum) + (Double(maxima[i]) - row.positive) / Double(temperature)
           statistics.add(row.statistics(loss: loss == .nce ? terms[i] : softmax))
         }
       }
@@ -143,7 +145,7 @@ package struct DrawnContrast {
   ) -> Float {
     var sum = 0.0
     context.run(1) { _, _ in
-      for i in rows.indices { sum += rows[i].sum * power(Double(maxima[i]) / Double(temperature)) }
+      for i in rows.indices { sum += rows[i].sum * exp(Double(maxima[i]) / Double(temperature)) }
     }
     return Float(sum / Double(rows.count * count) * Double(images))
   }

@@ -1,5 +1,6 @@
 import CZlib
 import Engine
+import Ranks
 import Shards
 
 /// Features of images from a frozen encoder, shared out over ranks.

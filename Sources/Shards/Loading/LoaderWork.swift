@@ -1,5 +1,6 @@
 import CSystem
 import Foundation
+import Ranks
 
 /// What the loader's threads share: a ring of batches in the making, and the next piece of work.
 final class LoaderWork: @unchecked Sendable {

@@ -1,8 +1,5 @@
 import Foundation
 
-func exponential(_ x: Float) -> Float { Foundation.exp(x) }
-func logarithm(_ x: Double) -> Double { Foundation.log(x) }
-func power(_ x: Double) -> Double { Foundation.exp(x) }
 
 /// The normalised temperature-scaled cross-entropy over all ranks. Chen et al. 2020, arXiv:2002.05709, eq. 1 and
 /// Algorithm 1:

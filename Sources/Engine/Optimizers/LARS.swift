@@ -1,62 +1,3 @@
-/// Turns gradients into an update of the parameters. Gradients are never changed. State is one slab of momentum.
-package protocol Optimizer: Sendable {
-  /// - Parameters:
-  ///   - parameters: updated.
-  ///   - gradients: summed over ranks, scaled by the loss.
-  ///   - momentum: v, starts at 0; same layout.
-  ///   - rate: the schedule's value at this step.
-  func update(
-    _ parameters: ParameterSlab, _ gradients: ParameterSlab, momentum: ParameterSlab, rate: Float, _ context: Context)
-}
-
-/// Which kinds of parameters an optimizer leaves out of decay and trust.
-package enum Exclusion: String, Codable, Sendable, CaseIterable {
-  case normalisation, bias
-
-  package func covers(_ kind: ParameterKind) -> Bool {
-    switch self {
-    case .normalisation: kind == .scale || kind == .shift
-    case .bias: kind == .bias
-    }
-  }
-}
-
-/// Stochastic gradient descent, as torch.optim.SGD writes it:
-///
-///     g ← g + λ·w;   v ← m·v + g;   w ← w − η·v   (Nesterov: w ← w − η·(g + m·v))
-package struct SGD: Optimizer, Equatable {
-  package var momentum: Float, nesterov: Bool, decay: Float
-  /// Kinds without decay.
-  package var exclude: [Exclusion]
-
-  package init(momentum: Float = 0.9, nesterov: Bool = false, decay: Float = 1e-4, exclude: [Exclusion] = []) {
-    self.momentum = momentum
-    self.nesterov = nesterov
-    self.decay = decay
-    self.exclude = exclude
-  }
-
-  package func update(
-    _ parameters: ParameterSlab, _ gradients: ParameterSlab, momentum velocity: ParameterSlab, rate: Float,
-    _ context: Context
-  ) {
-    for entry in parameters.layout.entries where !entry.frozen {
-      let w = parameters[entry.slice]
-      let g = gradients[entry.slice]
-      let v = velocity[entry.slice]
-      let decay = exclude.contains { $0.covers(entry.kind) } ? 0 : decay
-      let rate = rate * entry.rateFactor
-      context.elementwise(entry.slice.count) { range in
-        for i in range {
-          let gradient = g[i] + decay * w[i]
-          v[i] = momentum * v[i] + gradient
-          w[i] -= rate * (nesterov ? gradient + momentum * v[i] : v[i])
-        }
-      }
-    }
-  }
-}
-
 /// Layer-wise adaptive rate scaling. You et al. 2017, arXiv:1708.03888. Two families and two trust ratios go by this
 /// name; they agree only at a constant rate, so both are explicit:
 ///
@@ -130,21 +71,4 @@ package struct LARS: Optimizer, Equatable {
     }
     return weight > 0 && denominator > 0 ? Float(Double(trust) * weight / denominator) : 1
   }
-}
-
-/// ‖x‖, accumulated in Double.
-package func norm(_ x: UnsafePointer<Float>, _ count: Int) -> Double {
-  var sum = SIMD8<Double>()
-  var i = 0
-  while i &+ 8 <= count {
-    let value = SIMD8<Double>(UnsafeRawPointer(x + i).loadUnaligned(as: SIMD8<Float>.self))
-    sum.addProduct(value, value)
-    i &+= 8
-  }
-  var total = sum.sum()
-  while i < count {
-    total += Double(x[i]) * Double(x[i])
-    i &+= 1
-  }
-  return total.squareRoot()
 }

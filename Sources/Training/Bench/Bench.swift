@@ -1,6 +1,7 @@
 import Engine
 import Foundation
 import Randomness
+import Ranks
 import Shards
 
 /// Times the step of a method on made-up views: everything but the data.

@@ -1,0 +1,33 @@
+/// A network in training: its values, and what the optimizer adds to them.
+package final class Trained {
+  /// Names its state in a checkpoint, such as `encoder` or `query`.
+  package let name: String
+  package let network: Network
+  package let state: NetworkState
+  package let gradients: ParameterSlab
+  package let momentum: ParameterSlab
+  package let reducer: GradientReducer
+
+  package init(_ name: String, _ network: Network, _ context: Context) {
+    self.name = name
+    self.network = network
+    state = network.makeState()
+    gradients = ParameterSlab(network.parameters)
+    momentum = ParameterSlab(network.parameters)
+    reducer = GradientReducer(context, gradients)
+  }
+
+  /// A pass that trains on a batch, or on one of the parts that it is computed in.
+  /// - Parameter reduces: false where further passes of this step add to the gradients: two views in BN batches of their
+  ///   own. Backward of the one that reduces comes last.
+  package func pass(
+    _ context: Context, _ groups: BatchGroups, part: Int = 0, of parts: Int = 1, reduces: Bool = true
+  ) -> Pass {
+    // Weights by which the parts, one after the other, move the running statistics as the whole batch would:
+    // r ← (1 − w)·r + w/A·Σ m_p.
+    let w = BatchNorm.runningWeight / Double(parts)
+    return Pass(
+      context, state, .train, groups, gradients: gradients, reducer: reduces && part == parts - 1 ? reducer : nil,
+      runningWeight: w / (1 - Double(parts - 1 - part) * w))
+  }
+}
