@@ -41,7 +41,7 @@ private struct AdversaryCase: Sendable {
   }
 
   struct Run {
-    var statistics: ContrastiveStatistics, inBatch: Double, q: [Float], bank: [Float]
+    var statistics: LossStatistics, inBatch: Double, q: [Float], bank: [Float]
   }
 
   func run(threads: Int = 1, _ communicator: any Communicator = SingleProcess()) -> Run {
@@ -195,7 +195,7 @@ private struct DrawnCase: Sendable {
     self.loss = loss
   }
 
-  struct Run { var statistics: ContrastiveStatistics, z: Float, q: [Float] }
+  struct Run { var statistics: LossStatistics, z: Float, q: [Float] }
 
   /// - z: Z so far; 0 for none.
   func run(z: Float = 0, threads: Int = 1, _ communicator: any Communicator = SingleProcess()) -> Run {

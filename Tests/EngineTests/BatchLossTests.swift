@@ -6,7 +6,7 @@ import Testing
 
 /// A loss of one rank's rows of several matrices: what it finds, and the gradients of the whole, 0 in other ranks' rows.
 private struct Outcome: Sendable {
-  var statistics: ContrastiveStatistics
+  var statistics: LossStatistics
   var gradients: [[Float]]
 }
 
@@ -18,7 +18,7 @@ private struct LossCase: Sendable {
   /// The twin.
   let paper: @Sendable ([Map]) -> Double
   /// The engine's, on this rank's rows.
-  let engine: @Sendable ([Tensor], _ shares: [Int], Context) -> ContrastiveStatistics
+  let engine: @Sendable ([Tensor], _ shares: [Int], Context) -> LossStatistics
 
   func run(threads: Int = 1, _ communicator: any Communicator = SingleProcess()) -> Outcome {
     let context = Context(threads: threads, communicator: communicator, arena: Arena(reserving: 1 << 26))
@@ -123,7 +123,7 @@ private func map(_ name: String, _ n: Int, _ c: Int) -> Map {
       for row in 0..<6 { for i in 0..<8 { p.buffer[row * 8 + i] = 3 * sign * z.buffer[(row + 3) % 6 * 8 + i] } }
       let statistics = CosineRegression().apply(p, targets: z, count: 3, context)
       #expect(abs(statistics.loss / statistics.rows - loss) < 1e-5)
-      #expect(abs(statistics.positive / statistics.rows - Double(sign)) < 1e-6 && statistics.negative.isNaN)
+      #expect(abs(statistics.positive / statistics.rows - Double(sign)) < 1e-6)
     }
   }
 }

@@ -60,7 +60,7 @@ struct NTXentCase: Sendable, CustomStringConvertible {
 
   /// The engine's loss and gradient on one of several ranks; the gradient of the whole batch in its order, 0 elsewhere.
   func run(threads: Int = 1, scale: Float = 1, order: [Int]? = nil, _ communicator: any Communicator = SingleProcess())
-    -> (statistics: ContrastiveStatistics, gradient: [Float])
+    -> (statistics: LossStatistics, gradient: [Float])
   {
     let context = Context(threads: threads, communicator: communicator, arena: Arena(reserving: 1 << 26))
     defer { withExtendedLifetime(context) {} }
@@ -83,7 +83,7 @@ struct NTXentCase: Sendable, CustomStringConvertible {
     return (statistics, gradient)
   }
 
-  func expect(_ statistics: ContrastiveStatistics, _ gradient: [Float], _ what: String) {
+  func expect(_ statistics: LossStatistics, _ gradient: [Float], _ what: String) {
     #expect(statistics.rows == Double(2 * batch))
     let found = statistics.loss / statistics.rows
     #expect(abs(found - loss) <= lossBound, "\(what): loss \(found) for \(loss)")
@@ -247,7 +247,7 @@ struct InfoNCECase: Sendable {
   }
 
   func run(threads: Int = 1, _ communicator: any Communicator = SingleProcess()) -> (
-    statistics: ContrastiveStatistics, gradient: [Float]
+    statistics: LossStatistics, gradient: [Float]
   ) {
     let context = Context(threads: threads, communicator: communicator, arena: Arena(reserving: 1 << 26))
     defer { withExtendedLifetime(context) {} }
@@ -265,7 +265,7 @@ struct InfoNCECase: Sendable {
     return (statistics, gradient)
   }
 
-  func expect(_ statistics: ContrastiveStatistics, _ gradient: [Float], _ what: String) {
+  func expect(_ statistics: LossStatistics, _ gradient: [Float], _ what: String) {
     let loss = ReferenceLosses.infoNCE(q, keys: keys, queue: queue, temperature: temperature)
     let delta = Double(q.c + 4) * roundoff / temperature
     let found = statistics.loss / statistics.rows

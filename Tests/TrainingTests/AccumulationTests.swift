@@ -6,7 +6,11 @@ import Training
 /// A batch that is computed in parts gives what the whole batch gives, where a recipe may ask for it.
 @Suite struct AccumulationTests {
   private struct Outcome {
-    var loss: Double, gradients: [Float], running: [Float], weights: [Float], queue: [Float]
+    var loss: Double
+    var gradients: [Float]
+    var running: [Float]
+    var weights: [Float]
+    var queue: [Float]
   }
 
   private func run(_ groups: NormalisationGroups, parts: Int) -> Outcome {
@@ -28,17 +32,13 @@ import Training
       var images = (0..<2 * batch * size * size).map { _ in Float(draws.normal()) }
       images.withUnsafeMutableBufferPointer {
         let x = Tensor($0.baseAddress!, n: 2 * batch, h: size, w: size, c: 1)
-        method.encoder.gradients.zero()
         loss =
-          method.step(
+          method.gradients(
             MethodInput(step: step, batch: batch, shares: [batch], rank: 0, samples: Array(0..<batch), views: [x])
           ).loss
-        method.encoder.reducer.finish()
       }
       gradients = Array(method.encoder.gradients.buffer)
-      let encoder = method.encoder
-      SGD().update(encoder.state.parameters, encoder.gradients, momentum: encoder.momentum, rate: 0.01, context)
-      method.commit()
+      method.update(SGD(), rate: 0.01, context)
     }
     let state = method.state.first { $0.name == "queue/keys" }!
     let queue = state.bytes.bindMemory(to: Float.self)

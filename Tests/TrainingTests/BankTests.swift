@@ -84,16 +84,12 @@ import Training
       pixels.withUnsafeMutableBufferPointer {
         let nowhere = UnsafeMutablePointer<Float>(bitPattern: 64)!
         let x = Tensor($0.baseAddress ?? nowhere, n: views * local.count, h: size, w: size, c: 1)
-        running.encoder.gradients.zero()
-        let told = running.step(
+        let told = running.gradients(
           MethodInput(step: step, batch: batch, shares: shares, rank: communicator.rank, samples: samples, views: [x]))
-        running.encoder.reducer.finish()
         outcome.losses.append(told.loss)
-        outcome.inBatch.append(told.inBatch ?? 0)
+        outcome.inBatch.append(told.figures[.inBatch] ?? 0)
       }
-      let encoder = running.encoder
-      SGD().update(encoder.state.parameters, encoder.gradients, momentum: encoder.momentum, rate: 0.01, context)
-      running.commit()
+      running.update(SGD(), rate: 0.01, context)
     }
     outcome.weights = Array(running.encoder.state.parameters.buffer)
     for array in running.state where array.rows != nil || array.name == "bank/z" {

@@ -49,17 +49,17 @@ import Training
     let stageRun = try StageRun(stage, data: data, heldOut: nil, seed: 1, index: 0, Context())
     stageRun.method.initialise()
     let loader = try stageRun.loader(from: 0, threads: 1)
-    var outcome: MethodOutcome!
+    var outcome: Outcome!
     for step in 0..<steps {
       let batch = try loader.next()
       outcome = stageRun.gradients(stageRun.input(batch))
       loader.release(batch)
       stageRun.update(step: step)
     }
-    let d = stageRun.method.dimension
-    let z = stageRun.method.embeddings
-    return EmbeddingHealth(z, count: z.count / d, dimension: d).warnings(
-      loss: outcome.loss, candidates: outcome.candidates, entropy: outcome.entropy, method: stage.method.value)
+    let embeddings = try #require(stageRun.method.embeddings)
+    let d = embeddings.dimension
+    return EmbeddingHealth(embeddings.values, count: embeddings.values.count / d, dimension: d)
+      .warnings(outcome, method: stage.method.value)
   }
 
   struct Case: CustomStringConvertible, Sendable {

@@ -144,24 +144,18 @@ import Training
       }
       let samples = try given("samples") ?? Array(0..<header.batch)
       let drawn = try given("negatives")
-      for trained in method.trained { trained.gradients.zero() }
-      let told = method.step(
+      let told = method.gradients(
         MethodInput(
           step: step, batch: header.batch, shares: [header.batch], rank: 0, samples: samples, views: views,
           order: order, drawn: drawn))
-      for trained in method.trained { trained.reducer.finish() }
       outcome["step.\(step + 1).loss"] = ([1], [told.loss])
-      if let inBatch = told.inBatch { outcome["step.\(step + 1).inBatch"] = ([1], [inBatch]) }
+      if let inBatch = told.figures[.inBatch] { outcome["step.\(step + 1).inBatch"] = ([1], [inBatch]) }
       for trained in method.trained {
         FixtureCase.outcome(trained.gradients, "step.\(step + 1).gradient." + prefix(trained, method), into: &outcome)
       }
       let rate = schedule.rate(step: step, base: o.rate, scale: 1, plan)
       #expect(abs(rate - (try #require(header.rates))[step]) <= 1e-12 * o.rate)
-      for trained in method.trained {
-        optimizer.update(
-          trained.state.parameters, trained.gradients, momentum: trained.momentum, rate: Float(rate), context)
-      }
-      method.commit()
+      method.update(optimizer, rate: rate, context)
     }
     for trained in method.trained {
       let prefix = prefix(trained, method)

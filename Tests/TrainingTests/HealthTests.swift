@@ -17,6 +17,12 @@ import Training
     return normalised((0..<n).map { _ in (0..<d).map { $0 < used ?? d ? draws.normal() : 0 } })
   }
 
+  static func outcome(loss: Double, candidates: Int) -> Outcome {
+    var outcome = Outcome(loss: loss, chance: log(Double(candidates)))
+    outcome.figures[.candidates] = Double(candidates)
+    return outcome
+  }
+
   @Test func evenSpread() {
     let n = 4000
     let d = 32
@@ -25,7 +31,7 @@ import Training
     #expect(abs(health.deviation - 1) < 0.01)
     #expect(health.effectiveRank > 31.5 && health.effectiveRank <= 32.000001)
     #expect(abs(health.positiveSimilarity!) < 0.015 && abs(health.negativeSimilarity!) < 0.005)
-    #expect(health.warnings(loss: 3, candidates: 512, method: SimCLR()).isEmpty)
+    #expect(health.warnings(Self.outcome(loss: 3, candidates: 512), method: SimCLR()).isEmpty)
   }
 
   @Test func collapse() {
@@ -34,7 +40,7 @@ import Training
     let health = EmbeddingHealth(x, x, count: 50, dimension: 8)
     #expect(health.deviation < 1e-6 && health.effectiveRank == 0)
     #expect(abs(health.positiveSimilarity! - 1) < 1e-6 && abs(health.negativeSimilarity! - 1) < 1e-6)
-    let warnings = health.warnings(loss: log(511) - 0.01, candidates: 511, method: MoCo())
+    let warnings = health.warnings(Self.outcome(loss: log(511) - 0.01, candidates: 511), method: MoCo())
     #expect(warnings.count == 3)
     #expect(
       warnings[0] == "the loss 6.226 sits at ln(511) = 6.236, what guessing gives: "

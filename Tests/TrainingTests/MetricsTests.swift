@@ -98,10 +98,26 @@ import Training
     }
   }
 
+  /// A figure that is not there differs from one that is 0, or no number.
+  @Test func figuresAreThereOrNot() {
+    var figures = Outcome.Figures()
+    for figure in Outcome.Figure.allCases { #expect(figures[figure] == nil) }
+    for (i, figure) in Outcome.Figure.allCases.enumerated() { figures[figure] = Double(i) }
+    figures[.entropy] = nil
+    figures[.accuracy] = .nan
+    for (i, figure) in Outcome.Figure.allCases.enumerated() where figure != .entropy && figure != .accuracy {
+      #expect(figures[figure] == Double(i))
+    }
+    #expect(figures[.entropy] == nil && figures[.accuracy]?.isNaN == true)
+    #expect(Set(Outcome.Figure.allCases.map(\.key)).count == Outcome.Figure.allCases.count)
+    #expect(Outcome.Figure.allCases.count <= Outcome.Figures.capacity)
+  }
+
   @Test func everyKeyIsDescribedOnce() {
     let names = Metrics.documentation.map(\.name)
     #expect(Set(names).count == names.count)
     #expect(Metrics.documentation.allSatisfy { !$0.meaning.isEmpty })
+    for figure in Outcome.Figure.allCases { #expect(Metrics.key(figure.key) != nil, "\(figure)") }
     for key in ProgressRates(secondsLeft: 1).timing.keys { #expect(Metrics.key("timing." + key) != nil, "\(key)") }
     #expect(Metrics.markdown.split(separator: "\n").count == names.count + 2)
   }

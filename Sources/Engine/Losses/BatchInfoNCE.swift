@@ -9,50 +9,53 @@ package struct BatchInfoNCE {
 
   /// - Parameters:
   ///   - q: (n, D) queries of this rank, not normalised; becomes their gradient.
+  ///   - unitQ: the same, of length one.
   ///   - k: (n, D) their keys, not normalised; becomes their gradient.
   ///   - shares: queries of every rank.
-  ///   - embeddings: gets the normalised queries where given, for health figures.
   /// - Returns: the statistics over all ranks.
   package func apply(
-    _ q: Tensor, keys k: Tensor, shares: [Int], _ context: Context,
-    keeping embeddings: UnsafeMutablePointer<[Float]>? = nil
-  ) -> ContrastiveStatistics {
-    let n = q.n
-    let d = q.c
+    _ q: Tensor, _ unitQ: UnitRows, keys k: Tensor, shares: [Int], _ context: Context
+  ) -> LossStatistics {
     let batch = shares.reduce(0, +)
     let rank = context.communicator.rank
-    precondition(q.hasShape(of: k) && shares[rank] == n, "queries \(q.shape), keys \(k.shape), \(shares[rank]) images")
+    precondition(
+      q.hasShape(of: k) && shares[rank] == q.n, "queries \(q.shape), keys \(k.shape), \(shares[rank]) images")
     let first = shares[..<rank].reduce(0, +)
-    let scale = 1 / Float(batch)
     return context.scratch { arena in
-      let unitQ = arena.tensor(like: q)
-      let unitK = arena.tensor(like: k)
-      let all = arena.tensor(n: batch, c: d)
-      let normsQ = arena.array(of: Float.self, count: max(1, n)).baseAddress!
-      let normsK = arena.array(of: Float.self, count: max(1, n)).baseAddress!
-      L2Normalise.forward(q, into: unitQ, norms: normsQ, context)
-      L2Normalise.forward(k, into: unitK, norms: normsK, context)
-      if let embeddings, !context.isDry { embeddings.pointee.replace(with: unitQ) }
-      context.gather(unitK, shares: shares, into: all, "keys")
-      let logits = arena.tensor(n: n, c: batch)
-      let dK = arena.tensor(like: all)
-      let rows = arena.array(of: ContrastiveStatistics.self, count: max(1, n))
-      context.product(unitQ, all, into: logits, alpha: 1 / temperature)
-      context.run(n) { row, _ in
-        rows[row] = SoftmaxRow.apply(
-          logits.data + row * batch, count: batch, target: first + row, temperature: temperature, scale: scale)
-      }
-      // A key is the candidate of all ranks' queries.
-      context.product(transposed: logits, unitQ, into: dK, alpha: 1 / temperature)
-      context.allReduce(dK.buffer, on: .statistics, "gradient of gathered embeddings")
-      context.product(logits, plain: all, into: q, alpha: 1 / temperature)
-      context.run(1) { _, _ in k.data.update(from: dK.data + first * d, count: n * d) }
-      L2Normalise.backward(q, unit: unitQ, norms: normsQ, context)
-      L2Normalise.backward(k, unit: unitK, norms: normsK, context)
-      var statistics = ContrastiveStatistics()
-      context.run(1) { _, _ in for row in 0..<n { statistics.add(rows[row]) } }
+      let unitK = UnitRows(k, in: arena, context)
+      let all = arena.tensor(n: batch, c: q.c)
+      context.gather(unitK.rows, shares: shares, into: all, "keys")
+      let logits = arena.tensor(n: q.n, c: batch)
+      context.product(unitQ.rows, all, into: logits, alpha: 1 / temperature)
+      var statistics = slopes(logits, first: first, context)
+      gradient(logits, unitQ.rows, all, first: first, q: q, k: k, context)
+      unitQ.backward(q, context)
+      unitK.backward(k, context)
       statistics.allReduce(context)
       return statistics
+    }
+  }
+
+  /// The logits become the loss's derivatives by them.
+  /// - first: where this rank's keys are among all.
+  private func slopes(_ logits: Tensor, first: Int, _ context: Context) -> LossStatistics {
+    let scale = 1 / Float(logits.c)
+    return context.sum(rows: logits.n) { row in
+      SoftmaxRow.apply(
+        logits.data + row * logits.c, count: logits.c, target: first + row, temperature: temperature, scale: scale)
+    }
+  }
+
+  /// A key is a candidate of all ranks' queries.
+  private func gradient(
+    _ slopes: Tensor, _ unitQ: Tensor, _ all: Tensor, first: Int, q: Tensor, k: Tensor, _ context: Context
+  ) {
+    context.scratch { arena in
+      let dK = arena.tensor(like: all)
+      context.product(transposed: slopes, unitQ, into: dK, alpha: 1 / temperature)
+      context.allReduce(dK.buffer, on: .statistics, "gradient of gathered embeddings")
+      context.product(slopes, plain: all, into: q, alpha: 1 / temperature)
+      context.run(1) { _, _ in k.data.update(from: dK.data + first * k.c, count: k.count) }
     }
   }
 }

@@ -6,8 +6,10 @@ struct CandidateSums: BitwiseCopyable {
   var sum = 0.0
   /// Σ s, s the similarity with a candidate.
   var scores = 0.0
-  /// s of the positive, and whether no candidate has more; 0 on ranks that have it not.
-  var positive = 0.0, correct = 0.0
+  /// s of the positive; 0 on ranks that do not have it.
+  var positive = 0.0
+  /// 1 where no candidate is more similar than the positive, on the rank that has it.
+  var correct = 0.0
   /// Σ exp((s − max)/τ) over the keys of other queries.
   var inBatch = 0.0
   /// Σ exp((s − max)/τ′), τ′ the candidates' own temperature.
@@ -19,8 +21,8 @@ struct CandidateSums: BitwiseCopyable {
   }
 
   /// - loss: of this query.
-  func statistics(loss: Double) -> ContrastiveStatistics {
-    var row = ContrastiveStatistics()
+  func statistics(loss: Double) -> LossStatistics {
+    var row = LossStatistics()
     row.rows = 1
     row.loss = loss
     row.correct = correct

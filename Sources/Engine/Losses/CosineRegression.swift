@@ -11,41 +11,32 @@ package struct CosineRegression {
   ///   - p: (2n, D) predictions of this rank, all first views, then all second ones; becomes their gradient.
   ///   - z: (2n, D) targets in the same order, not normalised.
   ///   - count: images of the global batch, that the loss is the mean over.
-  /// - Returns: the statistics over all ranks, a row an image: the loss is the sum of both directions, at most 8.
-  package func apply(
-    _ p: Tensor, targets z: Tensor, count: Int, _ context: Context
-  ) -> ContrastiveStatistics {
+  /// - Returns: the statistics over all ranks, a row an image: the loss is the sum of both directions, at most 8, and
+  ///   `positive` the similarity of prediction and target.
+  package func apply(_ p: Tensor, targets z: Tensor, count: Int, _ context: Context) -> LossStatistics {
     precondition(p.hasShape(of: z) && p.n % 2 == 0, "predictions \(p.shape), targets \(z.shape)")
     let d = p.c
     let n = p.n / 2
     return context.scratch { arena in
-      let unit = arena.tensor(like: p)
+      let unit = UnitRows(p, in: arena, context)
       let target = arena.tensor(like: z)
-      let norms = arena.array(of: Float.self, count: max(1, p.n)).baseAddress!
-      let cosines = arena.array(of: Double.self, count: max(1, p.n))
-      L2Normalise.forward(p, into: unit, norms: norms, context)
       L2Normalise.forward(z, into: target, norms: nil, context)
       let slope = -2 / Float(count)
-      context.run(p.n) { row, _ in
+      var statistics = context.sum(rows: p.n) { row in
         let other = target.data + (row + n) % p.n * d
-        cosines[row] = 0
+        var cosine = 0.0
         for i in 0..<d {
-          cosines[row] += Double(unit.data[row * d + i]) * Double(other[i])
+          cosine += Double(unit.rows.data[row * d + i]) * Double(other[i])
           p.data[row * d + i] = slope * other[i]
         }
+        var direction = LossStatistics()
+        direction.rows = 0.5
+        direction.loss = 2 - 2 * cosine
+        direction.positive = 0.5 * cosine
+        return direction
       }
-      L2Normalise.backward(p, unit: unit, norms: norms, context)
-      var statistics = ContrastiveStatistics()
-      context.run(1) { _, _ in
-        for row in 0..<p.n {
-          statistics.rows += 0.5
-          statistics.loss += 2 - 2 * cosines[row]
-          statistics.positive += 0.5 * cosines[row]
-        }
-      }
+      unit.backward(p, context)
       statistics.allReduce(context)
-      statistics.correct = .nan
-      statistics.negative = .nan
       return statistics
     }
   }

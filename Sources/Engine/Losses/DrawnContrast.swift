@@ -48,21 +48,67 @@ package struct DrawnContrast {
   package func apply(
     _ q: Tensor, _ queries: GatheredQueries, _ bank: Bank, drawn: UnsafePointer<Int64>, count: Int, z: Float,
     _ context: Context
-  ) -> (statistics: ContrastiveStatistics, z: Float) {
-    let batch = queries.all.n
-    let d = q.c
-    let scale = 1 / Double(batch)
-    precondition(bank.values.c == d, "queries of \(d), a bank of \(bank.values.c)")
-    return context.scratch { arena in
-      let scores = arena.tensor(n: batch, c: count)
-      let rows = arena.array(of: CandidateSums.self, count: batch)
-      let maxima = arena.array(of: Float.self, count: batch)
-      /// The place here of a query's candidate; nil where another rank has it.
-      @inline(__always) func place(_ i: Int, _ c: Int) -> Int? {
-        let row = Int(drawn[i * count + c])
-        return bank.rows.contains(row) ? row - bank.rows.lowerBound : nil
-      }
+  ) -> (statistics: LossStatistics, z: Float) {
+    context.scratch { arena in
+      let step = Step(self, queries, bank, drawn: drawn, count: count, in: arena, context)
+      step.score()
+      step.sumUp()
+      let z = z == 0 && loss == .nce ? step.partition() : z
+      step.differentiate(z: z)
+      step.gradient()
+      queries.backward(into: q, context)
+      return (step.statistics(), z)
+    }
+  }
 
+  /// The passes of one application. A row is a query of the global batch, a column one of its candidates.
+  private struct Step {
+    let loss: DrawnContrast
+    let queries: GatheredQueries
+    let bank: Bank
+    let drawn: UnsafePointer<Int64>
+    let count: Int
+    let context: Context
+    let batch: Int
+    let d: Int
+    /// (B, 1 + K): similarities, where the candidate is here; then the loss's derivatives by them.
+    let scores: Tensor
+    /// The largest similarity of every query, over all ranks.
+    let maxima: UnsafeMutableBufferPointer<Float>
+    /// Of every query, over all ranks.
+    let sums: UnsafeMutableBufferPointer<CandidateSums>
+    /// NCE's loss of every query, over all ranks.
+    let terms: UnsafeMutableBufferPointer<Double>
+
+    init(
+      _ loss: DrawnContrast, _ queries: GatheredQueries, _ bank: Bank, drawn: UnsafePointer<Int64>, count: Int,
+      in arena: Arena, _ context: Context
+    ) {
+      precondition(bank.values.c == queries.all.c, "queries of \(queries.all.c), a bank of \(bank.values.c)")
+      self.loss = loss
+      self.queries = queries
+      self.bank = bank
+      self.drawn = drawn
+      self.count = count
+      self.context = context
+      batch = queries.all.n
+      d = queries.all.c
+      scores = arena.tensor(n: batch, c: count)
+      maxima = arena.array(of: Float.self, count: batch)
+      sums = arena.array(of: CandidateSums.self, count: batch)
+      terms = arena.array(of: Double.self, count: batch)
+    }
+
+    private var temperature: Float { loss.temperature }
+
+    /// The place here of a query's candidate; nil where another rank has it.
+    @inline(__always) private func place(_ query: Int, _ candidate: Int) -> Int? {
+      let row = Int(drawn[query * count + candidate])
+      return bank.rows.contains(row) ? row - bank.rows.lowerBound : nil
+    }
+
+    /// Similarities, and the largest of every query.
+    func score() {
       context.run(batch) { i, _ in
         let x = UnsafePointer(queries.all.data + i * d)
         let s = scores.data + i * count
@@ -75,7 +121,9 @@ package struct DrawnContrast {
         maxima[i] = largest
       }
       context.allReduce(maxima, .max, on: .statistics, "maxima over candidates")
+    }
 
+    func sumUp() {
       context.run(batch) { i, _ in
         let s = scores.data + i * count
         let largest = maxima[i]
@@ -85,37 +133,64 @@ package struct DrawnContrast {
           row.sum += Double(exp((s[c] - largest) / temperature))
           row.scores += Double(s[c])
         }
-        if place(i, 0) != nil { (row.positive, row.correct) = (Double(s[0]), s[0] >= largest ? 1 : 0) }
-        rows[i] = row
+        if place(i, 0) != nil {
+          row.positive = Double(s[0])
+          row.correct = s[0] >= largest ? 1 : 0
+        }
+        sums[i] = row
       }
-      CandidateSums.allReduce(rows, context)
-      let z = z == 0 && loss == .nce ? partition(maxima, rows, count: count, context) : z
+      CandidateSums.allReduce(sums, context)
+    }
 
-      // Every score becomes its derivative; of NCE also the loss's terms, each on the rank that has the candidate.
-      let noise = Double(count - 1) / Double(images)
-      let epsilon = Self.epsilon
-      let terms = arena.array(of: Double.self, count: batch)
+    /// N · mean of exp(q·v/τ) over all queries and their candidates.
+    func partition() -> Float {
+      var sum = 0.0
+      context.run(1) { _, _ in
+        for i in sums.indices { sum += sums[i].sum * exp(Double(maxima[i]) / Double(temperature)) }
+      }
+      return Float(sum / Double(sums.count * count) * Double(loss.images))
+    }
+
+    /// Every score becomes the loss's derivative by it; for NCE the loss's terms are added up, each on the rank that has
+    /// the candidate.
+    func differentiate(z: Float) {
+      let scale = 1 / Double(batch)
       context.run(batch) { i, _ in
         let s = scores.data + i * count
-        let largest = maxima[i]
         var sum = 0.0
         for c in 0..<count where place(i, c) != nil {
-          var slope: Double
-          switch loss {
-          case .softmax:
-            slope = Double(exp((s[c] - largest) / temperature)) / rows[i].sum - (c == 0 ? 1 : 0)
+          let slope: Double
+          switch loss.loss {
+          case .softmax: slope = softmaxSlope(s[c], query: i, isPositive: c == 0)
           case .nce:
-            let p = exp(Double(s[c]) / Double(temperature)) / Double(z)
-            let all = p + noise + epsilon
-            slope = c == 0 ? -(noise + epsilon) / all : p / all
-            sum -= log((c == 0 ? p : noise) / all)
+            let (value, term) = noiseContrast(s[c], z: z, isPositive: c == 0)
+            slope = value
+            sum -= term
           }
           s[c] = Float(slope * scale / Double(temperature))
         }
         terms[i] = sum
       }
-      if loss == .nce { context.allReduce(terms, on: .statistics, "terms of the loss") }
+      if loss.loss == .nce { context.allReduce(terms, on: .statistics, "terms of the loss") }
+    }
 
+    @inline(__always) private func softmaxSlope(_ s: Float, query i: Int, isPositive: Bool) -> Double {
+      Double(exp((s - maxima[i]) / temperature)) / sums[i].sum - (isPositive ? 1 : 0)
+    }
+
+    /// τ times the derivative by the score, and the logarithm that the loss subtracts (eq. 7).
+    @inline(__always) private func noiseContrast(
+      _ s: Float, z: Float, isPositive: Bool
+    ) -> (slope: Double, term: Double) {
+      let noise = Double(count - 1) / Double(loss.images)
+      let epsilon = DrawnContrast.epsilon
+      let p = exp(Double(s) / Double(temperature)) / Double(z)
+      let all = p + noise + epsilon
+      return isPositive ? (-(noise + epsilon) / all, log(p / all)) : (p / all, log(noise / all))
+    }
+
+    /// Of the queries, by what this rank's candidates say.
+    func gradient() {
       context.run(batch) { i, _ in
         let gradient = queries.gradient.data + i * d
         let s = scores.data + i * count
@@ -124,29 +199,18 @@ package struct DrawnContrast {
           if let row = place(i, c) { gradient.add(bank.values.data + row * d, times: s[c], count: d) }
         }
       }
-      queries.backward(into: q, context)
+    }
 
-      var statistics = ContrastiveStatistics()
+    func statistics() -> LossStatistics {
+      var statistics = LossStatistics()
       context.run(1) { _, _ in
         for i in 0..<batch {
-          let row = rows[i]
+          let row = sums[i]
           let softmax = log(row.sum) + (Double(maxima[i]) - row.positive) / Double(temperature)
-          statistics.add(row.statistics(loss: loss == .nce ? terms[i] : softmax))
+          statistics.add(row.statistics(loss: loss.loss == .nce ? terms[i] : softmax))
         }
       }
-      return (statistics, z)
+      return statistics
     }
-  }
-
-  /// N · mean of exp(q·v/τ) over all queries and their candidates.
-  private func partition(
-    _ maxima: UnsafeMutableBufferPointer<Float>, _ rows: UnsafeMutableBufferPointer<CandidateSums>, count: Int,
-    _ context: Context
-  ) -> Float {
-    var sum = 0.0
-    context.run(1) { _, _ in
-      for i in rows.indices { sum += rows[i].sum * exp(Double(maxima[i]) / Double(temperature)) }
-    }
-    return Float(sum / Double(rows.count * count) * Double(images))
   }
 }

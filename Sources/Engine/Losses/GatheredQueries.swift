@@ -10,31 +10,21 @@ package struct GatheredQueries {
   package let own: Range<Int>
   /// (B, D): of the loss by `all`. Each rank writes what its own candidates say.
   let gradient: Tensor
-  private let norms: UnsafeMutablePointer<Float>
+  private let unit: UnitRows
 
   /// - Parameters:
-  ///   - q: (n, D) queries of this rank, not normalised.
+  ///   - unit: (n, D) queries of this rank, of length one.
   ///   - shares: queries of every rank.
-  ///   - embeddings: gets the normalised queries of this rank where given, for health figures.
-  package init(
-    _ q: Tensor, shares: [Int], in arena: Arena, _ context: Context,
-    keeping embeddings: UnsafeMutablePointer<[Float]>? = nil
-  ) {
+  package init(_ unit: UnitRows, shares: [Int], in arena: Arena, _ context: Context) {
     let rank = context.communicator.rank
     let first = shares[..<rank].reduce(0, +)
-    precondition(q.n == shares[rank], "\(q.n) queries for a share of \(shares[rank]) on rank \(rank)")
-    own = first..<first + q.n
-    all = arena.tensor(n: shares.reduce(0, +), c: q.c)
+    let n = unit.rows.n
+    precondition(n == shares[rank], "\(n) queries for a share of \(shares[rank]) on rank \(rank)")
+    self.unit = unit
+    own = first..<first + n
+    all = arena.tensor(n: shares.reduce(0, +), c: unit.rows.c)
     gradient = arena.tensor(like: all)
-    norms = arena.array(of: Float.self, count: max(1, q.n)).baseAddress!
-    let all = all
-    let norms = norms
-    context.scratch { arena in
-      let unit = arena.tensor(like: q)
-      L2Normalise.forward(q, into: unit, norms: norms, context)
-      if let embeddings, !context.isDry { embeddings.pointee.replace(with: unit) }
-      context.gather(unit, shares: shares, into: all, "queries")
-    }
+    context.gather(unit.rows, shares: shares, into: all, "queries")
   }
 
   /// Sums the gradient over ranks.
@@ -42,6 +32,6 @@ package struct GatheredQueries {
   func backward(into q: Tensor, _ context: Context) {
     context.allReduce(gradient.buffer, on: .statistics, "gradient of gathered embeddings")
     context.run(1) { _, _ in q.data.update(from: gradient.data + own.lowerBound * q.c, count: q.count) }
-    L2Normalise.backward(q, unit: all.images(own), norms: norms, context)
+    unit.backward(q, context)
   }
 }

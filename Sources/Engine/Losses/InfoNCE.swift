@@ -15,45 +15,51 @@ package struct InfoNCE {
 
   /// - Parameters:
   ///   - q: (n, D) queries of this rank, not normalised; becomes their gradient.
+  ///   - unit: the same, of length one.
   ///   - k: (n, D) their keys, normalised.
   ///   - queue: (Q, D), normalised.
-  ///   - embeddings: gets the normalised queries where given, for health figures.
   ///   - count: queries of the global batch, that the loss is the mean over.
   /// - Returns: the statistics over all ranks.
   package func apply(
-    _ q: Tensor, keys k: Tensor, queue: Tensor, count: Int, _ context: Context,
-    keeping embeddings: UnsafeMutablePointer<[Float]>? = nil
-  ) -> ContrastiveStatistics {
+    _ q: Tensor, _ unit: UnitRows, keys k: Tensor, queue: Tensor, count: Int, _ context: Context
+  ) -> LossStatistics {
     precondition(q.hasShape(of: k) && queue.c == q.c, "queries \(q.shape), keys \(k.shape), queue \(queue.shape)")
-    let d = q.c
-    let candidates = queue.n + 1
-    let scale = scale / Float(count)
     return context.scratch { arena in
-      let unit = arena.tensor(like: q)
-      let norms = arena.array(of: Float.self, count: max(1, q.n)).baseAddress!
-      L2Normalise.forward(q, into: unit, norms: norms, context)
-      if let embeddings, !context.isDry { embeddings.pointee.replace(with: unit) }
-      let logits = arena.tensor(n: q.n, c: candidates)
-      let rows = arena.array(of: ContrastiveStatistics.self, count: max(1, q.n))
-      context.product(unit, queue, into: logits, column: 1, alpha: 1 / temperature)
-      context.run(q.n) { row, _ in
-        var positive = 0.0
-        for i in 0..<d { positive += Double(unit.data[row * d + i]) * Double(k.data[row * d + i]) }
-        let logit = logits.data + row * candidates
-        logit[0] = Float(positive / Double(temperature))
-        rows[row] = SoftmaxRow.apply(logit, count: candidates, target: 0, temperature: temperature, scale: scale)
-      }
-      context.product(logits, column: 1, plain: queue, into: q, alpha: 1 / temperature)
-      context.run(q.n) { row, _ in
-        let weight = logits.data[row * candidates] / temperature
-        for i in 0..<d { q.data[row * d + i] += weight * k.data[row * d + i] }
-      }
-      L2Normalise.backward(q, unit: unit, norms: norms, context)
-      var statistics = ContrastiveStatistics()
-      context.run(1) { _, _ in for row in 0..<q.n { statistics.add(rows[row]) } }
+      // The positive is column 0.
+      let logits = arena.tensor(n: q.n, c: queue.n + 1)
+      context.product(unit.rows, queue, into: logits, column: 1, alpha: 1 / temperature)
+      var statistics = slopes(logits, unit.rows, keys: k, count: count, context)
+      gradient(logits, keys: k, queue: queue, into: q, context)
+      unit.backward(q, context)
       statistics.allReduce(context)
-      statistics.loss *= Double(self.scale)
+      statistics.loss *= Double(scale)
       return statistics
+    }
+  }
+
+  /// Fills in the positives' logits; all logits become the loss's derivatives by them.
+  private func slopes(
+    _ logits: Tensor, _ unit: Tensor, keys k: Tensor, count: Int, _ context: Context
+  ) -> LossStatistics {
+    let d = unit.c
+    let scale = scale / Float(count)
+    return context.sum(rows: logits.n) { row in
+      var positive = 0.0
+      for i in 0..<d { positive += Double(unit.data[row * d + i]) * Double(k.data[row * d + i]) }
+      let logit = logits.data + row * logits.c
+      logit[0] = Float(positive / Double(temperature))
+      return SoftmaxRow.apply(logit, count: logits.c, target: 0, temperature: temperature, scale: scale)
+    }
+  }
+
+  private func gradient(
+    _ slopes: Tensor, keys k: Tensor, queue: Tensor, into q: Tensor, _ context: Context
+  ) {
+    let d = q.c
+    context.product(slopes, column: 1, plain: queue, into: q, alpha: 1 / temperature)
+    context.run(q.n) { row, _ in
+      let weight = slopes.data[row * slopes.c] / temperature
+      for i in 0..<d { q.data[row * d + i] += weight * k.data[row * d + i] }
     }
   }
 }

@@ -1,6 +1,3 @@
-import Foundation
-
-
 /// The normalised temperature-scaled cross-entropy over all ranks. Chen et al. 2020, arXiv:2002.05709, eq. 1 and
 /// Algorithm 1:
 ///
@@ -23,55 +20,66 @@ package struct NTXent {
   package static func negatives(batch: Int) -> Int { 2 * batch - 2 }
 
   /// - Parameters:
-  ///   - z: (2n, D) embeddings of this rank, all first views, then all second views of the same images.
+  ///   - z: (2n, D) embeddings of this rank, all first views, then all second views of the same images; becomes this
+  ///     rank's part of the gradient.
+  ///   - unit: the same, of length one.
   ///   - shares: images of every rank.
   ///   - queue: (K, D), normalised, the same on every rank; nil for the batch alone.
-  ///   - embeddings: gets the normalised embeddings where given, for health figures.
-  /// - Returns: the statistics over all ranks; `z` becomes this rank's part of the gradient.
+  /// - Returns: the statistics over all ranks.
   package func apply(
-    _ z: Tensor, shares: [Int], queue: Tensor? = nil, _ context: Context,
-    keeping embeddings: UnsafeMutablePointer<[Float]>? = nil
-  ) -> ContrastiveStatistics {
-    let n = z.n / 2
-    let d = z.c
+    _ z: Tensor, _ unit: UnitRows, shares: [Int], queue: Tensor? = nil, _ context: Context
+  ) -> LossStatistics {
     let batch = shares.reduce(0, +)
     let rank = context.communicator.rank
-    precondition(z.n == 2 * n && shares[rank] == n, "\(z.n) embeddings for \(shares[rank]) images on rank \(rank)")
+    precondition(z.n == 2 * shares[rank], "\(z.n) embeddings for \(shares[rank]) images on rank \(rank)")
     let first = 2 * shares[..<rank].reduce(0, +)
-    let rowScale = scale / Float(2 * batch)
-    let candidates = 2 * batch + (queue?.n ?? 0)
     return context.scratch { arena in
-      let unit = arena.tensor(like: z)
-      let norms = arena.array(of: Float.self, count: max(1, z.n)).baseAddress!
-      L2Normalise.forward(z, into: unit, norms: norms, context)
-      if let embeddings, !context.isDry { embeddings.pointee.replace(with: unit) }
       // Rank by rank: its first views, then its second views.
-      let all = arena.tensor(n: 2 * batch, c: d)
-      context.gather(unit, shares: shares, views: 2, into: all, "embeddings")
-      let logits = arena.tensor(n: z.n, c: candidates)
-      let rows = arena.array(of: ContrastiveStatistics.self, count: max(1, z.n))
-      context.product(unit, all, into: logits, alpha: 1 / temperature)
-      if let queue { context.product(unit, queue, into: logits, column: 2 * batch, alpha: 1 / temperature) }
-      context.run(z.n) { row, _ in
-        rows[row] = SoftmaxRow.apply(
-          logits.data + row * candidates, count: candidates, target: first + (row + n) % (2 * n), excluded: first + row,
-          temperature: temperature, scale: rowScale)
-      }
-      // L depends on a row as anchor, and as candidate of all ranks' anchors.
-      let asCandidate = arena.tensor(like: all)
-      context.product(transposed: logits, unit, into: asCandidate, alpha: 1 / temperature)
-      context.allReduce(asCandidate.buffer, on: .statistics, "gradient of gathered embeddings")
-      context.product(logits, plain: all, into: z, alpha: 1 / temperature)
-      if let queue {
-        context.product(logits, column: 2 * batch, plain: queue, into: z, accumulate: true, alpha: 1 / temperature)
-      }
-      context.run(1) { _, _ in z.data.add(asCandidate.data + first * d, count: z.count) }
-      L2Normalise.backward(z, unit: unit, norms: norms, context)
-      var statistics = ContrastiveStatistics()
-      context.run(1) { _, _ in for row in 0..<z.n { statistics.add(rows[row]) } }
+      let all = arena.tensor(n: 2 * batch, c: z.c)
+      context.gather(unit.rows, shares: shares, views: 2, into: all, "embeddings")
+      let logits = score(unit.rows, all, queue, in: arena, context)
+      var statistics = slopes(logits, first: first, batch: batch, context)
+      gradient(logits, unit.rows, all, queue, first: first, into: z, context)
+      unit.backward(z, context)
       statistics.allReduce(context)
       statistics.loss *= Double(scale)
       return statistics
+    }
+  }
+
+  /// Similarities over τ: (2n, 2B + K), of this rank's anchors with all embeddings and then the queue.
+  private func score(_ unit: Tensor, _ all: Tensor, _ queue: Tensor?, in arena: Arena, _ context: Context) -> Tensor {
+    let logits = arena.tensor(n: unit.n, c: all.n + (queue?.n ?? 0))
+    context.product(unit, all, into: logits, alpha: 1 / temperature)
+    if let queue { context.product(unit, queue, into: logits, column: all.n, alpha: 1 / temperature) }
+    return logits
+  }
+
+  /// The logits become the loss's derivatives by them.
+  /// - first: where this rank's embeddings are among all.
+  private func slopes(_ logits: Tensor, first: Int, batch: Int, _ context: Context) -> LossStatistics {
+    let n = logits.n / 2
+    let scale = scale / Float(2 * batch)
+    return context.sum(rows: logits.n) { row in
+      SoftmaxRow.apply(
+        logits.data + row * logits.c, count: logits.c, target: first + (row + n) % (2 * n), excluded: first + row,
+        temperature: temperature, scale: scale)
+    }
+  }
+
+  /// The loss depends on a row as an anchor, and as a candidate of all ranks' anchors.
+  private func gradient(
+    _ slopes: Tensor, _ unit: Tensor, _ all: Tensor, _ queue: Tensor?, first: Int, into z: Tensor, _ context: Context
+  ) {
+    context.scratch { arena in
+      let asCandidate = arena.tensor(like: all)
+      context.product(transposed: slopes, unit, into: asCandidate, alpha: 1 / temperature)
+      context.allReduce(asCandidate.buffer, on: .statistics, "gradient of gathered embeddings")
+      context.product(slopes, plain: all, into: z, alpha: 1 / temperature)
+      if let queue {
+        context.product(slopes, column: all.n, plain: queue, into: z, accumulate: true, alpha: 1 / temperature)
+      }
+      context.run(1) { _, _ in z.data.add(asCandidate.data + first * z.c, count: z.count) }
     }
   }
 }

@@ -11,7 +11,7 @@ enum SoftmaxRow {
   static func apply(
     _ logits: UnsafeMutablePointer<Float>, count: Int, target: Int, excluded: Int? = nil, temperature: Float,
     scale: Float
-  ) -> ContrastiveStatistics {
+  ) -> LossStatistics {
     var largest = -Float.infinity
     var sum = 0.0
     var total = 0.0
@@ -20,7 +20,7 @@ enum SoftmaxRow {
       largest = max(largest, logits[i])
       total += Double(logits[i])
     }
-    var row = ContrastiveStatistics()
+    var row = LossStatistics()
     row.rows = 1
     row.correct = targetLogit >= largest ? 1 : 0
     row.positive = Double(targetLogit * temperature)

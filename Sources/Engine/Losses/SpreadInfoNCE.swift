@@ -51,63 +51,117 @@ package struct SpreadInfoNCE {
   package func apply(
     _ q: Tensor, _ queries: GatheredQueries, _ candidates: Candidates, weight: Float = 1, adversary: Adversary? = nil,
     _ context: Context
-  ) -> (statistics: ContrastiveStatistics, inBatch: Double) {
-    let batch = queries.all.n
-    let m = candidates.rows.n
-    let keys = candidates.keys
-    precondition(
-      candidates.targets.count == batch && candidates.rows.c == q.c && keys <= m,
-      "\(batch) queries of \(q.c), \(candidates.targets.count) targets, candidates \(candidates.rows.shape), \(keys) of them keys"
-    )
-    let scale = weight / Float(batch)
-    let targets = candidates.targets
-    return context.scratch { arena in
-      let scores = arena.tensor(n: batch, c: m)
-      let p = arena.tensor(like: scores)
-      let maxima = arena.array(of: Float.self, count: batch)
-      let rows = arena.array(of: CandidateSums.self, count: batch)
-      if m > 0 { context.product(queries.all, candidates.rows, into: scores) }
-      /// Whether a candidate takes part in a query's softmax.
-      func counts(_ j: Int, _ target: Int) -> Bool { j >= keys || candidates.otherKeys || j == target }
+  ) -> (statistics: LossStatistics, inBatch: Double) {
+    context.scratch { arena in
+      let step = Step(self, queries, candidates, sharper: adversary?.temperature, in: arena, context)
+      step.score()
+      step.findMaxima()
+      step.exponentiate()
+      let scale = weight / Float(queries.all.n)
+      step.differentiate(scale: scale)
+      queries.backward(into: q, context)
+      if let adversary { step.climb(adversary, scale: scale) }
+      return step.statistics()
+    }
+  }
 
+  /// The passes of one application. A row is a query of the global batch, a column a candidate of this rank.
+  private struct Step {
+    let temperature: Float
+    let queries: GatheredQueries
+    let candidates: Candidates
+    /// The adversary's temperature.
+    let sharper: Float?
+    let context: Context
+    let batch: Int
+    /// Columns.
+    let m: Int
+    /// (B, M): similarities.
+    let scores: Tensor
+    /// (B, M): exp((s − max)/τ), then the loss's derivatives by the scores.
+    let p: Tensor
+    /// The largest similarity of every query, over all ranks.
+    let maxima: UnsafeMutableBufferPointer<Float>
+    /// Of every query, over all ranks.
+    let sums: UnsafeMutableBufferPointer<CandidateSums>
+
+    init(
+      _ loss: SpreadInfoNCE, _ queries: GatheredQueries, _ candidates: Candidates, sharper: Float?, in arena: Arena,
+      _ context: Context
+    ) {
+      batch = queries.all.n
+      m = candidates.rows.n
+      precondition(
+        candidates.targets.count == batch && candidates.rows.c == queries.all.c && candidates.keys <= m,
+        "\(batch) queries of \(queries.all.c), \(candidates.targets.count) targets, candidates "
+          + "\(candidates.rows.shape), \(candidates.keys) of them keys")
+      temperature = loss.temperature
+      self.queries = queries
+      self.candidates = candidates
+      self.sharper = sharper
+      self.context = context
+      scores = arena.tensor(n: batch, c: m)
+      p = arena.tensor(like: scores)
+      maxima = arena.array(of: Float.self, count: batch)
+      sums = arena.array(of: CandidateSums.self, count: batch)
+    }
+
+    /// Whether a candidate takes part in the softmax of the query whose positive is `target`.
+    @inline(__always) private func counts(_ candidate: Int, target: Int) -> Bool {
+      candidate >= candidates.keys || candidates.otherKeys || candidate == target
+    }
+
+    func score() {
+      if m > 0 { context.product(queries.all, candidates.rows, into: scores) }
+    }
+
+    func findMaxima() {
       context.run(batch) { i, _ in
         let s = scores.data + i * m
-        let target = Int(targets[i])
+        let target = Int(candidates.targets[i])
         var largest = -Float.infinity
-        for j in 0..<m where counts(j, target) { largest = max(largest, s[j]) }
+        for j in 0..<m where counts(j, target: target) { largest = max(largest, s[j]) }
         maxima[i] = largest
       }
       context.allReduce(maxima, .max, on: .statistics, "maxima over candidates")
+    }
 
-      let sharper = adversary?.temperature
-      context.run(batch) { i, _ in
-        let s = scores.data + i * m
-        let e = p.data + i * m
-        let largest = maxima[i]
-        let target = Int(targets[i])
-        var row = CandidateSums()
-        for j in 0..<m {
-          guard counts(j, target) else {
-            e[j] = 0
-            continue
-          }
-          e[j] = exp((s[j] - largest) / temperature)
-          row.count += 1
-          row.sum += Double(e[j])
-          row.scores += Double(s[j])
-          if j < keys, j != target { row.inBatch += Double(e[j]) }
-          if let sharper { row.sharper += Double(exp((s[j] - largest) / sharper)) }
+    func exponentiate() {
+      context.run(batch) { i, _ in sums[i] = exponentiate(query: i) }
+      CandidateSums.allReduce(sums, context)
+    }
+
+    private func exponentiate(query i: Int) -> CandidateSums {
+      let s = scores.data + i * m
+      let e = p.data + i * m
+      let largest = maxima[i]
+      let target = Int(candidates.targets[i])
+      var row = CandidateSums()
+      for j in 0..<m {
+        guard counts(j, target: target) else {
+          e[j] = 0
+          continue
         }
-        if target >= 0 { (row.positive, row.correct) = (Double(s[target]), s[target] >= largest ? 1 : 0) }
-        rows[i] = row
+        e[j] = exp((s[j] - largest) / temperature)
+        row.count += 1
+        row.sum += Double(e[j])
+        row.scores += Double(s[j])
+        if j < candidates.keys, j != target { row.inBatch += Double(e[j]) }
+        if let sharper { row.sharper += Double(exp((s[j] - largest) / sharper)) }
       }
-      CandidateSums.allReduce(rows, context)
+      if target >= 0 {
+        row.positive = Double(s[target])
+        row.correct = s[target] >= largest ? 1 : 0
+      }
+      return row
+    }
 
-      // ∂L/∂s = (p − onehot)/τ
+    /// ∂L/∂s = (p − onehot)/τ, and from it the gradient of the queries.
+    func differentiate(scale: Float) {
       context.run(batch) { i, _ in
         let e = p.data + i * m
-        let factor = Float(Double(scale) / Double(temperature) / rows[i].sum)
-        let target = Int(targets[i])
+        let factor = Float(Double(scale) / Double(temperature) / sums[i].sum)
+        let target = Int(candidates.targets[i])
         for j in 0..<m { e[j] *= factor }
         if target >= 0 { e[target] -= scale / temperature }
       }
@@ -116,42 +170,38 @@ package struct SpreadInfoNCE {
       } else {
         context.run(1) { _, _ in queries.gradient.buffer.update(repeating: 0) }
       }
-      queries.backward(into: q, context)
-      if let adversary { climb(adversary, queries, scores, maxima, rows, keys: keys, scale: scale, context) }
+    }
 
-      var statistics = ContrastiveStatistics()
+    /// ∂L/∂ŵ_k = 1/τ′ · 1/B Σ_i p_ik q_i, the p at τ′: every rank has all queries, so nothing travels.
+    func climb(_ adversary: Adversary, scale: Float) {
+      let keys = candidates.keys
+      let d = queries.all.c
+      let gradient = adversary.gradient
+      precondition(gradient.n == m - keys && gradient.c == d, "a gradient \(gradient.shape) of \(m - keys) rows of \(d)")
+      context.run(batch) { i, _ in
+        let s = scores.data + i * m
+        let factor = Float(Double(scale) / Double(adversary.temperature) / sums[i].sharper)
+        for j in keys..<m { s[j] = factor * exp((s[j] - maxima[i]) / adversary.temperature) }
+      }
+      context.blocks(of: gradient.n) { row, count in
+        sgemm(
+          count, d, batch, scores.data + keys + row, lda: m, transposed: true, queries.all.data, ldb: d,
+          into: gradient.data + row * d, ldc: d, beta: 1)
+      }
+    }
+
+    func statistics() -> (statistics: LossStatistics, inBatch: Double) {
+      var statistics = LossStatistics()
       var inBatch = 0.0
       context.run(1) { _, _ in
         for i in 0..<batch {
-          let row = rows[i]
+          let row = sums[i]
           let loss = log(row.sum) + (Double(maxima[i]) - row.positive) / Double(temperature)
           statistics.add(row.statistics(loss: loss))
           inBatch += row.inBatch / row.sum
         }
       }
       return (statistics, inBatch)
-    }
-  }
-
-  /// ∂L/∂ŵ_k = 1/τ′ · 1/B Σ_i p_ik q_i, the p at τ′: every rank has all queries, so nothing travels.
-  private func climb(
-    _ adversary: Adversary, _ queries: GatheredQueries, _ scores: Tensor, _ maxima: UnsafeMutableBufferPointer<Float>,
-    _ rows: UnsafeMutableBufferPointer<CandidateSums>, keys: Int, scale: Float, _ context: Context
-  ) {
-    let m = scores.c
-    let d = queries.all.c
-    let batch = queries.all.n
-    let gradient = adversary.gradient
-    precondition(gradient.n == m - keys && gradient.c == d, "a gradient \(gradient.shape) of \(m - keys) rows of \(d)")
-    context.run(batch) { i, _ in
-      let s = scores.data + i * m
-      let factor = Float(Double(scale) / Double(adversary.temperature) / rows[i].sharper)
-      for j in keys..<m { s[j] = factor * exp((s[j] - maxima[i]) / adversary.temperature) }
-    }
-    context.blocks(of: gradient.n) { row, count in
-      sgemm(
-        count, d, batch, scores.data + keys + row, lda: m, transposed: true, queries.all.data, ldb: d,
-        into: gradient.data + row * d, ldc: d, beta: 1)
     }
   }
 }

@@ -19,59 +19,92 @@ package struct SwappedPrediction {
   ///   code's.
   package func apply(
     _ scores: Tensor, codes: Tensor, images n: Int, count: Int, _ context: Context
-  ) -> ContrastiveStatistics {
-    let k = scores.c
+  ) -> LossStatistics {
     let crops = n == 0 ? 0 : scores.n / n
     let assigned = n == 0 ? 0 : codes.n / n
     precondition(
-      codes.c == k && scores.n == crops * n && codes.n == assigned * n && assigned <= crops,
+      codes.c == scores.c && scores.n == crops * n && codes.n == assigned * n && assigned <= crops,
       "scores \(scores.shape), codes \(codes.shape), \(n) images")
     let weight = 1 / (Double(max(1, assigned)) * Double(max(1, crops - 1)))
-    return context.scratch { arena in
-      let rows = arena.array(of: ContrastiveStatistics.self, count: max(1, scores.n))
-      context.run(scores.n) { row, _ in
-        let s = scores.data + row * k
-        let crop = row / n
-        let image = row % n
-        var largest = -Float.infinity
-        var nearest = 0
-        var sum = 0.0
-        for j in 0..<k where s[j] > largest { (largest, nearest) = (s[j], j) }
-        for j in 0..<k { sum += Foundation.exp(Double((s[j] - largest) / temperature)) }
-        let logSum = Foundation.log(sum) + Double(largest / temperature)
-        var statistics = ContrastiveStatistics()
-        var targets = 0.0
-        for a in 0..<assigned where a != crop {
-          let q = codes.data + (a * n + image) * k
-          var top = 0
-          var cross = 0.0
-          for j in 0..<k {
-            if q[j] > q[top] { top = j }
-            cross += Double(q[j]) * (logSum - Double(s[j] / temperature))
-          }
-          statistics.loss += cross * weight
-          statistics.correct += top == nearest ? weight : 0
-          targets += 1
-        }
-        // dL/dS = Σ_a (p − q⁽ᵃ⁾)·weight/(τ·B)
-        let slope = weight / (Double(temperature) * Double(count))
-        for j in 0..<k {
-          var codesSum = 0.0
-          for a in 0..<assigned where a != crop { codesSum += Double(codes.data[(a * n + image) * k + j]) }
-          let p = Foundation.exp(Double(s[j] / temperature) - logSum)
-          s[j] = Float(slope * (targets * p - codesSum))
-        }
-        rows[row] = statistics
-      }
-      var statistics = ContrastiveStatistics()
-      context.run(1) { _, _ in
-        for row in 0..<scores.n { statistics.add(rows[row]) }
-        statistics.rows = Double(n)
-      }
-      statistics.allReduce(context)
-      statistics.positive = .nan
-      statistics.negative = .nan
+    var statistics = context.sum(rows: scores.n) { row in
+      let crop = row / n
+      let others = Codes(codes, images: n, image: row % n, crop: crop, assigned: assigned)
+      let s = scores.data + row * scores.c
+      let (logSum, nearest) = softmax(s, count: scores.c)
+      let statistics = compare(s, logSum, nearest: nearest, others, weight: weight)
+      slopes(s, logSum, others, scale: weight / (Double(temperature) * Double(count)))
       return statistics
+    }
+    statistics.rows = Double(n)
+    statistics.allReduce(context)
+    return statistics
+  }
+
+  /// The codes of one image that one of its crops predicts.
+  private struct Codes {
+    private let codes: Tensor
+    private let images: Int
+    private let image: Int
+    private let crop: Int
+    private let assigned: Int
+
+    init(_ codes: Tensor, images: Int, image: Int, crop: Int, assigned: Int) {
+      self.codes = codes
+      self.images = images
+      self.image = image
+      self.crop = crop
+      self.assigned = assigned
+    }
+
+    /// K
+    var width: Int { codes.c }
+    /// How many there are.
+    var count: Int { assigned - (crop < assigned ? 1 : 0) }
+
+    @inline(__always) func forEach(_ body: (UnsafeMutablePointer<Float>) -> Void) {
+      for a in 0..<assigned where a != crop { body(codes.data + (a * images + image) * codes.c) }
+    }
+  }
+
+  /// log Σ exp(s/τ), and the largest entry.
+  private func softmax(_ s: UnsafeMutablePointer<Float>, count k: Int) -> (logSum: Double, nearest: Int) {
+    var largest = -Float.infinity
+    var nearest = 0
+    for j in 0..<k where s[j] > largest {
+      largest = s[j]
+      nearest = j
+    }
+    var sum = 0.0
+    for j in 0..<k { sum += exp(Double((s[j] - largest) / temperature)) }
+    return (log(sum) + Double(largest / temperature), nearest)
+  }
+
+  /// The cross-entropies of a prediction with its codes.
+  private func compare(
+    _ s: UnsafeMutablePointer<Float>, _ logSum: Double, nearest: Int, _ codes: Codes, weight: Double
+  ) -> LossStatistics {
+    var statistics = LossStatistics()
+    codes.forEach { q in
+      var top = 0
+      var cross = 0.0
+      for j in 0..<codes.width {
+        if q[j] > q[top] { top = j }
+        cross += Double(q[j]) * (logSum - Double(s[j] / temperature))
+      }
+      statistics.loss += cross * weight
+      statistics.correct += top == nearest ? weight : 0
+    }
+    return statistics
+  }
+
+  /// s becomes dL/dS = Σ_a (p − q⁽ᵃ⁾) · scale.
+  private func slopes(_ s: UnsafeMutablePointer<Float>, _ logSum: Double, _ codes: Codes, scale: Double) {
+    let targets = Double(codes.count)
+    for j in 0..<codes.width {
+      var sum = 0.0
+      codes.forEach { sum += Double($0[j]) }
+      let p = exp(Double(s[j] / temperature) - logSum)
+      s[j] = Float(scale * (targets * p - sum))
     }
   }
 }

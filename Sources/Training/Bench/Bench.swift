@@ -77,16 +77,13 @@ package struct Bench {
     context.arena.seal()
   }
 
-  private func step(_ pixels: UnsafeMutablePointer<Float>) -> MethodOutcome {
+  private func step(_ pixels: UnsafeMutablePointer<Float>) -> Outcome {
     let ranks = context.communicator.size
     let x = Tensor(pixels, n: 2 * options.images, h: options.size, w: options.size, c: options.channels)
-    for trained in method.trained { trained.gradients.zero() }
-    let outcome = method.step(
+    return method.gradients(
       MethodInput(
         step: 0, batch: options.images * ranks, shares: Array(repeating: options.images, count: ranks),
         rank: context.communicator.rank, samples: samples, views: [x]))
-    for trained in method.trained { trained.reducer.finish() }
-    return outcome
   }
 
   /// - Parameters:
@@ -101,13 +98,7 @@ package struct Bench {
         context.communicator.barrier()
         let start = ContinuousClock.now
         _ = step(pixels.baseAddress!)
-        context.part(.update) {
-          for trained in method.trained {
-            optimizer.update(
-              trained.state.parameters, trained.gradients, momentum: trained.momentum, rate: 0.03, context)
-          }
-          method.commit()
-        }
+        context.part(.update) { method.update(optimizer, rate: 0.03, context) }
         return (ContinuousClock.now - start).seconds
       }
       try before()

@@ -31,9 +31,14 @@ package struct AdCo: MethodRecipe {
   package var momentum = 0.999
   /// K, rows of W.
   package var negatives = 65536
-  /// τ′, η, m and λ of W. A row's gradient is its share of the probability, about 1/K: for fewer negatives take η in
-  /// proportion.
-  package var bankTemperature = 0.02, bankRate = 3.0, bankMomentum = 0.9, bankDecay = 1e-4
+  /// τ′, of W.
+  package var bankTemperature = 0.02
+  /// η of W. A row's gradient is its share of the probability, about 1/K: for fewer negatives take η in proportion.
+  package var bankRate = 3.0
+  /// m of W.
+  package var bankMomentum = 0.9
+  /// λ of W.
+  package var bankDecay = 1e-4
   /// Whether the other images' keys are negatives too.
   package var inBatch = true
   /// Whether both views are queries.
@@ -41,37 +46,18 @@ package struct AdCo: MethodRecipe {
   /// Whether the first K/B steps train against a random W and fill it with their keys.
   package var fill = true
 
-  private enum CodingKeys: String, CodingKey, CaseIterable {
-    case temperature, head, momentum, negatives, bankTemperature, bankRate, bankMomentum, bankDecay, inBatch, symmetric
-    case fill
-  }
-
   package init() {}
 
-  package init(from decoder: any Decoder) throws {
-    let values = try decoder.strict(CodingKeys.self, of: "adco", besides: ["name"])
-    temperature = try values.value(.temperature, default: temperature)
-    head = try values.value(.head, default: head)
-    momentum = try values.value(.momentum, default: momentum)
-    negatives = try values.value(.negatives, default: negatives)
-    bankTemperature = try values.value(.bankTemperature, default: bankTemperature)
-    bankRate = try values.value(.bankRate, default: bankRate)
-    bankMomentum = try values.value(.bankMomentum, default: bankMomentum)
-    bankDecay = try values.value(.bankDecay, default: bankDecay)
-    inBatch = try values.value(.inBatch, default: inBatch)
-    symmetric = try values.value(.symmetric, default: symmetric)
-    fill = try values.value(.fill, default: fill)
-    guard temperature > 0, bankTemperature > 0, !head.isEmpty else {
-      throw decoder.invalid("temperature and bankTemperature must be above 0, and the head needs a layer")
+  package func check() throws(RecipeError) {
+    try require("temperature", temperature, temperature > 0, "above 0")
+    try require("bankTemperature", bankTemperature, bankTemperature > 0, "above 0")
+    try requireLayers("head", head)
+    try require("negatives", negatives, in: 1...1 << 26)
+    for (key, value) in [("momentum", momentum), ("bankMomentum", bankMomentum)] {
+      try require(key, value, 0 <= value && value < 1, "in [0, 1)")
     }
-    guard (1...1 << 26).contains(negatives) else {
-      throw decoder.invalid("`negatives` is \(negatives); it must be 1 to \(1 << 26)")
-    }
-    for (key, value) in [("momentum", momentum), ("bankMomentum", bankMomentum)] where !(0..<1).contains(value) {
-      throw decoder.invalid("`\(key)` is \(value); it must be in [0, 1)")
-    }
-    guard bankRate >= 0, bankDecay >= 0 else {
-      throw decoder.invalid("bankRate is \(bankRate) and bankDecay \(bankDecay); both must be at least 0")
+    for (key, value) in [("bankRate", bankRate), ("bankDecay", bankDecay)] {
+      try require(key, value, value >= 0, "at least 0")
     }
   }
 
@@ -82,20 +68,18 @@ package struct AdCo: MethodRecipe {
     }
     if symmetric, stage.views.count > 1 {
       throw RecipeError(
-        "adco: it is symmetric, but there are \(stage.views.count) kinds of views; further queries have no keys of their own"
-      )
+        "adco: it is symmetric, but there are \(stage.views.count) kinds of views; further queries have no keys of their "
+          + "own")
     }
-    if stage.accumulate > 1 {
-      throw RecipeError("accumulate is \(stage.accumulate), but adco takes a batch at once; use more ranks, or moco")
-    }
+    try stage.requireOnePart(because: "adco takes a batch at once", instead: "more ranks, or moco")
     var warnings: [String] = []
     if fill {
       let steps = (negatives + stage.batch - 1) / stage.batch
       let all = stage.length.steps(stepsPerEpoch: max(1, images / stage.batch), batch: stage.batch, total: 0)
       if steps >= all {
         warnings.append(
-          "filling the \(negatives) negatives takes \(steps) steps of \(stage.batch) images, and the run has \(all): they never "
-            + "learn; take fewer, or fill: false")
+          "filling the \(negatives) negatives takes \(steps) steps of \(stage.batch) images, and the run has \(all): they "
+            + "never learn; take fewer, or fill: false")
       }
       if negatives >= images {
         warnings.append(
@@ -116,14 +100,18 @@ package struct AdCo: MethodRecipe {
 
   final class Running: Method {
     let trained: [Trained]
-    private(set) var embeddings: [Float] = []
+    private(set) var embeddings: Embeddings?
     private let recipe: AdCo
     private let setting: MethodSetting
     private let loss: SpreadInfoNCE
     private let groups: StepGroups
     private let key: MomentumEncoder
-    /// W, v, and ∂L/∂W at τ′.
-    private let negatives: SpreadRows, velocity: SpreadRows, gradient: SpreadRows
+    /// W
+    private let negatives: SpreadRows
+    /// v
+    private let velocity: SpreadRows
+    /// ∂L/∂W at τ′.
+    private let gradient: SpreadRows
     /// Rows of W that have been filled with keys.
     private let filled = UnsafeMutableBufferPointer<Int64>.allocate(capacity: 1)
     /// This step's keys of all ranks, (B, D), while W is being filled.
@@ -132,7 +120,7 @@ package struct AdCo: MethodRecipe {
     private var further: [Int] = []
 
     private var query: Trained { trained[0] }
-    var dimension: Int { negatives.dimension }
+    private var dimension: Int { negatives.dimension }
     private var isFilling: Bool { recipe.fill && filled[0] < Int64(negatives.count) }
 
     init(_ recipe: AdCo, _ setting: MethodSetting) {
@@ -147,6 +135,7 @@ package struct AdCo: MethodRecipe {
       negatives = SpreadRows(count: recipe.negatives, dimension: d, setting.context)
       velocity = SpreadRows(count: recipe.negatives, dimension: d, setting.context)
       gradient = SpreadRows(count: recipe.negatives, dimension: d, setting.context)
+      embeddings = Embeddings(dimension: d)
       filled[0] = 0
     }
 
@@ -174,7 +163,7 @@ package struct AdCo: MethodRecipe {
 
     var unsavedBytes: Int { gradient.tensor.bytes }
 
-    func step(_ input: MethodInput) -> MethodOutcome {
+    func step(_ input: MethodInput) -> Outcome {
       let context = setting.context
       let n = input.count
       let views = input.views[0]
@@ -208,20 +197,25 @@ package struct AdCo: MethodRecipe {
         // Through the norm; without it, W would only grow.
         L2Normalise.backward(gradient.tensor, unit: unit, norms: norms, context)
         let others = recipe.inBatch && !isFilling ? input.batch : 1
-        return MethodOutcome(
-          statistics: sums.statistics, candidates: others + negatives.count,
-          inBatch: recipe.inBatch ? sums.inBatch / max(1, sums.statistics.rows) : nil)
+        var outcome = Outcome(sums.statistics, candidates: others + negatives.count)
+        if recipe.inBatch { outcome.figures[.inBatch] = sums.inBatch / max(1, sums.statistics.rows) }
+        return outcome
       }
     }
 
     func commit() {
       key.follow(query)
-      isFilling ? enqueue() : climb()
+      if isFilling {
+        enqueue()
+      } else {
+        climb()
+      }
     }
 
     /// Over the queries of a step.
     private struct Sums {
-      var statistics = ContrastiveStatistics(), inBatch = 0.0
+      var statistics = LossStatistics()
+      var inBatch = 0.0
     }
 
     /// One view as queries, forward and backward.
@@ -229,33 +223,40 @@ package struct AdCo: MethodRecipe {
       _ images: Tensor, _ candidates: Tensor, reduces: Bool, _ input: MethodInput, _ sums: inout Sums
     ) {
       let context = setting.context
-      let n = input.count
-      let (statistics, inBatch) = context.scratch { arena in
+      context.scratch { arena in
         let pass = query.pass(context, groups(input, in: arena), reduces: reduces)
         let tape = query.network.forward(images, pass)
         let q = tape.output
-        let result = context.part(.loss) {
-          context.scratch { arena in
-            let queries = GatheredQueries(q, shares: input.shares, in: arena, context, keeping: &embeddings)
-            let targets = arena.array(of: Int32.self, count: input.batch)
-            context.run(1) { _, _ in
-              targets.update(repeating: -1)
-              for i in 0..<n { targets[queries.own.lowerBound + i] = Int32(i) }
-            }
-            // A random W is not to climb; a dry run plans for what comes after.
-            let climbs = !isFilling || context.isDry
-            return loss.apply(
-              q, queries, .init(candidates, keys: n, otherKeys: recipe.inBatch && climbs, targets: targets),
-              weight: recipe.symmetric ? 0.5 : 1,
-              adversary: climbs ? .init(temperature: Float(recipe.bankTemperature), gradient: gradient.tensor) : nil,
-              context)
-          }
-        }
+        let (statistics, inBatch) = context.part(.loss) { apply(q, candidates, input) }
         query.network.backward(q, tape, pass)  // q holds its gradient now
-        return result
+        sums.statistics.add(statistics)
+        sums.inBatch += inBatch
       }
-      sums.statistics.add(statistics)
-      sums.inBatch += inBatch
+    }
+
+    /// The loss of one view's queries; q becomes their gradient.
+    private func apply(
+      _ q: Tensor, _ candidates: Tensor, _ input: MethodInput
+    ) -> (statistics: LossStatistics, inBatch: Double) {
+      let context = setting.context
+      let n = input.count
+      return context.scratch { arena in
+        let unit = UnitRows(q, in: arena, context)
+        embeddings?.keep(unit.rows, context)
+        let queries = GatheredQueries(unit, shares: input.shares, in: arena, context)
+        let targets = arena.array(of: Int32.self, count: input.batch)
+        context.run(1) { _, _ in
+          targets.update(repeating: -1)
+          for i in 0..<n { targets[queries.own.lowerBound + i] = Int32(i) }
+        }
+        // While W is being filled it is not trained. The dry run plans for the later, larger case.
+        let trains = !isFilling || context.isDry
+        return loss.apply(
+          q, queries, .init(candidates, keys: n, otherKeys: recipe.inBatch && trains, targets: targets),
+          weight: recipe.symmetric ? 0.5 : 1,
+          adversary: trains ? .init(temperature: Float(recipe.bankTemperature), gradient: gradient.tensor) : nil,
+          context)
+      }
     }
 
     private func encodeKeys(_ images: Tensor, into k: Tensor, _ input: MethodInput) {

@@ -20,20 +20,13 @@ package struct BYOL: MethodRecipe {
   /// Whether both views are in one BN batch. The reference calls its networks once for each.
   package var viewsShareBatch = false
 
-  private enum CodingKeys: String, CodingKey, CaseIterable { case head, predictor, momentum, viewsShareBatch }
-
   package init() {}
 
-  package init(from decoder: any Decoder) throws {
-    let values = try decoder.strict(CodingKeys.self, of: "byol", besides: ["name"])
-    head = try values.value(.head, default: head)
-    predictor = try values.value(.predictor, default: predictor)
-    momentum = try values.value(.momentum, default: momentum)
-    viewsShareBatch = try values.value(.viewsShareBatch, default: viewsShareBatch)
+  package func check() throws(RecipeError) {
     guard let last = head.last, last == predictor.last else {
-      throw decoder.invalid("head and predictor need a layer each, and their last layers the same width")
+      throw RecipeError("head and predictor need a layer each, and their last layers the same width")
     }
-    guard 0 <= momentum, momentum <= 1 else { throw decoder.invalid("`momentum` is \(momentum); it must be in [0, 1]") }
+    try require("momentum", momentum, 0 <= momentum && momentum <= 1, "in [0, 1]")
   }
 
   package func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] {
@@ -43,12 +36,8 @@ package struct BYOL: MethodRecipe {
         "byol: views have counts \(counts) and sizes \(stage.views.map(\.size)); it takes one kind of view, count 2, or "
           + "two kinds, count 1 each, of the same size")
     }
-    if stage.accumulate > 1 {
-      throw RecipeError("accumulate is \(stage.accumulate), but byol takes its batch at once; use more ranks")
-    }
-    if case .shuffle = stage.batchNorm.groups {
-      throw RecipeError("batchNorm is shuffle, but byol has no keys to hide; use global or group")
-    }
+    try stage.requireOnePart(because: "byol takes its batch at once", instead: "more ranks")
+    try stage.requireUnshuffled(because: "byol has no keys to hide")
     var warnings: [String] = []
     if case .group(let images) = stage.batchNorm.groups, images < 32 {
       warnings.append(
@@ -75,14 +64,15 @@ package struct BYOL: MethodRecipe {
 
   final class Running: Method {
     let trained: [Trained]
-    let dimension: Int
-    private(set) var embeddings: [Float] = []
+    private(set) var embeddings: Embeddings?
     private let recipe: BYOL
     private let setting: MethodSetting
     private let loss = CosineRegression()
     /// ξ. It has a predictor's place, which nothing reads.
     private let target: NetworkState
     private let groups: StepGroups
+    /// D of a projection.
+    private let dimension: Int
     /// The step whose gradients were had last.
     private var step = 0
 
@@ -98,6 +88,7 @@ package struct BYOL: MethodRecipe {
       trained = [Trained("online", network, setting.context)]
       target = network.makeState()
       dimension = head.last!.outputs
+      embeddings = Embeddings(dimension: dimension)
       groups = StepGroups(setting)
     }
 
@@ -114,7 +105,7 @@ package struct BYOL: MethodRecipe {
       return target.saved("target").filter { array in !predictor.contains { array.name.contains($0) } }
     }
 
-    func step(_ input: MethodInput) -> MethodOutcome {
+    func step(_ input: MethodInput) -> Outcome {
       let context = setting.context
       let n = input.count
       step = input.step
@@ -134,7 +125,10 @@ package struct BYOL: MethodRecipe {
           return loss.apply(p, targets: z, count: input.batch, context)
         }
         online.network.backward(p, tape, pass)  // p holds its gradient now
-        return MethodOutcome(statistics: statistics, candidates: nil)
+        let rows = max(1, statistics.rows)
+        var outcome = Outcome(loss: statistics.loss / rows)
+        outcome.figures[.positiveSimilarity] = statistics.positive / rows
+        return outcome
       }
     }
 
@@ -148,10 +142,9 @@ package struct BYOL: MethodRecipe {
     /// Health is told by the online projections: predictions lie near one another for long, whatever has been learned,
     /// and the target lags behind.
     private func watch(_ projections: Tensor) {
-      setting.context.scratch { arena in
-        let unit = arena.tensor(like: projections)
-        L2Normalise.forward(projections, into: unit, norms: nil, setting.context)
-        if !setting.context.isDry { embeddings.replace(with: unit) }
+      let context = setting.context
+      context.scratch { arena in
+        embeddings?.keep(UnitRows(projections, in: arena, context).rows, context)
       }
     }
 

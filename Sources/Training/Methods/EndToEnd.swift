@@ -13,29 +13,18 @@ package struct EndToEnd: MethodRecipe {
   /// Widths of the head's layers, linear with bias and without BN.
   package var head: [HeadWidth] = [.channels(128)]
 
-  private enum CodingKeys: String, CodingKey, CaseIterable { case temperature, head }
-
   package init() {}
 
-  package init(from decoder: any Decoder) throws {
-    let values = try decoder.strict(CodingKeys.self, of: "end-to-end", besides: ["name"])
-    temperature = try values.value(.temperature, default: temperature)
-    head = try values.value(.head, default: head)
-    guard temperature > 0, !head.isEmpty else {
-      throw decoder.invalid("temperature must be above 0, and the head needs a layer")
-    }
+  package func check() throws(RecipeError) {
+    try require("temperature", temperature, temperature > 0, "above 0")
+    try requireLayers("head", head)
   }
 
   package func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] {
-    guard stage.views.count == 1, stage.views[0].count == 2 else {
-      throw RecipeError(
-        "end-to-end: views have counts \(stage.views.map(\.count)); it takes one kind, count 2: query and key")
-    }
-    if stage.accumulate > 1 {
-      throw RecipeError(
-        "accumulate is \(stage.accumulate), but end-to-end's negatives are the other images of the batch, so its parts "
-          + "would be another loss; use more ranks, or moco")
-    }
+    try stage.requireViews([2], by: Self.name, "one kind, count 2: query and key")
+    try stage.requireOnePart(
+      because: "end-to-end's negatives are the other images of the batch, so its parts would be another loss",
+      instead: "more ranks, or moco")
     return StepGroups.leaks(Self.name, stage)
   }
 
@@ -43,8 +32,7 @@ package struct EndToEnd: MethodRecipe {
 
   final class Running: Method {
     let trained: [Trained]
-    let dimension: Int
-    private(set) var embeddings: [Float] = []
+    private(set) var embeddings: Embeddings?
     private let loss: BatchInfoNCE
     private let setting: MethodSetting
     private let groups: StepGroups
@@ -57,7 +45,7 @@ package struct EndToEnd: MethodRecipe {
       let layers = recipe.head.plain(features: setting.encoder.features)
       let network = Network(setting.encoder, head: layers)
       trained = [Trained("query", network, setting.context), Trained("key", network, setting.context)]
-      dimension = layers.last!.outputs
+      embeddings = Embeddings(dimension: layers.last!.outputs)
       loss = BatchInfoNCE(temperature: Float(recipe.temperature))
       groups = StepGroups(setting)
     }
@@ -69,7 +57,7 @@ package struct EndToEnd: MethodRecipe {
 
     func adoptEncoder() { key.state.copy(query.state) }
 
-    func step(_ input: MethodInput) -> MethodOutcome {
+    func step(_ input: MethodInput) -> Outcome {
       let context = setting.context
       let n = input.count
       let images = input.views[0]
@@ -81,11 +69,15 @@ package struct EndToEnd: MethodRecipe {
         let q = queryTape.output
         let k = keyTape.output
         let statistics = context.part(.loss) {
-          loss.apply(q, keys: k, shares: input.shares, context, keeping: &embeddings)
+          context.scratch { arena in
+            let unit = UnitRows(q, in: arena, context)
+            embeddings?.keep(unit.rows, context)
+            return loss.apply(q, unit, keys: k, shares: input.shares, context)
+          }
         }
         key.network.backward(k, keyTape, keyPass)  // q and k hold their gradients now
         query.network.backward(q, queryTape, queryPass)
-        return MethodOutcome(statistics: statistics, candidates: input.batch)
+        return Outcome(statistics, candidates: input.batch)
       }
     }
   }

@@ -29,45 +29,25 @@ package struct MemoryBank: MethodRecipe {
   /// Noise-contrastive estimation, or cross-entropy over the positive and the negatives.
   package var loss = DrawnContrast.Loss.nce
 
-  private enum CodingKeys: String, CodingKey, CaseIterable { case temperature, head, negatives, momentum, loss }
-
   package init() {}
 
-  package init(from decoder: any Decoder) throws {
-    let values = try decoder.strict(CodingKeys.self, of: "memory-bank", besides: ["name"])
-    temperature = try values.value(.temperature, default: temperature)
-    head = try values.value(.head, default: head)
-    negatives = try values.value(.negatives, default: negatives)
-    momentum = try values.value(.momentum, default: momentum)
-    loss = try values.value(.loss, default: loss)
-    guard temperature > 0, !head.isEmpty else {
-      throw decoder.invalid("temperature must be above 0, and the head needs a layer")
-    }
+  package func check() throws(RecipeError) {
+    try require("temperature", temperature, temperature > 0, "above 0")
+    try requireLayers("head", head)
     guard (0...1 << 24).contains(negatives) else {
-      throw decoder.invalid("`negatives` is \(negatives); it must be 0 (the whole bank) to \(1 << 24)")
+      throw RecipeError("`negatives` is \(negatives); it must be 0 (the whole bank) to \(1 << 24)")
     }
-    guard 0 <= momentum, momentum < 1 else { throw decoder.invalid("`momentum` is \(momentum); it must be in [0, 1)") }
+    try require("momentum", momentum, 0 <= momentum && momentum < 1, "in [0, 1)")
     if negatives == 0, loss == .nce {
-      throw decoder.invalid(
-        "`negatives` is 0, the whole bank, which needs no estimate: set loss: softmax, or draw negatives")
+      throw RecipeError("`negatives` is 0, the whole bank, which needs no estimate: set loss: softmax, or draw negatives")
     }
   }
 
   package func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] {
-    guard stage.views.count == 1, stage.views[0].count == 1 else {
-      throw RecipeError(
-        "memory-bank: views have counts \(stage.views.map(\.count)); it takes one kind, count 1: the other view is in the bank"
-      )
-    }
-    if stage.accumulate > 1 {
-      throw RecipeError(
-        "accumulate is \(stage.accumulate), but memory-bank takes a batch at once; use more ranks, or moco")
-    }
-    if case .shuffle = stage.batchNorm.groups {
-      throw RecipeError(
-        "batchNorm is shuffle, but memory-bank has one encoder, and its positives come from other batches; use global or group"
-      )
-    }
+    try stage.requireViews([1], by: Self.name, "one kind, count 1: the other view is in the bank")
+    try stage.requireOnePart(because: "memory-bank takes a batch at once", instead: "more ranks, or moco")
+    try stage.requireUnshuffled(
+      because: "memory-bank has one encoder, and its positives come from other batches")
     var warnings: [String] = []
     if negatives >= images {
       warnings.append(
@@ -87,7 +67,7 @@ package struct MemoryBank: MethodRecipe {
 
   final class Running: Method {
     let trained: [Trained]
-    private(set) var embeddings: [Float] = []
+    private(set) var embeddings: Embeddings?
     private let recipe: MemoryBank
     private let setting: MethodSetting
     private let groups: StepGroups
@@ -96,9 +76,11 @@ package struct MemoryBank: MethodRecipe {
     /// Z; 0 before the first batch, and with softmax.
     private let z = UnsafeMutableBufferPointer<Float>.allocate(capacity: 1)
     /// This step's f of all ranks, (B, D), their images, and Z: to be kept once the step counts.
-    private var fresh: [Float] = [], samples: [Int64] = [], estimate: Float = 0
+    private var fresh: [Float] = []
+    private var samples: [Int64] = []
+    private var estimate: Float = 0
 
-    var dimension: Int { bank.dimension }
+    private var dimension: Int { bank.dimension }
 
     init(_ recipe: MemoryBank, _ setting: MethodSetting) {
       self.recipe = recipe
@@ -107,6 +89,7 @@ package struct MemoryBank: MethodRecipe {
       let layers = recipe.head.plain(features: setting.encoder.features)
       trained = [Trained("encoder", Network(setting.encoder, head: layers), setting.context)]
       bank = SpreadRows(count: setting.images, dimension: layers.last!.outputs, setting.context)
+      embeddings = Embeddings(dimension: bank.dimension)
       z[0] = 0
     }
 
@@ -128,7 +111,7 @@ package struct MemoryBank: MethodRecipe {
       z[0] = 0
     }
 
-    func step(_ input: MethodInput) -> MethodOutcome {
+    func step(_ input: MethodInput) -> Outcome {
       let context = setting.context
       let k = recipe.negatives
       return context.scratch { arena in
@@ -137,9 +120,8 @@ package struct MemoryBank: MethodRecipe {
         let f = tape.output  // (n, D)
         let statistics = context.part(.loss) { contrast(f, input) }
         encoder.network.backward(f, tape, pass)  // f holds its gradient now
-        let candidates = k == 0 ? setting.images : k + 1
-        return MethodOutcome(
-          statistics: statistics, candidates: candidates,
+        return Outcome(
+          statistics, candidates: k == 0 ? setting.images : k + 1,
           // NCE at P = 1/N: K + 1 guesses between data and noise.
           chance: recipe.loss == .nce ? log(Double(k + 1)) + Double(k) * log1p(1 / Double(k)) : nil)
       }
@@ -161,10 +143,12 @@ package struct MemoryBank: MethodRecipe {
     }
 
     /// The loss of all ranks' embeddings against the bank; f becomes this rank's part of the gradient.
-    private func contrast(_ f: Tensor, _ input: MethodInput) -> ContrastiveStatistics {
+    private func contrast(_ f: Tensor, _ input: MethodInput) -> LossStatistics {
       let context = setting.context
       return context.scratch { arena in
-        let queries = GatheredQueries(f, shares: input.shares, in: arena, context, keeping: &embeddings)
+        let unit = UnitRows(f, in: arena, context)
+        embeddings?.keep(unit.rows, context)
+        let queries = GatheredQueries(unit, shares: input.shares, in: arena, context)
         let images = gatherSamples(input, arena)
         if !context.isDry {
           fresh.replace(with: queries.all)
@@ -216,7 +200,7 @@ package struct MemoryBank: MethodRecipe {
     /// Softmax over the whole bank.
     private func overall(
       _ f: Tensor, _ queries: GatheredQueries, _ images: UnsafeMutableBufferPointer<Int64>, _ arena: Arena
-    ) -> ContrastiveStatistics {
+    ) -> LossStatistics {
       let targets = arena.array(of: Int32.self, count: images.count)
       let rows = bank.rows
       setting.context.run(1) { _, _ in

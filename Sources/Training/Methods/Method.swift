@@ -1,10 +1,9 @@
 import Engine
-import Foundation
 import Shards
 
 /// A method's options, as a recipe writes them, and the way to its running form. One file a method; `Methods.all` is the
 /// table.
-package protocol MethodRecipe: Codable, Sendable {
+package protocol MethodRecipe: Options, Sendable {
   static var name: String { get }
   /// Refuses what cannot work, before anything is read.
   /// - Parameter images: of the data set.
@@ -16,6 +15,7 @@ package protocol MethodRecipe: Codable, Sendable {
 }
 
 extension MethodRecipe {
+  package static var title: String { name }
   package func remedy(_ symptom: Symptom) -> String { "lower optimizer.rate, or lengthen schedule.warmup" }
 }
 
@@ -48,6 +48,8 @@ package struct MethodSetting {
 /// A rank's share of one step, as tensors.
 package struct MethodInput {
   package let step: Int
+  /// Passes over the data before this step.
+  package let epoch: Int
   /// Images of the global batch.
   package let batch: Int
   /// Images of every rank.
@@ -56,22 +58,30 @@ package struct MethodInput {
   package let positions: Range<Int>
   /// Their ids in the data set.
   package let samples: [Int]
+  /// Their classes, -1 where an image has none; empty in a dry run. Pre-training does not read them.
+  package let labels: [Int32]
   /// By kind of view: (count · n, H, W, C), all images of its first view, then of its second.
   package let views: [Tensor]
+  /// By kind of view: (count · n), what each view is to be recognised as; nil for kinds without a target. Empty where no
+  /// kind has any.
+  package let targets: [UnsafePointer<Int32>?]
   /// For tests that bring their own: the place of every position in a shuffled batch.
   package let order: [Int]?
   /// For tests that bring their own: the negatives that are drawn from a bank, K for every position.
   package let drawn: [Int]?
 
   package init(
-    step: Int, batch: Int, shares: [Int], rank: Int, samples: [Int], views: [Tensor], order: [Int]? = nil,
-    drawn: [Int]? = nil
+    step: Int, epoch: Int = 0, batch: Int, shares: [Int], rank: Int, samples: [Int], labels: [Int32] = [],
+    views: [Tensor], targets: [UnsafePointer<Int32>?] = [], order: [Int]? = nil, drawn: [Int]? = nil
   ) {
     self.step = step
+    self.epoch = epoch
     self.batch = batch
     self.shares = shares
     self.samples = samples
+    self.labels = labels
     self.views = views
+    self.targets = targets
     self.order = order
     self.drawn = drawn
     let first = shares[..<rank].reduce(0, +)
@@ -82,32 +92,19 @@ package struct MethodInput {
   package var count: Int { positions.count }
 }
 
-/// What a step tells, over all ranks.
-package struct MethodOutcome {
-  package let statistics: ContrastiveStatistics
-  /// Candidates of each anchor: at chance, the loss is their logarithm. Nil where nothing is told apart.
-  package let candidates: Int?
-  /// Entropy of which prototype is the nearest, at most the logarithm of their number. Nil without prototypes.
-  package var entropy: Double?
-  /// Mean probability of the batch's own keys other than the positive, for methods with further negatives.
-  package var inBatch: Double?
-  /// What guessing gives, where that is not the candidates' logarithm.
-  package var chance: Double?
+/// This rank's last embeddings, for figures of the run's health.
+package struct Embeddings {
+  /// Of length one, row after row.
+  package private(set) var values: [Float] = []
+  /// D
+  package let dimension: Int
 
-  /// - Parameter scale: factor on the loss.
-  package init(
-    statistics: ContrastiveStatistics, candidates: Int?, scale: Double = 1, entropy: Double? = nil,
-    inBatch: Double? = nil, chance: Double? = nil
-  ) {
-    self.statistics = statistics
-    self.candidates = candidates
-    self.entropy = entropy
-    self.inBatch = inBatch
-    self.chance = chance ?? candidates.map { scale * Foundation.log(Double(max(1, $0))) }
+  package init(dimension: Int) { self.dimension = dimension }
+
+  /// Keeps rows of length one, (N, D); nothing in a dry run.
+  package mutating func keep(_ rows: Tensor, _ context: Context) {
+    if !context.isDry { values.replace(with: rows) }
   }
-
-  /// The loss over the global batch.
-  package var loss: Double { statistics.loss / max(1, statistics.rows) }
 }
 
 /// A running method: networks, state, and the paper's algorithm.
@@ -126,13 +123,11 @@ package protocol Method: AnyObject {
   /// The encoder has been replaced by another one's weights.
   func adoptEncoder()
   /// Adds this rank's part of the gradients of the global batch's loss.
-  func step(_ input: MethodInput) -> MethodOutcome
+  func step(_ input: MethodInput) -> Outcome
   /// The parameters have been updated: moves what follows them.
   func commit()
-  /// This rank's last embeddings, normalised, row by row, for health figures.
-  var embeddings: [Float] { get }
-  /// D of an embedding.
-  var dimension: Int { get }
+  /// What would show a collapse; nil where nothing can.
+  var embeddings: Embeddings? { get }
 }
 
 extension Method {
@@ -142,8 +137,26 @@ extension Method {
   package func commit() {}
   package var state: [SavedState] { [] }
   package var unsavedBytes: Int { 0 }
+  package var embeddings: Embeddings? { nil }
   /// Everything that a checkpoint holds.
   package var saved: [SavedState] { trained.flatMap(\.saved) + state }
+
+  /// Gradients of a step's global batch, summed over ranks.
+  package func gradients(_ input: MethodInput) -> Outcome {
+    for trained in trained { trained.gradients.zero() }
+    let outcome = step(input)
+    for trained in trained { trained.reducer.finish() }
+    return outcome
+  }
+
+  /// Moves the parameters by their gradients, and then what follows them.
+  package func update(_ optimizer: any Optimizer, rate: Double, _ context: Context) {
+    for trained in trained {
+      optimizer.update(
+        trained.state.parameters, trained.gradients, momentum: trained.momentum, rate: Float(rate), context)
+    }
+    commit()
+  }
 }
 
 /// The table of methods.
@@ -165,7 +178,7 @@ package struct AnyMethodRecipe: Codable, Sendable {
     guard let method = Methods.all.first(where: { $0.name == name }) else {
       throw decoder.unknown(name, known: Methods.all.map { $0.name }, of: "the table of methods")
     }
-    value = try method.init(from: decoder)
+    value = try decoder.options(method, besides: ["name"])
   }
 
   package func encode(to encoder: any Encoder) throws {

@@ -23,49 +23,34 @@ package struct MoCo: MethodRecipe {
   /// Factor on the loss: the authors' CIFAR notebook adds the two directions, which is 2.
   package var lossScale = 1.0
 
-  private enum CodingKeys: String, CodingKey, CaseIterable {
-    case temperature, head, queue, momentum, symmetric, lossScale
-  }
-
   package init() {}
 
-  package init(from decoder: any Decoder) throws {
-    let values = try decoder.strict(CodingKeys.self, of: "moco", besides: ["name"])
-    temperature = try values.value(.temperature, default: temperature)
-    head = try values.value(.head, default: head)
-    queue = try values.value(.queue, default: queue)
-    momentum = try values.value(.momentum, default: momentum)
-    symmetric = try values.value(.symmetric, default: symmetric)
-    lossScale = try values.value(.lossScale, default: lossScale)
-    guard temperature > 0, lossScale > 0, !head.isEmpty else {
-      throw decoder.invalid("temperature and lossScale must be above 0, and the head needs a layer")
-    }
+  package func check() throws(RecipeError) {
+    try require("temperature", temperature, temperature > 0, "above 0")
+    try require("lossScale", lossScale, lossScale > 0, "above 0")
+    try requireLayers("head", head)
     guard (1...1 << 26).contains(queue) else {
-      throw decoder.invalid("`queue` is \(queue); it must be 1 to \(1 << 26) keys")
+      throw RecipeError("`queue` is \(queue); it must be 1 to \(1 << 26) keys")
     }
-    guard 0 <= momentum, momentum < 1 else { throw decoder.invalid("`momentum` is \(momentum); it must be in [0, 1)") }
+    try require("momentum", momentum, 0 <= momentum && momentum < 1, "in [0, 1)")
   }
 
   package func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] {
-    guard stage.views.count == 1, stage.views[0].count == 2 else {
-      throw RecipeError(
-        "moco: views have counts \(stage.views.map(\.count)); it takes one kind, count 2: query and key")
+    try stage.requireViews([2], by: Self.name, "one kind, count 2: query and key")
+    if symmetric {
+      try stage.requireOnePart(
+        because: "symmetric moco takes both views at once", instead: "more ranks, or symmetric: false")
     }
-    if symmetric, stage.accumulate > 1 {
-      throw RecipeError(
-        "accumulate is \(stage.accumulate), but symmetric moco takes both views at once; use more ranks, or symmetric: false"
-      )
+    if stage.batchNorm.groups == .global {
+      try stage.requireOnePart(
+        because: "with batchNorm global the statistics are the whole batch's and its parts would have others",
+        instead: "batchNorm: {shuffle: IMAGES}")
     }
     var warnings: [String] = []
     if queue >= images {
       warnings.append(
         "the queue of \(queue) keys holds each of the \(images) images about \(queue / images) times, so old keys of an "
           + "image are its own negatives; take a shorter queue")
-    }
-    if stage.batchNorm.groups == .global, stage.accumulate > 1 {
-      throw RecipeError(
-        "accumulate is \(stage.accumulate), but with batchNorm global the statistics are the whole batch's and its parts "
-          + "would have others; use batchNorm: {shuffle: IMAGES}")
     }
     return warnings + StepGroups.leaks(Self.name, stage)
   }
@@ -82,7 +67,7 @@ package struct MoCo: MethodRecipe {
 
   final class Running: Method {
     let trained: [Trained]
-    private(set) var embeddings: [Float] = []
+    private(set) var embeddings: Embeddings?
     private let recipe: MoCo
     private let setting: MethodSetting
     private let loss: InfoNCE
@@ -93,7 +78,7 @@ package struct MoCo: MethodRecipe {
     private let groups: StepGroups
 
     private var query: Trained { trained[0] }
-    var dimension: Int { queue.dimension }
+    private var dimension: Int { queue.dimension }
 
     init(_ recipe: MoCo, _ setting: MethodSetting) {
       self.recipe = recipe
@@ -104,6 +89,7 @@ package struct MoCo: MethodRecipe {
       loss = InfoNCE(temperature: Float(recipe.temperature), scale: Float(recipe.lossScale))
       groups = StepGroups(setting)
       queue = KeyQueue(count: recipe.queue, dimension: layers.last!.outputs)
+      embeddings = Embeddings(dimension: queue.dimension)
     }
 
     func initialise() {
@@ -116,12 +102,12 @@ package struct MoCo: MethodRecipe {
 
     var state: [SavedState] { key.saved + queue.saved }
 
-    func step(_ input: MethodInput) -> MethodOutcome {
+    func step(_ input: MethodInput) -> Outcome {
       recipe.symmetric ? stepBothWays(input) : stepOneWay(input)
     }
 
     /// The first view is the query, the second the key.
-    private func stepOneWay(_ input: MethodInput) -> MethodOutcome {
+    private func stepOneWay(_ input: MethodInput) -> Outcome {
       let context = setting.context
       let n = input.count
       let images = input.views[0]
@@ -129,7 +115,7 @@ package struct MoCo: MethodRecipe {
         let k = arena.tensor(n: n, c: dimension)
         encodeKeys(images.images(n..<2 * n), into: k, input)
         collect(k, input)
-        var statistics = ContrastiveStatistics()
+        var statistics = LossStatistics()
         for part in 0..<setting.accumulate {
           let range = part * n / setting.accumulate..<(part + 1) * n / setting.accumulate
           context.scratch { arena in
@@ -137,20 +123,16 @@ package struct MoCo: MethodRecipe {
             let pass = query.pass(context, groups, part: part, of: setting.accumulate)
             let tape = query.network.forward(images.images(range), pass)
             let q = tape.output
-            context.part(.loss) {
-              statistics.add(
-                loss.apply(
-                  q, keys: k.images(range), queue: queue.tensor, count: input.batch, context, keeping: &embeddings))
-            }
+            statistics.add(contrast(q, keys: k.images(range), count: input.batch))
             query.network.backward(q, tape, pass)  // q holds its gradient now
           }
         }
-        return MethodOutcome(statistics: statistics, candidates: queue.count + 1, scale: recipe.lossScale)
+        return Outcome(statistics, candidates: queue.count + 1, scale: recipe.lossScale)
       }
     }
 
     /// Both views are queries and keys, each in BN batches of its own.
-    private func stepBothWays(_ input: MethodInput) -> MethodOutcome {
+    private func stepBothWays(_ input: MethodInput) -> Outcome {
       let context = setting.context
       let n = input.count
       return context.scratch { arena in
@@ -165,11 +147,21 @@ package struct MoCo: MethodRecipe {
         let pass = query.pass(context, groups(input, views: 2, shared: false, in: arena))
         let tape = query.network.forward(input.views[0], pass)
         let q = tape.output
-        let statistics = context.part(.loss) {
-          loss.apply(q, keys: others, queue: queue.tensor, count: 2 * input.batch, context, keeping: &embeddings)
-        }
+        let statistics = contrast(q, keys: others, count: 2 * input.batch)
         query.network.backward(q, tape, pass)
-        return MethodOutcome(statistics: statistics, candidates: queue.count + 1, scale: recipe.lossScale)
+        return Outcome(statistics, candidates: queue.count + 1, scale: recipe.lossScale)
+      }
+    }
+
+    /// - q: (n, D); becomes its gradient.
+    private func contrast(_ q: Tensor, keys: Tensor, count: Int) -> LossStatistics {
+      let context = setting.context
+      return context.part(.loss) {
+        context.scratch { arena in
+          let unit = UnitRows(q, in: arena, context)
+          embeddings?.keep(unit.rows, context)
+          return loss.apply(q, unit, keys: keys, queue: queue.tensor, count: count, context)
+        }
       }
     }
 

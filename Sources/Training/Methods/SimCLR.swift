@@ -29,63 +29,37 @@ package struct SimCLR: MethodRecipe {
   package var memory: Memory?
 
   /// A queue of keys of a momentum encoder.
-  package struct Memory: Codable, Sendable {
+  package struct Memory: Options, Sendable {
+    package static let title = "simclr's memory"
+
     /// Keys in the queue; each step adds two an image.
     package var queue = 65536
     /// m
     package var momentum = 0.999
 
-    private enum CodingKeys: String, CodingKey, CaseIterable { case queue, momentum }
+    package init() {}
 
-    package init(queue: Int, momentum: Double) {
-      self.queue = queue
-      self.momentum = momentum
+    package func check() throws(RecipeError) {
+      try require("queue", queue, in: 1...1 << 26)
+      try require("momentum", momentum, 0 <= momentum && momentum < 1, "in [0, 1)")
     }
-
-    package init(from decoder: any Decoder) throws {
-      let values = try decoder.strict(CodingKeys.self, of: "simclr's memory")
-      queue = try values.value(.queue, default: queue)
-      momentum = try values.value(.momentum, default: momentum)
-      guard (1...1 << 26).contains(queue) else {
-        throw decoder.invalid("`queue` is \(queue); it must be 1 to \(1 << 26) keys")
-      }
-      guard 0 <= momentum, momentum < 1 else {
-        throw decoder.invalid("`momentum` is \(momentum); it must be in [0, 1)")
-      }
-    }
-  }
-
-  private enum CodingKeys: String, CodingKey, CaseIterable {
-    case temperature, head, headDeviation, lossScale, viewsShareBatch, memory
   }
 
   package init() {}
 
-  package init(from decoder: any Decoder) throws {
-    let values = try decoder.strict(CodingKeys.self, of: "simclr", besides: ["name"])
-    temperature = try values.value(.temperature, default: temperature)
-    head = try values.value(.head, default: head)
-    headDeviation = try values.value(.headDeviation, default: headDeviation)
-    lossScale = try values.value(.lossScale, default: lossScale)
-    viewsShareBatch = try values.value(.viewsShareBatch, default: viewsShareBatch)
-    memory = try values.decodeIfPresent(Memory.self, forKey: .memory)
-    guard temperature > 0, headDeviation > 0, lossScale > 0, !head.isEmpty else {
-      throw decoder.invalid("temperature, headDeviation and lossScale must be above 0, and the head needs a layer")
-    }
+  package func check() throws(RecipeError) {
+    try require("temperature", temperature, temperature > 0, "above 0")
+    try require("headDeviation", headDeviation, headDeviation > 0, "above 0")
+    try require("lossScale", lossScale, lossScale > 0, "above 0")
+    try requireLayers("head", head)
   }
 
   package func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] {
-    guard stage.views.count == 1, stage.views[0].count == 2 else {
-      throw RecipeError("simclr: views have counts \(stage.views.map(\.count)); it takes one kind of view, count 2")
-    }
-    if stage.accumulate > 1 {
-      throw RecipeError(
-        "accumulate is \(stage.accumulate), but simclr's negatives are the other images of the batch, so its parts would "
-          + "be another loss; use more ranks, or moco")
-    }
-    if case .shuffle = stage.batchNorm.groups {
-      throw RecipeError("batchNorm is shuffle, but simclr has one encoder for both views; use global or group")
-    }
+    try stage.requireViews([2], by: Self.name, "one kind of view, count 2")
+    try stage.requireOnePart(
+      because: "simclr's negatives are the other images of the batch, so its parts would be another loss",
+      instead: "more ranks, or moco")
+    try stage.requireUnshuffled(because: "simclr has one encoder for both views")
     var warnings: [String] = []
     if case .group = stage.batchNorm.groups {
       warnings.append(
@@ -120,8 +94,9 @@ package struct SimCLR: MethodRecipe {
 
   final class Running: Method {
     let trained: [Trained]
-    let dimension: Int
-    private(set) var embeddings: [Float] = []
+    private(set) var embeddings: Embeddings?
+    /// D of an embedding.
+    private let dimension: Int
     private let loss: NTXent
     private let recipe: SimCLR
     private let setting: MethodSetting
@@ -139,6 +114,7 @@ package struct SimCLR: MethodRecipe {
       let dimension = layers.last!.outputs
       trained = [encoder]
       self.dimension = dimension
+      embeddings = Embeddings(dimension: dimension)
       memory = recipe.memory.map {
         (MomentumEncoder(of: encoder, momentum: $0.momentum), KeyQueue(count: $0.queue, dimension: dimension))
       }
@@ -155,7 +131,7 @@ package struct SimCLR: MethodRecipe {
 
     var state: [SavedState] { memory.map { $0.key.saved + $0.queue.saved } ?? [] }
 
-    func step(_ input: MethodInput) -> MethodOutcome {
+    func step(_ input: MethodInput) -> Outcome {
       let context = setting.context
       return context.scratch { arena in
         let groups = groups(input, views: 2, shared: recipe.viewsShareBatch, in: arena)
@@ -163,13 +139,20 @@ package struct SimCLR: MethodRecipe {
         let pass = encoder.pass(context, groups)
         let tape = encoder.network.forward(input.views[0], pass)
         let z = tape.output  // (2n, D)
-        let statistics = context.part(.loss) {
-          loss.apply(z, shares: input.shares, queue: memory?.queue.tensor, context, keeping: &embeddings)
-        }
+        let statistics = context.part(.loss) { contrast(z, input) }
         encoder.network.backward(z, tape, pass)  // z holds its gradient now
-        return MethodOutcome(
-          statistics: statistics, candidates: 2 * input.batch - 1 + (memory?.queue.count ?? 0),
-          scale: recipe.lossScale)
+        return Outcome(
+          statistics, candidates: 2 * input.batch - 1 + (memory?.queue.count ?? 0), scale: recipe.lossScale)
+      }
+    }
+
+    /// - z: (2n, D); becomes its gradient.
+    private func contrast(_ z: Tensor, _ input: MethodInput) -> LossStatistics {
+      let context = setting.context
+      return context.scratch { arena in
+        let unit = UnitRows(z, in: arena, context)
+        embeddings?.keep(unit.rows, context)
+        return loss.apply(z, unit, shares: input.shares, queue: memory?.queue.tensor, context)
       }
     }
 

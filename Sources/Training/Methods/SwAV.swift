@@ -33,30 +33,15 @@ package struct SwAV: MethodRecipe {
   /// When the queue begins to fill; it is used once it is full.
   package var queueFrom = Length.epochs(15)
 
-  private enum CodingKeys: String, CodingKey, CaseIterable {
-    case temperature, head, prototypes, epsilon, iterations, freeze, queue, queueFrom
-  }
-
   package init() {}
 
-  package init(from decoder: any Decoder) throws {
-    let values = try decoder.strict(CodingKeys.self, of: "swav", besides: ["name"])
-    temperature = try values.value(.temperature, default: temperature)
-    head = try values.value(.head, default: head)
-    prototypes = try values.value(.prototypes, default: prototypes)
-    epsilon = try values.value(.epsilon, default: epsilon)
-    iterations = try values.value(.iterations, default: iterations)
-    freeze = try values.value(.freeze, default: freeze)
-    queue = try values.value(.queue, default: queue)
-    queueFrom = try values.value(.queueFrom, default: queueFrom)
-    guard temperature > 0, epsilon > 0, !head.isEmpty else {
-      throw decoder.invalid("temperature and epsilon must be above 0, and the head needs a layer")
-    }
-    for (key, value, range) in [
-      ("prototypes", prototypes, 2...1 << 20), ("iterations", iterations, 1...1000), ("queue", queue, 0...1 << 26),
-    ] where !range.contains(value) {
-      throw decoder.invalid("`\(key)` is \(value); it must be \(range.lowerBound) to \(range.upperBound)")
-    }
+  package func check() throws(RecipeError) {
+    try require("temperature", temperature, temperature > 0, "above 0")
+    try require("epsilon", epsilon, epsilon > 0, "above 0")
+    try requireLayers("head", head)
+    try require("prototypes", prototypes, in: 2...1 << 20)
+    try require("iterations", iterations, in: 1...1000)
+    try require("queue", queue, in: 0...1 << 26)
   }
 
   package func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] {
@@ -65,13 +50,8 @@ package struct SwAV: MethodRecipe {
         "swav: the first kind of view has count \(stage.views.first?.count ?? 0); it must be 2, the crops that are "
           + "assigned; further kinds are at will")
     }
-    if stage.accumulate > 1 {
-      throw RecipeError(
-        "accumulate is \(stage.accumulate), but swav assigns its batch at once; use more ranks, or a queue")
-    }
-    if case .shuffle = stage.batchNorm.groups {
-      throw RecipeError("batchNorm is shuffle, but swav has no keys to hide; use global or group")
-    }
+    try stage.requireOnePart(because: "swav assigns its batch at once", instead: "more ranks, or a queue")
+    try stage.requireUnshuffled(because: "swav has no keys to hide")
     var warnings: [String] = []
     if stage.batch + queue < prototypes {
       warnings.append(
@@ -97,10 +77,11 @@ package struct SwAV: MethodRecipe {
 
   final class Running: Method {
     let trained: [Trained]
-    let dimension: Int
-    private(set) var embeddings: [Float] = []
+    private(set) var embeddings: Embeddings?
     private let recipe: SwAV
     private let setting: MethodSetting
+    /// D of an embedding.
+    private let dimension: Int
     private let sinkhorn: Sinkhorn
     private let loss: SwappedPrediction
     private let groups: StepGroups
@@ -126,6 +107,7 @@ package struct SwAV: MethodRecipe {
       let network = Network(setting.encoder, head: layers, prototypes: recipe.prototypes)
       trained = [Trained("encoder", network, setting.context)]
       dimension = layers.last!.outputs
+      embeddings = Embeddings(dimension: dimension)
       sinkhorn = Sinkhorn(epsilon: recipe.epsilon, iterations: recipe.iterations)
       loss = SwappedPrediction(temperature: Float(recipe.temperature))
       groups = StepGroups(setting)
@@ -143,12 +125,12 @@ package struct SwAV: MethodRecipe {
 
     var state: [SavedState] { queue.map { $0.saved + [SavedState("queue/filled", integers: filled)] } ?? [] }
 
-    func step(_ input: MethodInput) -> MethodOutcome {
+    func step(_ input: MethodInput) -> Outcome {
       step = input.step
       normalisePrototypes()
       return setting.context.scratch { arena in
         let z = arena.tensor(n: input.views.reduce(0) { $0 + $1.n }, c: dimension)
-        var outcome = MethodOutcome(statistics: ContrastiveStatistics(), candidates: recipe.prototypes)
+        var outcome = Outcome(loss: 0)
         encode(0, at: 0, of: z, input) { outcome = predict(z, input) }
         return outcome
       }
@@ -175,7 +157,7 @@ package struct SwAV: MethodRecipe {
 
     /// Codes, predictions, loss.
     /// - z: (V·n, D) embeddings, crop after crop; becomes their gradient.
-    private func predict(_ z: Tensor, _ input: MethodInput) -> MethodOutcome {
+    private func predict(_ z: Tensor, _ input: MethodInput) -> Outcome {
       let context = setting.context
       let n = input.count
       let targets = SwAV.assigned * n
@@ -183,30 +165,37 @@ package struct SwAV: MethodRecipe {
         context.scratch { arena in
           let pass = Pass(
             context, encoder.state, .train, BatchGroups(images: 1, in: arena), gradients: encoder.gradients)
-          let unit = arena.tensor(like: z)
-          let norms = arena.array(of: Float.self, count: max(1, z.n)).baseAddress!
-          L2Normalise.forward(z, into: unit, norms: norms, context)
-          if !context.isDry { embeddings.replace(with: unit.images(0..<n)) }
+          let unit = UnitRows(z, in: arena, context)
+          embeddings?.keep(unit.rows.images(0..<n), context)
           let scores = arena.tensor(n: z.n, c: recipe.prototypes)
           let codes = arena.tensor(n: targets, c: recipe.prototypes)
-          prototypes.forward(unit, into: scores, pass)
+          prototypes.forward(unit.rows, into: scores, pass)
           for crop in 0..<SwAV.assigned {
             let rows = crop * n..<(crop + 1) * n
             assign(scores.images(rows), crop: crop, into: codes.images(rows), pass)
           }
           let entropy = usage(scores.images(0..<targets))
           let statistics = loss.apply(scores, codes: codes, images: n, count: input.batch, context)
-          prototypes.backward(scores, x: unit, dx: z, pass)  // scores hold their gradient now
-          L2Normalise.backward(z, unit: unit, norms: norms, context)
+          prototypes.backward(scores, x: unit.rows, dx: z, pass)  // scores hold their gradient now
+          unit.backward(z, context)
           if isFrozen {
             context.run(1) { _, _ in
               encoder.gradients[prototypes.weight].update(repeating: 0, count: prototypes.weight.count)
             }
           }
-          collect(unit, input)
-          return MethodOutcome(statistics: statistics, candidates: recipe.prototypes, entropy: entropy)
+          collect(unit.rows, input)
+          return outcome(statistics, entropy: entropy)
         }
       }
+    }
+
+    private func outcome(_ statistics: LossStatistics, entropy: Double) -> Outcome {
+      let rows = max(1, statistics.rows)
+      var outcome = Outcome(loss: statistics.loss / rows, chance: log(Double(recipe.prototypes)))
+      outcome.figures[.candidates] = Double(recipe.prototypes)
+      outcome.figures[.top1] = statistics.correct / rows
+      outcome.figures[.entropy] = entropy
+      return outcome
     }
 
     /// The codes of one crop, assigned with those of the queue once it is full.

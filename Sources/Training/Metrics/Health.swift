@@ -44,25 +44,17 @@ package struct EmbeddingHealth: Sendable, Equatable {
     }
   }
 
-  /// What to tell the user, in words, with the option to change; empty where all is well.
+  /// Warnings, each with the option to change; empty where all is well.
   /// - Parameters:
-  ///   - loss: of this step.
-  ///   - candidates: among how many the positive is to be found; the loss at chance is ln(candidates). Nil for methods
-  ///     without negatives.
-  ///   - chance: the loss at chance, where it is another.
-  ///   - entropy: of which prototype is the nearest, for methods with prototypes.
+  ///   - outcome: of this step.
   ///   - method: names what to change.
-  package func warnings(
-    loss: Double?, candidates: Int?, chance: Double? = nil, entropy: Double? = nil, method: any MethodRecipe
-  ) -> [String] {
+  package func warnings(_ outcome: Outcome, method: any MethodRecipe) -> [String] {
     var found: [(symptom: Symptom, words: String)] = []
-    if let loss, let candidates, candidates > 1 {
-      let logarithm = log(Double(candidates))
-      let chance = chance ?? logarithm
-      if abs(loss - chance) < 0.01 * chance {
-        let of = chance == logarithm ? "ln(\(candidates)) = " : ""
-        found.append((.guessing, "the loss \(fixed(loss, 3)) sits at \(of)\(fixed(chance, 3)), what guessing gives"))
-      }
+    let candidates = outcome.figures[.candidates]
+    if let chance = outcome.chance, chance > 0, abs(outcome.loss - chance) < 0.01 * chance {
+      let logarithm = candidates.map { chance == log($0) ? "ln(\(Int($0))) = " : "" } ?? ""
+      found.append(
+        (.guessing, "the loss \(fixed(outcome.loss, 3)) sits at \(logarithm)\(fixed(chance, 3)), what guessing gives"))
     }
     if deviation < 0.1 {
       found.append(
@@ -72,9 +64,9 @@ package struct EmbeddingHealth: Sendable, Equatable {
       found.append(
         (.line, "the embeddings use \(fixed(effectiveRank, 1)) of \(dimension) dimensions: the rest has collapsed"))
     }
-    if let entropy, let candidates, entropy < 0.2 * log(Double(candidates)) {
+    if let entropy = outcome.figures[.entropy], let candidates, entropy < 0.2 * log(candidates) {
       found.append(
-        (.prototypes, "the embeddings share \(fixed(exp(entropy), 1)) of \(candidates) prototypes"))
+        (.prototypes, "the embeddings share \(fixed(exp(entropy), 1)) of \(Int(candidates)) prototypes"))
     }
     return found.map { "\($0.words): \(method.remedy($0.symptom))" }
   }

@@ -22,6 +22,7 @@ package enum Metrics {
     Key("in_batch", "", "mean probability of the batch's other keys, where there are further negatives"),
     Key("rate", "", "learning rate, scaling included"),
     Key("top1", "", "share of anchors whose positive is the most similar candidate"),
+    Key("accuracy", "", "share of labelled images that are given their class"),
     Key("positive_similarity", "", "mean cosine of the two views of an image"),
     Key("negative_similarity", "", "mean cosine of different images"),
     Key("embedding_deviation", "", "deviation of the embeddings times √d; 1 is even on the sphere, 0 is collapse"),

@@ -89,7 +89,7 @@ package final class StageRun {
       let outcome = method.step(
         MethodInput(step: 0, batch: stage.batch, shares: shares, rank: rank, samples: samples, views: views))
       extractor.plan(channels: data.channels)
-      return (outcome.candidates, outcome.chance)
+      return (outcome.figures[.candidates].map { Int($0) }, outcome.chance)
     }
     for trained in method.trained { context.dry { trained.reducer.finish() } }
     context.arena.seal()
@@ -139,12 +139,7 @@ package final class StageRun {
   // MARK: A step
 
   /// Gradients of a step's global batch, summed over ranks.
-  package func gradients(_ input: MethodInput) -> MethodOutcome {
-    for trained in method.trained { trained.gradients.zero() }
-    let outcome = method.step(input)
-    for trained in method.trained { trained.reducer.finish() }
-    return outcome
-  }
+  package func gradients(_ input: MethodInput) -> Outcome { method.gradients(input) }
 
   /// Moves the parameters by their gradients, and then what follows them.
   /// - Parameter step: of this stage.
@@ -152,13 +147,7 @@ package final class StageRun {
   @discardableResult
   package func update(step: Int) -> Double {
     let rate = rate(step: step)
-    context.part(.update) {
-      for trained in method.trained {
-        optimizer.update(
-          trained.state.parameters, trained.gradients, momentum: trained.momentum, rate: Float(rate), context)
-      }
-      method.commit()
-    }
+    context.part(.update) { method.update(optimizer, rate: rate, context) }
     return rate
   }
 
@@ -183,8 +172,8 @@ package final class StageRun {
       views.append(Tensor(group.pixels, n: group.recipe.count * batch.count, h: size, w: size, c: data.channels))
     }
     return MethodInput(
-      step: batch.step, batch: batch.globalCount, shares: shares(step: batch.step), rank: context.communicator.rank,
-      samples: batch.samples, views: views)
+      step: batch.step, epoch: batch.epoch, batch: batch.globalCount, shares: shares(step: batch.step),
+      rank: context.communicator.rank, samples: batch.samples, labels: batch.labels, views: views)
   }
 
   /// Images of every rank in a step.

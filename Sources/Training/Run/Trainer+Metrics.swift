@@ -5,11 +5,10 @@ import Shards
 /// What a run tells while it trains.
 extension Trainer {
   func log(
-    _ stageRun: StageRun, _ index: Int, _ outcome: MethodOutcome, done: Int, offset: Int, rate: Double,
+    _ stageRun: StageRun, _ index: Int, _ outcome: Outcome, done: Int, offset: Int, rate: Double,
     _ gradientNorm: Double, _ progress: RunProgress?
   ) throws {
     let health = gatherHealth(stageRun.method)
-    let rows = max(1, outcome.statistics.rows)
     guard let metrics, let progress else { return }
     var values: [String: JSONValue] = [
       "stage": .number(index), "epoch": .number(Double(done) / Double(stageRun.plan.stepsPerEpoch)),
@@ -18,13 +17,9 @@ extension Trainer {
       "weight_norm": .number(
         norm(stageRun.method.encoder.state.parameters.data, stageRun.method.encoder.state.parameters.count)),
     ]
-    let sums = outcome.statistics
-    for (key, sum) in [
-      ("top1", sums.correct), ("positive_similarity", sums.positive), ("negative_similarity", sums.negative),
-    ] where sum.isFinite { values[key] = .number(sum / rows) }
-    if let candidates = outcome.candidates { values["candidates"] = .number(candidates) }
-    if let entropy = outcome.entropy { values["entropy"] = .number(entropy) }
-    if let inBatch = outcome.inBatch { values["in_batch"] = .number(inBatch) }
+    for figure in Outcome.Figure.allCases {
+      if let value = outcome.figures[figure] { values[figure.key] = .number(value) }
+    }
     if let health {
       values["embedding_deviation"] = .number(health.deviation)
       values["effective_rank"] = .number(health.effectiveRank)
@@ -32,9 +27,7 @@ extension Trainer {
       let warnings =
         done * 10 < stageRun.plan.totalSteps
         ? []
-        : health.warnings(
-          loss: outcome.loss, candidates: outcome.candidates, chance: outcome.chance, entropy: outcome.entropy,
-          method: stageRun.stage.method.value)
+        : health.warnings(outcome, method: stageRun.stage.method.value)
       if !warnings.isEmpty { values["warnings"] = .list(warnings.map(JSONValue.text)) }
       for warning in warnings { progress.say("Warning at step \(done): \(warning)") }
     }
@@ -45,14 +38,15 @@ extension Trainer {
 
   /// Health of all ranks' embeddings; nil where there are none.
   func gatherHealth(_ method: any Method) -> EmbeddingHealth? {
-    let d = method.dimension
+    guard let embeddings = method.embeddings else { return nil }
+    let d = embeddings.dimension
     var counts = [Int64](repeating: 0, count: communicator.size)
-    counts[communicator.rank] = Int64(method.embeddings.count)
+    counts[communicator.rank] = Int64(embeddings.values.count)
     counts.withUnsafeMutableBufferPointer { communicator.allReduce($0, .sum, on: .control, "embedding counts") }
     let total = counts.reduce(0, +)
     guard total >= 2 * d else { return nil }
     var all = [Float](repeating: 0, count: Int(total))
-    method.embeddings.withUnsafeBufferPointer { mine in
+    embeddings.values.withUnsafeBufferPointer { mine in
       communicator.allGather(
         mine.baseAddress ?? UnsafePointer(bitPattern: 64)!, rows: counts.map(Int.init), width: 1, into: &all,
         "embeddings for health")

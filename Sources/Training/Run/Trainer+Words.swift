@@ -65,7 +65,7 @@ extension Trainer {
 
   /// Runs the bad step again, layer by layer, and names where it went wrong.
   func diagnose(
-    _ stageRun: StageRun, _ input: MethodInput, _ batch: Batch, _ outcome: MethodOutcome, _ gradientNorm: Double,
+    _ stageRun: StageRun, _ input: MethodInput, _ batch: Batch, _ outcome: Outcome, _ gradientNorm: Double,
     done: Int
   ) -> RunError {
     let watch = Watch()
