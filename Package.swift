@@ -109,7 +109,7 @@ let package = Package(
     .target(
       name: "Engine", dependencies: ["Randomness", "Threading", "Ranks", "COpenBLAS", "CSystem"], swiftSettings: kernels),
     .target(
-      name: "Training", dependencies: ["Shards", "Engine", "HDF5", "CZlib", "CSystem", "COpenBLAS", "Yams"],
+      name: "Training", dependencies: ["Shards", "Engine", "HDF5", "CPNG", "CZlib", "CSystem", "COpenBLAS", "Yams"],
       resources: recipes.map { .embedInCode("Recipes/\($0).yaml") }, swiftSettings: kernels),
     .executableTarget(
       name: "apus",
@@ -124,7 +124,7 @@ let package = Package(
     .testTarget(name: "ShardsTests", dependencies: ["Shards"], resources: [.copy("Fixtures")], swiftSettings: swift),
     .testTarget(name: "EngineTests", dependencies: ["Engine"], swiftSettings: swift),
     .testTarget(
-      name: "TrainingTests", dependencies: ["Training", "CAllocations", "CZlib"], resources: [.copy("Fixtures")],
+      name: "TrainingTests", dependencies: ["Training", "CAllocations", "CPNG", "CZlib"], resources: [.copy("Fixtures")],
       swiftSettings: swift),
     .testTarget(name: "CommandTests", dependencies: ["apus", "Threading"], swiftSettings: swift),
   ],

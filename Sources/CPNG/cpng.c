@@ -140,3 +140,23 @@ int cpng_decode(const uint8_t *bytes, size_t length, const cpng_info *info, uint
   free(rows);
   return status;
 }
+
+int cpng_encode(const uint8_t *samples, int width, int height, int channels, uint8_t *bytes, size_t *length,
+                char *message) {
+  png_image image;
+  memset(&image, 0, sizeof image);
+  image.version = PNG_IMAGE_VERSION;
+  image.width = (png_uint_32)width;
+  image.height = (png_uint_32)height;
+  image.format = channels == 1 ? PNG_FORMAT_GRAY : PNG_FORMAT_RGB;
+  if (bytes == NULL) {
+    *length = PNG_IMAGE_PNG_SIZE_MAX(image);
+    return 0;
+  }
+  png_alloc_size_t size = *length;
+  int written = png_image_write_to_memory(&image, bytes, &size, 0, samples, 0, NULL);
+  if (written == 0) snprintf(message, CPNG_MESSAGE, "%s", image.message);
+  *length = size;
+  png_image_free(&image);
+  return written == 0 ? -1 : 0;
+}

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import Shards
 import Training
 
 struct BenchViewsCommand: ParsableCommand {

@@ -49,13 +49,14 @@ struct EvaluateCommand: ParsableCommand {
       let heldOut = try DataSet(at: testPath)
       let isRun = recipe == nil
       let encoder =
-        try isRun
-        ? FrozenEncoder(run: path) : FrozenEncoder(weights: path, recipe: Recipe(recipe!), channels: train.channels)
+        try recipe.map { try FrozenEncoder(weights: path, recipe: Recipe($0), data: train) }
+        ?? FrozenEncoder(run: path, context.communicator)
       var comparison = Comparison(encoder, train: train, test: heldOut, context: context)
       comparison.trainLimit = limit
       comparison.testLimit = testLimit
       comparison.baselines = !only
       let isRoot = context.communicator.isRoot
+      if isRoot { for notice in encoder.notices { print(notice) } }
       let outcome = try comparison.run { if isRoot { print($0) } }
       guard isRoot else { return }
       print("\n" + EvaluationTable(outcome.results).text)

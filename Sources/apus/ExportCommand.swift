@@ -25,12 +25,14 @@ struct ExportCommand: ParsableCommand {
     try Job.run(threads: nil) { context in
       guard context.communicator.isRoot else { return }
       let encoder = try FrozenEncoder(run: path)
+      for notice in encoder.notices { print(notice) }
       let metadata = [
         "format": "pt", "apus.recipe": try encoder.recipe.yaml, "apus.encoder": encoder.stage.encoder.name.rawValue,
         "apus.width": "\(encoder.stage.encoder.width)", "apus.stem": encoder.stage.encoder.stem.rawValue,
         "apus.variant": encoder.stage.encoder.variant.rawValue,
         "apus.selectiveKernels": "\(encoder.stage.encoder.selectiveKernels)",
-        "apus.channels": "\(encoder.channels)", "apus.step": "\(encoder.step)",
+        "apus.channels": "\(encoder.input.channels)", "apus.step": "\(encoder.step)",
+        Weights.inputKey: try encoder.input.json,
       ]
       try Weights.export(encoder.state, metadata: metadata, to: out)
       let proof = ExportProof(encoder, context: context)

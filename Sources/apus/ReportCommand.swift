@@ -14,7 +14,9 @@ struct ReportCommand: ParsableCommand {
   var data: String?
 
   func run() throws {
-    if let data { try Exhibits.refresh(path, data: DataSet(at: Trainer.paths(data, nil).train)) }
+    if let data {
+      for notice in try Exhibits.refresh(path, data: DataSet(at: Trainer.paths(data, nil).train)) { print(notice) }
+    }
     try Report.write(try ReportContent(run: path), to: RunFolder(path).report)
     print("The report is \(RunFolder(path).report)")
   }

@@ -12,13 +12,16 @@ final class MemorySource: ImageSource {
   /// How often each sample was fetched, and in how many calls.
   let fetched: Mutex<(samples: [Int], calls: Int)>
 
-  init(count: Int, channels: Int = 3, perShard: Int = 1000, damaged: Set<Int> = []) {
+  init(
+    count: Int, channels: Int = 3, perShard: Int = 1000, damaged: Set<Int> = [], mean: Double = 0.4,
+    deviation: Double = 0.2
+  ) {
     self.count = count
     self.channels = channels
     self.perShard = perShard
     self.damaged = damaged
-    mean = [Double](repeating: 0.4, count: channels)
-    deviation = [Double](repeating: 0.2, count: channels)
+    self.mean = [Double](repeating: mean, count: channels)
+    self.deviation = [Double](repeating: deviation, count: channels)
     var records: [ImageRecord] = []
     var bytes: [UInt8] = []
     for sample in 0..<count {

@@ -1,10 +1,14 @@
-// OpenBLAS: the one routine that the engine's arithmetic stands on.
+// OpenBLAS: the routine that the engine's arithmetic stands on, and eigenvalues from its LAPACK.
 #ifndef COPENBLAS_H
 #define COPENBLAS_H
 
 /// Row-major C ← alpha · op(A) · op(B) + beta · C in the calling thread; op transposes where the flag is set.
 void copenblas_sgemm(int transpose_a, int transpose_b, int m, int n, int k, float alpha, const float *a, int lda,
                      const float *b, int ldb, float beta, float *c, int ldc);
+
+/// Eigenvalues of a symmetric matrix of n rows, in rising order (LAPACK's dsyev). `matrix` is overwritten.
+/// Returns 0; -1 where the library was built without LAPACK; 1 where the iteration did not converge.
+int copenblas_eigenvalues(int n, double *matrix, double *values);
 
 /// Makes every call run in the thread that calls it.
 void copenblas_single_thread(void);

@@ -37,15 +37,3 @@ enum SpaceEstimate {
     return Int(info.width) * Int(info.height) * Int(info.channels) * Int(info.depth) / 8
   }
 }
-
-/// A number of bytes for people: `1.5 GiB`.
-package func byteText(_ count: Int) -> String {
-  let units = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"]
-  var value = Double(count)
-  var unit = 0
-  while value >= 1024, unit < units.count - 1 {
-    value /= 1024
-    unit += 1
-  }
-  return unit == 0 ? "\(count) bytes" : "\((value * 10).rounded() / 10) \(units[unit])"
-}

@@ -28,8 +28,8 @@ package struct Comparison {
 
   /// - Parameter say: gets a line of progress.
   package func run(_ say: (String) -> Void) throws -> Outcome {
-    for set in [train, test] where set.channels != encoder.channels {
-      throw RunError("\(set.path) has \(set.channels) channels, the encoder takes \(encoder.channels)")
+    for set in [train, test] where set.channels != encoder.input.channels {
+      throw RunError("\(set.path) has \(set.channels) channels, the encoder takes \(encoder.input.channels)")
     }
     guard train.classNames == test.classNames else {
       throw RunError(
@@ -65,14 +65,14 @@ package struct Comparison {
   }
 
   private func extractor(_ state: NetworkState) -> FeatureExtractor {
-    FeatureExtractor(encoder.network, state, view: encoder.view, context: context)
+    FeatureExtractor(encoder.network, state, input: encoder.input, context: context)
   }
 
   private func pixels(of data: DataSet, _ samples: [Int]) throws -> [Float] {
-    let length = encoder.view.size * encoder.view.size * data.channels
+    let length = encoder.input.size * encoder.input.size * data.channels
     var all = [Float](repeating: 0, count: samples.count * length)
     try all.withUnsafeMutableBufferPointer {
-      try encoder.view.fill(data, samples: samples, into: $0.baseAddress!, context.team)
+      try encoder.input.fill(data, samples: samples, into: $0.baseAddress!, context.team)
     }
     return all
   }

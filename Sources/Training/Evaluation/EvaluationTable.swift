@@ -1,3 +1,5 @@
+import Shards
+
 /// Results side by side as plain text: one line for each evaluation and kind of features, columns aligned.
 package struct EvaluationTable {
   package let results: [EvaluationResult]
@@ -32,20 +34,4 @@ package struct EvaluationTable {
       result.timing["seconds"].map { "\(fixed($0, 1)) s" } ?? "",
     ]
   }
-}
-
-/// A share in per cent with two decimals, as tables print it.
-package func percent(_ share: Double) -> String { fixed(share * 100, 2) }
-
-/// A number with a fixed count of decimals and no exponent.
-func fixed(_ value: Double, _ decimals: Int) -> String {
-  guard value.isFinite, abs(value) < 1e15 else { return "\(value)" }
-  var power = 1.0
-  for _ in 0..<decimals { power *= 10 }
-  let whole = Int((abs(value) * power).rounded())
-  let unit = Int(power)
-  let sign = value < 0 && whole > 0 ? "-" : ""
-  if decimals == 0 { return "\(sign)\(whole)" }
-  let rest = "\(whole % unit)"
-  return "\(sign)\(whole / unit).\(String(repeating: "0", count: decimals - rest.count))\(rest)"
 }

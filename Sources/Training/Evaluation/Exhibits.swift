@@ -34,13 +34,17 @@ package enum Exhibits {
   }
 
   /// Shows views, kernels and facts anew; what an evaluation found is kept.
-  package static func refresh(_ run: String, data: DataSet) throws {
-    var exhibits = try make(FrozenEncoder(run: run), run: run, data: data, test: nil, nil)
+  /// - Returns: what the user should know of the checkpoint, in words.
+  @discardableResult
+  package static func refresh(_ run: String, data: DataSet) throws -> [String] {
+    let encoder = try FrozenEncoder(run: run)
+    var exhibits = try make(encoder, run: run, data: data, test: nil, nil)
     if let old = try RunFiles.exhibits(of: run) {
       exhibits.grids += old.grids.filter { grid in !exhibits.grids.contains { $0.title == grid.title } }
       if try !RunFiles.evaluations(of: run).isEmpty { exhibits.summary = old.summary }
     }
     try RunFiles.write(exhibits, to: run)
+    return encoder.notices
   }
 
   private static func facts(_ run: String) -> [ReportContent.Fact] {
@@ -52,13 +56,15 @@ package enum Exhibits {
     }
   }
 
-  /// Views of a few images, as training made them in its first epoch.
+  /// Views of a few images, as the stage made them in its first epoch.
   private static func views(_ encoder: FrozenEncoder, _ data: DataSet) throws -> ReportContent.Grid {
-    let recipe = encoder.stage.views[0]
+    let seed = StageRun.seed(encoder.recipe.seed, stage: encoder.stageIndex)
+    let input = encoder.input
+    let recipe = encoder.stage.views[0].resolved(mean: input.mean, deviation: input.deviation)
     let count = min(images, data.count)
-    let order = Order(count: data.count, batch: count, seed: encoder.recipe.seed)
+    let order = Order(count: data.count, batch: count, seed: seed)
     let loader = try Loader(
-      data, order: order, views: [recipe], rank: 0, ranks: 1, seed: encoder.recipe.seed, threads: 1, ahead: 1, from: 0,
+      data, order: order, views: [recipe], rank: 0, ranks: 1, seed: seed, threads: 1, ahead: 1, from: 0,
       until: 1)
     let batch = try loader.next()
     defer { loader.release(batch) }
@@ -73,7 +79,7 @@ package enum Exhibits {
     let size = min(96, max(record.width, record.height))
     var pixels = [Float](repeating: 0, count: size * size * data.channels)
     try pixels.withUnsafeMutableBufferPointer {
-      try EvaluationView(size: size, margin: 0, normalise: .none).fill(
+      try EncoderInput(size: size, margin: 0, channels: data.channels).fill(
         data, samples: [sample], into: $0.baseAddress!, ThreadTeam(count: 1))
     }
     return ReportImage(

@@ -7,22 +7,22 @@ import Shards
 package struct FeatureExtractor {
   package let network: Network
   package let state: NetworkState
-  package let view: EvaluationView
+  package let input: EncoderInput
   package let context: Context
   /// Images in a forward pass; small, so that its maps stay near the processor.
   package var batch = 32
 
-  package init(_ network: Network, _ state: NetworkState, view: EvaluationView, context: Context) {
+  package init(_ network: Network, _ state: NetworkState, input: EncoderInput, context: Context) {
     self.network = network
     self.state = state
-    self.view = view
+    self.input = input
     self.context = context
   }
 
   /// Allocates as `features` does: for a dry run.
-  package func plan(channels: Int) {
+  package func plan() {
     context.scratch { arena in
-      let images = arena.tensor(n: batch, h: view.size, w: view.size, c: channels)
+      let images = arena.tensor(n: batch, h: input.size, w: input.size, c: input.channels)
       _ = network.forward(images, tap: .features, pass(batch, arena))
     }
   }
@@ -39,8 +39,8 @@ package struct FeatureExtractor {
     for first in stride(from: mine.lowerBound, to: mine.upperBound, by: batch) {
       let count = min(batch, mine.upperBound - first)
       try context.scratch { arena in
-        let images = arena.tensor(n: count, h: view.size, w: view.size, c: data.channels)
-        try view.fill(data, samples: Array(samples[first..<first + count]), into: images.data, context.team)
+        let images = arena.tensor(n: count, h: input.size, w: input.size, c: input.channels)
+        try input.fill(data, samples: Array(samples[first..<first + count]), into: images.data, context.team)
         let features = network.forward(images, tap: .features, pass(count, arena)).features
         let at = (first - mine.lowerBound) * d
         for i in 0..<features.count { local[at + i] = features.data[i] }

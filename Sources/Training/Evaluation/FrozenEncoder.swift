@@ -1,44 +1,65 @@
 import Engine
 import Foundation
+import Ranks
 import Shards
 
-/// An encoder that a run ended with, to be looked at and not to be changed.
+/// A trained encoder, to be looked at and not to be changed.
 package final class FrozenEncoder {
   package let network: Network
   package let state: NetworkState
   package let recipe: Recipe
-  package let stage: Stage
-  package let channels: Int
-  /// Steps that it was trained for.
+  /// The stage that it was trained in, and its index.
+  package let stage: Stage, stageIndex: Int
+  package let input: EncoderInput
+  /// Steps that it was trained for, over all stages; 0 for weights from a file.
   package let step: Int
+  /// What the user should know, in words: checkpoints that were passed over, an input that had to be derived.
+  package let notices: [String]
 
-  /// The newest whole checkpoint of a run.
-  package init(run: String) throws {
+  /// The encoder of a run's checkpoint. All ranks make this call and get the same encoder: the root chooses for all.
+  /// - Parameter step: of the checkpoint; nil for the newest whole one.
+  /// - Throws: `RunError` where there is none, or where it cannot be known what the encoder is fed.
+  package convenience init(run: String, step: Int? = nil, _ communicator: any Communicator = SingleProcess()) throws {
     let folder = RunFolder(run)
-    let (newest, damaged) = try Checkpoint.newest(folder)
-    guard let manifest = newest else {
-      throw RunError(
-        "run \(run) has no whole checkpoint\(damaged.isEmpty ? "" : ": " + damaged.joined(separator: "; ")); is it a run's folder?"
-      )
+    let (manifest, damaged) = try Self.choose(folder, step, communicator)
+    let recipe = try Recipe(yaml: manifest.recipe, from: run)
+    let (input, derived) = try Self.input(of: manifest, recipe.stages[manifest.stage], run, communicator)
+    self.init(
+      recipe, stage: manifest.stage, input: input, step: manifest.step,
+      notices: damaged.map { "Passed over: \($0)" } + derived)
+    try communicator.onEvery {
+      try Checkpoint.read(
+        state.saved(manifest.encoder), from: folder.checkpoints + "/" + Checkpoint.name(step: manifest.step))
     }
-    recipe = try Recipe(yaml: manifest.recipe, from: run)
-    stage = recipe.stages[manifest.stage]
-    channels = manifest.channels
-    step = manifest.step
-    network = Network(stage.encoder.options(channels: channels))
-    state = network.makeState()
-    try Checkpoint.read(state.saved(manifest.encoder), from: folder.checkpoints + "/" + Checkpoint.name(step: step))
   }
 
-  /// Weights in safetensors, of the encoder that a recipe describes.
-  package init(weights: String, recipe: Recipe, channels: Int) throws {
+  /// Weights in safetensors, of the encoder that the last stage of a recipe describes.
+  /// - Parameter data: by whose statistics the input is normalised where neither file nor recipe says so.
+  package convenience init(weights path: String, recipe: Recipe, data: DataSet) throws {
+    let stage = recipe.stages.count - 1
+    let view = recipe.stages[stage].views[0]
+    var input = EncoderInput(view, mean: data.mean, deviation: data.deviation)
+    var notices: [String] = []
+    if let text = try Safetensors.read(path).metadata[Weights.inputKey] {
+      do { input = try EncoderInput(json: text) } catch {
+        throw RunError("weights \(path): their \(Weights.inputKey) cannot be read: \(error)")
+      }
+    } else if view.normalise == .dataset {
+      notices = ["\(path) does not say how its input is normalised: taken are mean and deviation of \(data.path)"]
+    }
+    self.init(recipe, stage: stage, input: input, step: 0, notices: notices)
+    try Weights.load(path, into: state)
+  }
+
+  private init(_ recipe: Recipe, stage index: Int, input: EncoderInput, step: Int, notices: [String]) {
     self.recipe = recipe
-    self.channels = channels
-    step = 0
-    stage = recipe.stages.last!
-    network = Network(stage.encoder.options(channels: channels))
+    stage = recipe.stages[index]
+    stageIndex = index
+    self.input = input
+    self.step = step
+    self.notices = notices
+    network = Network(stage.encoder.options(channels: input.channels))
     state = network.makeState()
-    try Weights.load(weights, into: state)
   }
 
   /// The same encoder before it learned anything.
@@ -48,8 +69,51 @@ package final class FrozenEncoder {
     return state
   }
 
-  /// The view that evaluation makes of an image.
-  package var view: EvaluationView {
-    EvaluationView(size: stage.views[0].size, normalise: stage.views[0].operations.last?.body as? Normalise ?? .none)
+  // MARK: Checkpoints
+
+  /// A checkpoint, and what is wrong with newer ones. Files that hold no encoder are not read.
+  private static func choose(
+    _ folder: RunFolder, _ step: Int?, _ communicator: any Communicator
+  ) throws -> (manifest: Manifest, damaged: [String]) {
+    if let step {
+      let path = folder.checkpoints + "/" + Checkpoint.name(step: step)
+      guard FileManager.default.fileExists(atPath: path) else {
+        let steps = Checkpoint.list(folder).map(String.init).joined(separator: ", ")
+        throw RunError("run \(folder.path) has no checkpoint of step \(step); it has those of steps \(steps)")
+      }
+      return (try Checkpoint.verify(path, communicator, replicatedOnly: true), [])
+    }
+    let (newest, damaged) = try Checkpoint.newest(folder, communicator, replicatedOnly: true)
+    guard let newest else {
+      let reasons = damaged.isEmpty ? "" : ": " + damaged.joined(separator: "; ")
+      throw RunError("run \(folder.path) has no whole checkpoint\(reasons); is it a run's folder?")
+    }
+    return (newest, damaged)
+  }
+
+  /// What the encoder is fed, and words where that had to be derived: older checkpoints do not hold it.
+  private static func input(
+    of manifest: Manifest, _ stage: Stage, _ run: String, _ communicator: any Communicator
+  ) throws -> (EncoderInput, [String]) {
+    if let input = manifest.input { return (input, []) }
+    let view = stage.views[0]
+    let unknown = [Double](repeating: 0, count: manifest.channels)
+    guard view.normalise == .dataset else { return (EncoderInput(view, mean: unknown, deviation: unknown), []) }
+    let text = try communicator.onRoot {
+      let data: DataSet
+      do { data = try DataSet(at: manifest.data) } catch {
+        throw RunError(
+          "run \(run) is of an earlier version, which did not write down how its images are normalised, and its training "
+            + "set cannot be asked: \(error); put the set back there")
+      }
+      guard String(data.fingerprint, radix: 16) == manifest.dataFingerprint else {
+        throw RunError(
+          "run \(run) is of an earlier version, which did not write down how its images are normalised, and "
+            + "\(manifest.data) is not the set that it was trained on; put that set back there")
+      }
+      return try EncoderInput(view, mean: data.mean, deviation: data.deviation).json
+    }
+    let words = "The checkpoint does not say how its images are normalised: taken are mean and deviation of \(manifest.data)"
+    return (try EncoderInput(json: text), [words])
   }
 }

@@ -14,15 +14,15 @@ package struct ExportProof {
     self.context = context
   }
 
-  private var size: Int { encoder.view.size }
+  private var size: Int { encoder.input.size }
 
   /// A few images, (N, H, W, C): of a data set, or drawn.
   package func images(from data: DataSet?) throws -> [Float] {
-    var pixels = [Float](repeating: 0, count: count * size * size * encoder.channels)
+    var pixels = [Float](repeating: 0, count: count * size * size * encoder.input.channels)
     if let data {
       let samples = (0..<count).map { $0 * data.count / count }
       try pixels.withUnsafeMutableBufferPointer {
-        try encoder.view.fill(data, samples: samples, into: $0.baseAddress!, context.team)
+        try encoder.input.fill(data, samples: samples, into: $0.baseAddress!, context.team)
       }
     } else {
       var draws = Draws(seed: 0, .probe)
@@ -34,7 +34,7 @@ package struct ExportProof {
   /// (N, D)
   package func features(_ images: [Float], _ state: NetworkState) -> [Float] {
     context.scratch { arena in
-      let x = arena.tensor(n: count, h: size, w: size, c: encoder.channels)
+      let x = arena.tensor(n: count, h: size, w: size, c: encoder.input.channels)
       for i in images.indices { x.data[i] = images[i] }
       let pass = Pass(context, state, .inference, BatchGroups(images: count, in: arena))
       return Array(encoder.network.forward(x, tap: .features, pass).features.buffer)
@@ -53,7 +53,7 @@ package struct ExportProof {
 
   /// `view.0` (N, C, H, W) and `features` (N, D).
   package func write(_ images: [Float], to path: String) throws {
-    let c = encoder.channels
+    let c = encoder.input.channels
     let area = size * size
     var planar = images
     for n in 0..<count {

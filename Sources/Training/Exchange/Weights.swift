@@ -4,6 +4,8 @@ import Foundation
 /// Exchange of weights in safetensors, with torchvision's names and layouts.
 package enum Weights {
   private static let prefix = "encoder."
+  /// Where a file's metadata say what the encoder is fed: an `EncoderInput` as JSON.
+  package static let inputKey = "apus.input"
 
   /// A convolution is (K, C, R, S) there and (R, S, C, K) here, a linear layer (out, in) there and (in, out) here.
   package static func exchangedShape(_ shape: [Int]) -> [Int] {

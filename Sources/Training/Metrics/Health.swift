@@ -1,14 +1,16 @@
 import Foundation
+import Shards
 
 /// What a batch of embeddings says about the health of a run: whether they spread over the sphere or collapse.
 package struct EmbeddingHealth: Sendable, Equatable {
   /// Mean over dimensions of the embeddings' deviation, times √d: 1 where they are spread evenly over the sphere, 0
   /// where they have collapsed to a point.
   package var deviation: Double
-  /// exp of the entropy of the covariance's eigenvalues, 1 ... d: how many dimensions are in use. 0 for a point.
+  /// exp of the entropy of the covariance's eigenvalues, 1 ... d: how many dimensions are in use. 0 for a point. Nil where
+  /// no LAPACK is linked.
   ///
   /// Roy, Vetterli: The Effective Rank (2007).
-  package var effectiveRank: Double
+  package var effectiveRank: Double?
   /// Mean cosine of an image's two views; nil with one view.
   package var positiveSimilarity: Double?
   /// Mean cosine of different images; nil with one image.
@@ -60,7 +62,7 @@ package struct EmbeddingHealth: Sendable, Equatable {
       found.append(
         (.point, "the embeddings are collapsing: their deviation is \(fixed(deviation, 3)) of an even spread's"))
     }
-    if dimension > 2, effectiveRank < max(1.5, 0.02 * Double(dimension)) {
+    if dimension > 2, let effectiveRank, effectiveRank < max(1.5, 0.02 * Double(dimension)) {
       found.append(
         (.line, "the embeddings use \(fixed(effectiveRank, 1)) of \(dimension) dimensions: the rest has collapsed"))
     }
@@ -92,7 +94,7 @@ private func columnSums(_ x: UnsafePointer<Float>, _ count: Int, _ d: Int) -> [D
 
 /// Of the covariance, or of the rows' Gram matrix where that is smaller: their eigenvalues other than 0 are the same.
 /// More than 512 rows of more than 512 dimensions are cut to 512 rows, which bounds the work.
-private func rank(of x: UnsafePointer<Float>, _ mean: [Double], _ count: Int, _ d: Int) -> Double {
+private func rank(of x: UnsafePointer<Float>, _ mean: [Double], _ count: Int, _ d: Int) -> Double? {
   let rows = d > 512 ? min(count, 512) : count
   let centred = (0..<rows * d).map { Double(x[$0]) - mean[$0 % d] }
   let n = min(rows, d)
@@ -116,7 +118,7 @@ private func rank(of x: UnsafePointer<Float>, _ mean: [Double], _ count: Int, _ 
     }
   }
   for i in 0..<n { for j in 0..<i { matrix[j * n + i] = matrix[i * n + j] } }
-  let values = symmetricEigenvalues(matrix, n).map { max(0, $0) }
+  guard let values = symmetricEigenvalues(matrix, n)?.map({ max(0, $0) }) else { return nil }
   let trace = values.reduce(0, +)
   // Below this the spread is the rounding of rows of length 1 in Float.
   if trace / Double(rows) < 1e-12 { return 0 }

@@ -1,4 +1,5 @@
 import Foundation
+import Shards
 
 /// Speed over the last while, for the progress line and for `timing` in the metrics.
 package struct ProgressRates: Sendable, Equatable {
@@ -177,38 +178,4 @@ package final class RunProgress {
     }
     return String(text().prefix(width))
   }
-}
-
-/// Such as `45 s`, `12 min`, `3 h 05 min`, `2 d 4 h`.
-package func duration(_ seconds: Double) -> String {
-  guard seconds.isFinite, seconds < 1e9 else { return "?" }
-  let s = max(0, Int(seconds.rounded()))
-  if s < 100 { return "\(s) s" }
-  let minutes = (s + 30) / 60
-  if minutes < 100 { return "\(minutes) min" }
-  let hours = minutes / 60
-  let rest = minutes % 60
-  if hours < 48 { return "\(hours) h \(rest < 10 ? "0" : "")\(rest) min" }
-  return "\(hours / 24) d \(hours % 24) h"
-}
-
-/// Four significant digits without trailing zeros, such as `5.432`, `0.3`, `1.2e-05`.
-package func significant(_ value: Double) -> String {
-  guard value.isFinite else { return "\(value)" }
-  if value == 0 { return "0" }
-  let digits = Int(floor(log10(abs(value))))
-  if digits < -4 || digits > 6 {
-    let power = pow(10, Double(digits))
-    let mantissa = (value / power * 1000).rounded() / 1000
-    return "\(trimmed(fixed(mantissa, 3)))e\(digits)"
-  }
-  return trimmed(fixed(value, max(0, 3 - digits)))
-}
-
-private func trimmed(_ text: String) -> String {
-  guard text.contains(".") else { return text }
-  var text = text
-  while text.last == "0" { text.removeLast() }
-  if text.last == "." { text.removeLast() }
-  return text
 }

@@ -1,4 +1,5 @@
 import Foundation
+import Shards
 
 /// A line chart as SVG: axes, ticks, units, guides, and a title under the pointer at each shown point.
 package struct Curve: Sendable {

@@ -1,4 +1,5 @@
 import Foundation
+import Shards
 
 /// Results of several runs as curves: at each x the mean of its repetitions, with their deviation.
 ///

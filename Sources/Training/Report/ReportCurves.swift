@@ -1,4 +1,5 @@
 import Foundation
+import Shards
 
 /// The charts that a run's metrics give; one without points is left out. A chart is a row here.
 enum ReportCurves {

@@ -1,4 +1,5 @@
 import Foundation
+import Shards
 
 /// Evaluations as tables: one for each protocol, with every interval drawn on a common scale.
 struct ReportResults {
@@ -98,15 +99,4 @@ struct ReportResults {
     guard let accuracy = found.accuracy else { return "<td class=\"n\">–</td>" }
     return "<td class=\"n bar\" style=\"--share:\(fixed(accuracy * 100, 1))%\">\(fixed(accuracy * 100, 1)) %</td>"
   }
-}
-
-/// A count with its thousands set apart: `12,000`.
-func grouped(_ count: Int) -> String {
-  var text = ""
-  var digits = String(count)
-  while digits.count > 3 {
-    text = "," + digits.suffix(3) + text
-    digits.removeLast(3)
-  }
-  return digits + text
 }

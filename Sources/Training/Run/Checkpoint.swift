@@ -3,6 +3,7 @@ import Engine
 import Foundation
 import HDF5
 import Ranks
+import Shards
 
 /// What a checkpoint says of itself.
 package struct Manifest: Codable, Sendable, Equatable {
@@ -33,13 +34,14 @@ package struct Manifest: Codable, Sendable, Equatable {
   /// Which of the trained networks holds the encoder that the run is for.
   package var encoder: String
   package var channels: Int
+  /// What the encoder is fed; nil in checkpoints of earlier versions.
+  package var input: EncoderInput?
   package var fingerprint: [String: String]
   package var files: [File] = []
 
   package init(
     stage: Int, step: Int, recipe: String, data: String, dataFingerprint: String, images: Int, encoder: String,
-    channels: Int,
-    fingerprint: [String: String]
+    channels: Int, input: EncoderInput? = nil, fingerprint: [String: String]
   ) {
     self.stage = stage
     self.step = step
@@ -49,6 +51,7 @@ package struct Manifest: Codable, Sendable, Equatable {
     self.images = images
     self.encoder = encoder
     self.channels = channels
+    self.input = input
     self.fingerprint = fingerprint
   }
 }
@@ -188,28 +191,33 @@ package enum Checkpoint {
   }
 
   /// The newest whole checkpoint, and what is wrong with those after it. All ranks make this call and get the same.
+  /// - Parameter replicatedOnly: looks at the files alone that every rank needs, such as the encoder's.
   package static func newest(
-    _ folder: RunFolder, _ communicator: any Communicator = SingleProcess()
+    _ folder: RunFolder, _ communicator: any Communicator = SingleProcess(), replicatedOnly: Bool = false
   ) throws -> (manifest: Manifest?, damaged: [String]) {
     let steps = try communicator.onRoot { list(folder).map(String.init).joined(separator: " ") }
     var damaged: [String] = []
     for step in steps.split(separator: " ").compactMap({ Int($0) }).reversed() {
       do {
-        return (try verify(folder.checkpoints + "/" + name(step: step), communicator), damaged)
+        let path = folder.checkpoints + "/" + name(step: step)
+        return (try verify(path, communicator, replicatedOnly: replicatedOnly), damaged)
       } catch { damaged.append("\(error)") }
     }
     return (nil, damaged)
   }
 
   /// Reads a manifest and checks every file against it, the ranks sharing the files.
-  package static func verify(_ path: String, _ communicator: any Communicator = SingleProcess()) throws -> Manifest {
+  package static func verify(
+    _ path: String, _ communicator: any Communicator = SingleProcess(), replicatedOnly: Bool = false
+  ) throws -> Manifest {
     let text = try communicator.onRoot {
       _ = try readManifest(path)
       return String(decoding: FileManager.default.contents(atPath: path + "/" + manifestFile) ?? Data(), as: UTF8.self)
     }
     let manifest = try JSONDecoder().decode(Manifest.self, from: Data(text.utf8))
     try communicator.onEvery {
-      for (i, file) in manifest.files.enumerated() where i % communicator.size == communicator.rank {
+      let files = replicatedOnly ? manifest.files.filter { $0.slices == nil } : manifest.files
+      for (i, file) in files.enumerated() where i % communicator.size == communicator.rank {
         guard let found = try? summary(of: path + "/" + file.name), found.bytes == file.bytes, found.crc32 == file.crc32
         else {
           throw RunError("checkpoint \(path): \(file.name) is damaged: its size or checksum is not the manifest's")

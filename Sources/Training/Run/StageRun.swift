@@ -13,7 +13,8 @@ package final class StageRun {
   package let plan: RunPlan
   package let method: any Method
   package let optimizer: any Optimizer
-  package let extractor: FeatureExtractor
+  /// What the encoder is fed: of the training set, or as the run began with.
+  package private(set) var encoderInput: EncoderInput
   package let context: Context
   /// The run's seed and the stage, in one.
   private let seed: UInt64
@@ -35,7 +36,7 @@ package final class StageRun {
     self.data = data
     self.heldOut = heldOut
     self.context = context
-    let seed = seed &+ UInt64(index) << 32
+    let seed = StageRun.seed(seed, stage: index)
     self.seed = seed
     let ranks = context.communicator.size
     let rank = context.communicator.rank
@@ -56,11 +57,7 @@ package final class StageRun {
       MethodSetting(
         encoder: encoder, normalisation: stage.batchNorm.groups, seed: seed, accumulate: stage.accumulate,
         images: data.count, plan: plan, context: context))
-    let normalise = stage.views[0].operations.last?.body as? Normalise ?? .none
-    extractor = FeatureExtractor(
-      method.encoder.network, method.encoder.state,
-      view: EvaluationView(size: stage.views[0].size, normalise: normalise),
-      context: context)
+    encoderInput = EncoderInput(stage.views[0], mean: data.mean, deviation: data.deviation)
     if let heldOut, heldOut.channels != data.channels {
       throw RunError(
         "held-out data \(heldOut.path) has \(heldOut.channels) channels, the training data \(data.channels)")
@@ -79,7 +76,8 @@ package final class StageRun {
     let shares = (0..<ranks).map { share(of: stage.batch, rank: $0, ranks: ranks).count }
     self.shares = shares
     let method = method
-    let extractor = extractor
+    let extractor = FeatureExtractor(
+      method.encoder.network, method.encoder.state, input: encoderInput, context: context)
     (candidates, chance) = context.dry {
       let nowhere = UnsafeMutablePointer<Float>(bitPattern: 64)!
       let views = stage.views.map {
@@ -88,7 +86,7 @@ package final class StageRun {
       let samples = Array(repeating: 0, count: shares[rank])
       let outcome = method.step(
         MethodInput(step: 0, batch: stage.batch, shares: shares, rank: rank, samples: samples, views: views))
-      extractor.plan(channels: data.channels)
+      extractor.plan()
       return (outcome.figures[.candidates].map { Int($0) }, outcome.chance)
     }
     for trained in method.trained { context.dry { trained.reducer.finish() } }
@@ -102,6 +100,9 @@ package final class StageRun {
     )
     self.notices = notices
   }
+
+  /// What a stage draws from: of a run's seed.
+  package static func seed(_ seed: UInt64, stage index: Int) -> UInt64 { seed &+ UInt64(index) << 32 }
 
   /// Recipe against data and ranks.
   private static func check(_ stage: Stage, _ data: DataSet, ranks: Int) throws -> [String] {
@@ -156,10 +157,31 @@ package final class StageRun {
     method.trained.reduce(0) { $0 + pow(norm($1.gradients.data, $1.gradients.count), 2) }.squareRoot()
   }
 
+  /// Features of images for the monitor.
+  package var extractor: FeatureExtractor {
+    FeatureExtractor(method.encoder.network, method.encoder.state, input: encoderInput, context: context)
+  }
+
+  /// Goes on with the statistics that the stage began with, though the data may be others by now.
+  package func keep(_ input: EncoderInput?) {
+    guard stage.views[0].normalise == .dataset, let input, input.channels == encoderInput.channels else { return }
+    encoderInput.mean = input.mean
+    encoderInput.deviation = input.deviation
+  }
+
+  /// The views with the statistics that they are normalised by.
+  private var resolvedViews: [ViewRecipe] {
+    let isOfData = stage.views[0].normalise == .dataset
+    return stage.views.map {
+      $0.resolved(
+        mean: isOfData ? encoderInput.mean : data.mean, deviation: isOfData ? encoderInput.deviation : data.deviation)
+    }
+  }
+
   /// Batches of this rank from a step on.
   package func loader(from step: Int, threads: Int) throws -> Loader {
     try Loader(
-      data, order: order, views: stage.views, rank: context.communicator.rank, ranks: context.communicator.size,
+      data, order: order, views: resolvedViews, rank: context.communicator.rank, ranks: context.communicator.size,
       seed: seed,
       threads: threads, ahead: stage.data.ahead, from: step, until: plan.totalSteps, decode: stage.data.decode)
   }
@@ -207,5 +229,3 @@ package final class StageRun {
   /// A checkpoint on disk: what every rank has once, and the rows of all ranks.
   package var checkpointBytes: Int { method.saved.reduce(1 << 20) { $0 + $1.totalBytes } }
 }
-
-func megabytes(_ bytes: Int) -> Int { (bytes + (1 << 20) - 1) >> 20 }

@@ -22,7 +22,7 @@ extension Trainer {
     }
     if let health {
       values["embedding_deviation"] = .number(health.deviation)
-      values["effective_rank"] = .number(health.effectiveRank)
+      if let rank = health.effectiveRank { values["effective_rank"] = .number(rank) }
       // Early steps are at chance by nature.
       let warnings =
         done * 10 < stageRun.plan.totalSteps
@@ -36,7 +36,7 @@ extension Trainer {
     try metrics.append(MetricsLine(step: offset + done, values: values, timing: timing))
   }
 
-  /// Health of all ranks' embeddings; nil where there are none.
+  /// Health of all ranks' embeddings, on the root, which writes it down; nil where there are none, and on other ranks.
   func gatherHealth(_ method: any Method) -> EmbeddingHealth? {
     guard let embeddings = method.embeddings else { return nil }
     let d = embeddings.dimension
@@ -51,11 +51,11 @@ extension Trainer {
         mine.baseAddress ?? UnsafePointer(bitPattern: 64)!, rows: counts.map(Int.init), width: 1, into: &all,
         "embeddings for health")
     }
-    return EmbeddingHealth(all, count: Int(total) / d, dimension: d)
+    return communicator.isRoot ? EmbeddingHealth(all, count: Int(total) / d, dimension: d) : nil
   }
 
   /// kNN on held-out images.
-  func monitor(_ stageRun: StageRun, step: Int, _ progress: RunProgress?) throws {
+  func monitor(_ stageRun: StageRun, _ index: Int, step: Int, _ progress: RunProgress?) throws {
     guard let heldOut else { return }
     let train = data.labelled(limit: stageRun.stage.monitor.train)
     let test = heldOut.labelled(limit: stageRun.stage.monitor.test)
@@ -66,6 +66,6 @@ extension Trainer {
     progress?.say(
       "step \(step)  kNN (k = 20) on \(test.count) held-out images: \(percent(result.top1)) % [\(percent(result.interval.low)), \(percent(result.interval.high))]"
     )
-    try metrics?.append(MetricsLine(step: step, values: ["knn_top1": .number(result.top1)]))
+    try metrics?.append(MetricsLine(step: step, values: ["stage": .number(index), "knn_top1": .number(result.top1)]))
   }
 }

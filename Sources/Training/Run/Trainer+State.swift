@@ -12,7 +12,7 @@ extension Trainer {
     let manifest = Manifest(
       stage: index, step: done, recipe: try request.recipe.yaml, data: data.path,
       dataFingerprint: String(data.fingerprint, radix: 16),
-      images: data.count, encoder: stageRun.method.encoder.name, channels: data.channels,
+      images: data.count, encoder: stageRun.method.encoder.name, channels: data.channels, input: stageRun.encoderInput,
       fingerprint: Launch.fingerprint(context))
     try Checkpoint.write(stageRun.method.saved, manifest, in: folder, keep: stageRun.stage.checkpoint.keep, communicator)
   }
@@ -84,6 +84,7 @@ extension Trainer {
     try communicator.onEvery {
       try Checkpoint.read(stageRun.method.saved, from: folder.checkpoints + "/" + Checkpoint.name(step: manifest.step))
     }
+    stageRun.keep(manifest.input)
     try rewind(to: manifest.step)
   }
 

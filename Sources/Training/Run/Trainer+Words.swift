@@ -54,7 +54,7 @@ extension Trainer {
       ),
     ]
     for (name, text) in facts { say(name.padding(toLength: 9, withPad: " ", startingAt: 0) + text) }
-    for notice in stageRun.notices + Launch.advice { say("Note: \(notice)") }
+    for notice in stageRun.notices + Launch.advice + missingArithmetic { say("Note: \(notice)") }
     _ = try communicator.onRoot {
       try RunFolder.write(yaml, to: folder.recipe)
       let object = JSONValue.object(Dictionary(uniqueKeysWithValues: facts.map { ($0.0, JSONValue.text($0.1)) }))

@@ -170,7 +170,7 @@ package final class Trainer {
         logged: isLogged)
       if isLogged { try log(stageRun, index, outcome, done: done, offset: offset, rate: rate, gradientNorm, progress) }
       if every.monitor > 0 && done % every.monitor == 0 || isLast {
-        try monitor(stageRun, step: offset + done, progress)
+        try monitor(stageRun, index, step: offset + done, progress)
       }
       let (stop, isDue) = agree(clock)
       if isLast || stop || isDue || done % every.checkpoint == 0 {

@@ -1,0 +1,119 @@
+import Engine
+import Foundation
+import Ranks
+import Shards
+import Testing
+import Training
+
+/// What an encoder is fed is written down where it was trained, and used wherever it is looked at.
+@Suite final class FrozenEncoderTests {
+  let tiny: TinyRun
+  init() throws {
+    tiny = try TinyRun()
+    try tiny.pack("train", count: 40, mean: 0.25, deviation: 0.125)
+  }
+
+  private func manifest(_ run: String, step: Int) -> URL {
+    URL(fileURLWithPath: "\(run)/checkpoints/\(Checkpoint.name(step: step))/manifest.json")
+  }
+
+  /// Takes out of a manifest what earlier versions did not write.
+  private func age(_ url: URL) throws {
+    var object = try #require(JSONSerialization.jsonObject(with: Data(contentsOf: url)) as? [String: Any])
+    #expect(object.removeValue(forKey: "input") != nil)
+    try JSONSerialization.data(withJSONObject: object).write(to: url)
+  }
+
+  @Test func theInputIsKeptWithItsNumbers() throws {
+    let run = try tiny.train("run", on: "train")
+    let encoder = try FrozenEncoder(run: run)
+    #expect(encoder.input == EncoderInput(size: 8, mean: [0.25], deviation: [0.125]))
+    #expect(encoder.step == 6 && encoder.notices.isEmpty)
+    // The set is not asked.
+    try FileManager.default.removeItem(atPath: tiny.folder + "/train")
+    #expect(try FrozenEncoder(run: run).input == encoder.input)
+    #expect(try FrozenEncoder(run: run, step: 2).step == 2)
+    let error = #expect(throws: RunError.self) { try FrozenEncoder(run: run, step: 3) }
+    #expect(error?.description.hasSuffix("has no checkpoint of step 3; it has those of steps 2, 4, 6") == true)
+  }
+
+  @Test func anOlderCheckpointAsksItsTrainingSet() throws {
+    let run = try tiny.train("run", on: "train")
+    try age(manifest(run, step: 6))
+    let encoder = try FrozenEncoder(run: run)
+    #expect(encoder.input == EncoderInput(size: 8, mean: [0.25], deviation: [0.125]))
+    #expect(encoder.notices.count == 1 && encoder.notices[0].hasSuffix("mean and deviation of \(tiny.folder)/train"))
+    try FileManager.default.removeItem(atPath: tiny.folder + "/train")
+    let gone = #expect(throws: RunError.self) { try FrozenEncoder(run: run) }
+    #expect(gone?.description.contains("its training set cannot be asked: ") == true)
+    try tiny.pack("train", count: 41)
+    let other = #expect(throws: RunError.self) { try FrozenEncoder(run: run) }
+    #expect(other?.description.contains("is not the set that it was trained on") == true)
+  }
+
+  /// A recipe that has the numbers needs no set.
+  @Test func anOlderCheckpointWithNumbersInItsRecipe() throws {
+    let run = try tiny.train("run", on: "train", ["views.0.operations.2={normalise: {mean: [0.5], deviation: [2]}}"])
+    try age(manifest(run, step: 6))
+    try FileManager.default.removeItem(atPath: tiny.folder + "/train")
+    let encoder = try FrozenEncoder(run: run)
+    #expect(encoder.input == EncoderInput(size: 8, mean: [0.5], deviation: [2]) && encoder.notices.isEmpty)
+  }
+
+  @Test func aResumedRunKeepsItsInput() throws {
+    try tiny.pack("other", count: 40, mean: 0.5, deviation: 0.5)
+    let run = try tiny.train("run", on: "train")
+    try tiny.train("run", on: "other", ["length=8 steps"], force: true)
+    let encoder = try FrozenEncoder(run: run)
+    #expect(encoder.step == 8 && encoder.input == EncoderInput(size: 8, mean: [0.25], deviation: [0.125]))
+  }
+
+  @Test func damagedCheckpointsAreSaid() throws {
+    let run = try tiny.train("run", on: "train")
+    let state = URL(fileURLWithPath: "\(run)/checkpoints/\(Checkpoint.name(step: 6))/state.h5")
+    var bytes = try Data(contentsOf: state)
+    bytes[bytes.count / 2] ^= 1
+    try bytes.write(to: state)
+    let encoder = try FrozenEncoder(run: run)
+    #expect(encoder.step == 4)
+    #expect(encoder.notices.count == 1 && encoder.notices[0].hasPrefix("Passed over: checkpoint "))
+    #expect(try Exhibits.refresh(run, data: DataSet(at: tiny.folder + "/train")) == encoder.notices)
+  }
+
+  /// What is spread over ranks, such as a bank, holds no encoder: it is not read, and its damage does no harm.
+  @Test func onlyTheFilesOfTheEncoderAreRead() throws {
+    let bank = [
+      "method={name: memory-bank, temperature: 0.2, head: [16], negatives: 20, momentum: 0.5}", "views.0.count=1",
+    ]
+    let run = try tiny.train("run", on: "train", bank)
+    let slices = "\(run)/checkpoints/\(Checkpoint.name(step: 6))/slices-00000.h5"
+    try Data("damaged".utf8).write(to: URL(fileURLWithPath: slices))
+    let encoder = try FrozenEncoder(run: run)
+    #expect(encoder.step == 6 && encoder.notices.isEmpty)
+    #expect(try Checkpoint.newest(RunFolder(run)).manifest?.step == 4)
+  }
+
+  @Test func allRanksTakeTheSame() throws {
+    let run = try tiny.train("run", on: "train")
+    let checksums = try ThreadCommunicator.run(ranks: 3) { communicator in
+      try FrozenEncoder(run: run, communicator).state.checksum
+    }
+    #expect(Set(checksums).count == 1)
+  }
+
+  /// An exported file says what its encoder is fed, to whoever reads it.
+  @Test func anExportHoldsTheInput() throws {
+    let run = try tiny.train("run", on: "train")
+    let encoder = try FrozenEncoder(run: run)
+    let file = tiny.folder + "/out.safetensors"
+    try Weights.export(encoder.state, metadata: [Weights.inputKey: try encoder.input.json], to: file)
+    let other = try tiny.pack("other", count: 40, mean: 0.5, deviation: 0.5)
+    let read = try FrozenEncoder(weights: file, recipe: try TinyRun.recipe(), data: other)
+    #expect(read.input == encoder.input && read.notices.isEmpty && read.state.checksum == encoder.state.checksum)
+    try Weights.export(encoder.state, metadata: [:], to: file)
+    let bare = try FrozenEncoder(weights: file, recipe: try TinyRun.recipe(), data: other)
+    #expect(bare.input == EncoderInput(size: 8, mean: [0.5], deviation: [0.5]) && bare.notices.count == 1)
+    try Weights.export(encoder.state, metadata: [Weights.inputKey: "{}"], to: file)
+    #expect(throws: RunError.self) { try FrozenEncoder(weights: file, recipe: try TinyRun.recipe(), data: other) }
+  }
+}
