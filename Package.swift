@@ -100,31 +100,44 @@ let package = Package(
     target("COpenBLAS", wraps: foreign(["openblas"], fallback: "openblas")),
 
     .target(name: "Randomness", swiftSettings: kernels),
+    .target(name: "Files", dependencies: ["CSystem"], swiftSettings: kernels),
+    .target(name: "Limits", swiftSettings: kernels),
     .target(name: "Threading", dependencies: ["CSystem"], swiftSettings: kernels),
-    .target(name: "Ranks", dependencies: ["Threading", "CMPI", "CSystem"], swiftSettings: kernels),
-    .target(name: "HDF5", dependencies: ["CHDF5"], swiftSettings: kernels),
+    .target(name: "Ranks", dependencies: ["Files", "Threading", "CMPI", "CSystem"], swiftSettings: kernels),
+    .target(name: "HDF5", dependencies: ["CHDF5", "Files"], swiftSettings: kernels),
     .target(
-      name: "Shards", dependencies: ["Randomness", "Threading", "Ranks", "HDF5", "CJPEG", "CPNG", "CZlib", "CSystem"],
+      name: "Shards",
+      dependencies: ["Randomness", "Files", "Threading", "Ranks", "HDF5", "CJPEG", "CPNG", "CZlib", "CSystem"],
       swiftSettings: kernels),
     .target(
-      name: "Engine", dependencies: ["Randomness", "Threading", "Ranks", "COpenBLAS", "CSystem"], swiftSettings: kernels),
+      name: "Engine", dependencies: ["Randomness", "Threading", "Limits", "Ranks", "COpenBLAS", "CSystem"],
+      swiftSettings: kernels),
     .target(
-      name: "Training", dependencies: ["Shards", "Engine", "HDF5", "CPNG", "CZlib", "CSystem", "COpenBLAS", "Yams"],
+      name: "Training",
+      dependencies: [
+        "Shards", "Engine", "Files", "Limits", "HDF5", "CPNG", "CZlib", "CSystem", "COpenBLAS", "Yams",
+      ],
       resources: recipes.map { .embedInCode("Recipes/\($0).yaml") }, swiftSettings: kernels),
     .executableTarget(
       name: "apus",
-      dependencies: ["Training", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      dependencies: ["Training", "Files", "Limits", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       swiftSettings: swift, linkerSettings: runtime),
 
     // Counts allocations; linked into the tests alone.
     .target(name: "CAllocations", path: "Tests/CAllocations"),
+    // What several tests stand on, such as ranks that are threads.
+    .target(name: "TestSupport", dependencies: ["Ranks"], path: "Tests/TestSupport", swiftSettings: swift),
     .testTarget(name: "RandomnessTests", dependencies: ["Randomness"], swiftSettings: swift),
+    .testTarget(name: "FilesTests", dependencies: ["Files"], swiftSettings: swift),
+    .testTarget(name: "LimitsTests", dependencies: ["Limits"], swiftSettings: swift),
     .testTarget(name: "ThreadingTests", dependencies: ["Threading", "CSystem"], swiftSettings: swift),
+    .testTarget(name: "RanksTests", dependencies: ["Ranks", "Randomness", "TestSupport"], swiftSettings: swift),
     .testTarget(name: "HDF5Tests", dependencies: ["HDF5"], swiftSettings: swift),
     .testTarget(name: "ShardsTests", dependencies: ["Shards"], resources: [.copy("Fixtures")], swiftSettings: swift),
-    .testTarget(name: "EngineTests", dependencies: ["Engine"], swiftSettings: swift),
+    .testTarget(name: "EngineTests", dependencies: ["Engine", "TestSupport"], swiftSettings: swift),
     .testTarget(
-      name: "TrainingTests", dependencies: ["Training", "CAllocations", "CPNG", "CZlib"], resources: [.copy("Fixtures")],
+      name: "TrainingTests", dependencies: ["Training", "CAllocations", "CPNG", "CZlib", "TestSupport"],
+      resources: [.copy("Fixtures")],
       swiftSettings: swift),
     .testTarget(name: "CommandTests", dependencies: ["apus", "Threading"], swiftSettings: swift),
   ],

@@ -29,14 +29,19 @@ static const MPI_Datatype type_of(int type) {
 
 static size_t size_of(int type) { return type == CMPI_BYTE ? 1 : type == CMPI_FLOAT ? 4 : 8; }
 
-static void check(int status, const char *call, const char *what) {
+static void check_for(int status, const char *call, cmpi_purpose purpose) {
   if (status == MPI_SUCCESS) return;
   char reason[MPI_MAX_ERROR_STRING] = "", message[MPI_MAX_ERROR_STRING + 512];
   int length = 0;
   MPI_Error_string(status, reason, &length);
-  snprintf(message, sizeof message, "%s for %s failed: %s; a rank or its host is likely gone: resume from the last checkpoint",
-           call, what, reason);
+  snprintf(message, sizeof message,
+           "%s for %s%s%s failed: %s; a rank or its host is likely gone: resume from the last checkpoint", call,
+           purpose.what, purpose.layer != NULL ? " of " : "", purpose.layer != NULL ? purpose.layer : "", reason);
   cmpi_abort(message, 74);
+}
+
+static void check(int status, const char *call, const char *what) {
+  check_for(status, call, (cmpi_purpose){what, NULL});
 }
 
 int cmpi_start(void) {
@@ -102,28 +107,36 @@ static MPI_Op op_of(int operation) {
   return operation == CMPI_SUM ? MPI_SUM : operation == CMPI_MAX ? MPI_MAX : MPI_MIN;
 }
 
-void cmpi_all_reduce(int channel, void *data, int64_t count, int type, int operation, const char *what) {
+void cmpi_all_reduce(int channel, void *data, int64_t count, int type, int operation, cmpi_purpose purpose) {
   MPI_Op op = op_of(operation);
   for (int64_t done = 0; done < count; done += chunk) {
     int part = (int)(count - done < chunk ? count - done : chunk);
-    check(MPI_Allreduce(MPI_IN_PLACE, (char *)data + done * (int64_t)size_of(type), part, type_of(type), op, channels[channel]),
-          "MPI_Allreduce", what);
+    check_for(MPI_Allreduce(MPI_IN_PLACE, (char *)data + done * (int64_t)size_of(type), part, type_of(type), op, channels[channel]),
+              "MPI_Allreduce", purpose);
   }
 }
 
-void *cmpi_node_memory(int64_t bytes, int64_t zeros) {
+static int on_all(int flag) {
+  check(MPI_Allreduce(MPI_IN_PLACE, &flag, 1, MPI_INT, MPI_MIN, channels[CMPI_CONTROL]), "MPI_Allreduce", "start");
+  return flag;
+}
+
+void *cmpi_node_memory(int64_t bytes, int64_t zeros, int has_room) {
   static void *memory = NULL;
   static int asked = 0;
   if (asked || size == 1) return memory;
   asked = 1;
   void *own;
   MPI_Aint length = node_rank == 0 ? (MPI_Aint)bytes : 0;
-  int shared = node_size == 1 || MPI_Win_allocate_shared(length, 1, MPI_INFO_NULL, node, &own, &window) == MPI_SUCCESS, unit;
-  check(MPI_Allreduce(MPI_IN_PLACE, &shared, 1, MPI_INT, MPI_MIN, channels[CMPI_CONTROL]), "MPI_Allreduce", "start");
-  if (!shared) {
+  int shared = on_all(node_size == 1 || node_rank > 0 || has_room), unit;
+  if (shared && node_size > 1)
+    shared = MPI_Win_allocate_shared(length, 1, MPI_INFO_NULL, node, &own, &window) == MPI_SUCCESS;
+  if (!on_all(shared)) {
     if (rank == 0)
-      fprintf(stderr, "warning: the ranks of a node cannot share %lld bytes of memory here (is /dev/shm full?): they sum gradients over MPI, slower\n",
-              (long long)bytes);
+      fprintf(stderr,
+              "warning: the ranks of a node cannot share %lld KiB of memory (is /dev/shm full, or small?): "
+              "they sum gradients over MPI, slower\n",
+              (long long)(bytes >> 10));
     // Every rank is a node of its own then.
     if (window != MPI_WIN_NULL) MPI_Win_free(&window);
     if (nodes != MPI_COMM_NULL) MPI_Comm_free(&nodes);
@@ -162,28 +175,29 @@ void cmpi_advance(void) {
   sched_yield();
 }
 
-void cmpi_all_gather(int channel, const void *send, void *receive, const int64_t *counts, const char *what) {
+void cmpi_all_gather(int channel, const void *send, void *receive, const int64_t *counts, cmpi_purpose purpose) {
   // One broadcast-like gather where all fits into MPI's int counts; rank by rank in chunks where it does not.
   int64_t total = 0;
   for (int r = 0; r < size; r++) total += counts[r];
   if (total <= chunk) {
     int *part = malloc(sizeof(int) * 2 * (size_t)size), *place = part + size;
     for (int r = 0, at = 0; r < size; at += (int)counts[r], r++) part[r] = (int)counts[r], place[r] = at;
-    check(MPI_Allgatherv(send, part[rank], MPI_BYTE, receive, part, place, MPI_BYTE, channels[channel]), "MPI_Allgatherv", what);
+    check_for(MPI_Allgatherv(send, part[rank], MPI_BYTE, receive, part, place, MPI_BYTE, channels[channel]),
+              "MPI_Allgatherv", purpose);
     free(part);
     return;
   }
   char *at = receive;
   for (int r = 0; r < size; at += counts[r], r++) {
     if (r == rank) memcpy(at, send, (size_t)counts[r]);
-    cmpi_broadcast(channel, at, counts[r], r, what);
+    cmpi_broadcast(channel, at, counts[r], r, purpose);
   }
 }
 
-void cmpi_broadcast(int channel, void *data, int64_t bytes, int root, const char *what) {
+void cmpi_broadcast(int channel, void *data, int64_t bytes, int root, cmpi_purpose purpose) {
   for (int64_t done = 0; done < bytes; done += chunk) {
     int part = (int)(bytes - done < chunk ? bytes - done : chunk);
-    check(MPI_Bcast((char *)data + done, part, MPI_BYTE, root, channels[channel]), "MPI_Bcast", what);
+    check_for(MPI_Bcast((char *)data + done, part, MPI_BYTE, root, channels[channel]), "MPI_Bcast", purpose);
   }
 }
 

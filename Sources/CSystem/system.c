@@ -2,6 +2,7 @@
 #include "csystem.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <glob.h>
 #include <sched.h>
 #include <stdio.h>
@@ -48,6 +49,19 @@ void csystem_lend(const void *code, const void *captures, void *borrower,
 }
 
 void csystem_flush_lines(void) { setvbuf(stdout, NULL, _IOLBF, 0); }
+
+int csystem_flush_output(void) {
+  errno = 0;
+  if (fflush(stdout) != 0) return errno != 0 ? errno : -1;
+  return ferror(stdout) ? -1 : 0;
+}
+
+// Where standard input, output or error was closed by whoever started the program, the next file that is opened would get
+// its number, and a checkpoint the lines of the log. Writing to what takes its place here fails.
+__attribute__((constructor)) static void hold_standard_streams(void) {
+  for (int stream = 0; stream <= 2; stream++)
+    if (fcntl(stream, F_GETFD) < 0 && errno == EBADF) open("/dev/null", O_RDONLY);
+}
 
 int64_t csystem_peak_resident(void) {
   struct rusage usage;
@@ -122,14 +136,6 @@ int csystem_move(int32_t thread, const csystem_seat *seat) {
   if (sched_setaffinity(thread, sizeof seat->processors, (const cpu_set_t *)seat->processors) != 0) return errno;
   if (sched_getaffinity(thread, sizeof set, &set) != 0) return errno;
   return memcmp(&set, seat->processors, sizeof set) == 0 ? 0 : ENXIO;
-}
-
-int64_t csystem_memory_available(void) {
-  int64_t kilobytes = number_in("/proc/meminfo", "MemAvailable:");
-  int64_t available = kilobytes < 0 ? 0 : kilobytes * 1024;
-  int64_t limit = number_in("/sys/fs/cgroup/memory.max", NULL), used = number_in("/sys/fs/cgroup/memory.current", NULL);
-  if (limit > 0 && used >= 0 && (available == 0 || limit - used < available)) available = limit - used;
-  return available;
 }
 
 const char *csystem_processor_name(void) {

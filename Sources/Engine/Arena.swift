@@ -1,4 +1,5 @@
 import Foundation
+import Limits
 
 /// Activations and workspace: two stacks that grow towards each other. What backward will need goes onto the lower one,
 /// and workspace on top of it; maps that are needed briefly go onto the upper one, so that backward can take the lower
@@ -11,8 +12,13 @@ package final class Arena {
   /// Heights of both stacks to return to.
   package struct Mark: BitwiseCopyable { fileprivate let lower: Int, upper: Int }
 
-  private let base: UnsafeMutableRawPointer
-  private let reserved: Int
+  private var base: UnsafeMutableRawPointer
+  private var reserved: Int
+  /// What is asked for, where addresses are not limited.
+  private let wanted: Int
+  /// Whether `ulimit` limits the addresses of this process. Then the arena takes a part of them only, and gives back what
+  /// its plan leaves.
+  private let isLimited: Bool
   private var lower = 0, upper = 0
   private var limit: Int
   /// The greatest height of both together so far, in bytes.
@@ -20,21 +26,27 @@ package final class Arena {
 
   /// - Parameter reserving: bytes of address space, not of memory. Less is reserved where the system allows less.
   package init(reserving: Int = 1 << 40) {
-    var size = reserving
+    wanted = reserving
+    isLimited = MemoryRoom.ofProcess() != nil
+    (base, reserved) = Self.reserve(reserving)
+    limit = reserved
+  }
+
+  deinit { munmap(base, reserved) }
+
+  /// Addresses without memory behind them: a quarter of what `ulimit` leaves is for others.
+  private static func reserve(_ wanted: Int) -> (base: UnsafeMutableRawPointer, bytes: Int) {
+    var size = MemoryRoom.ofProcess().map { min(wanted, Int($0.bytes) / 4 * 3) & ~0xFFF } ?? wanted
     var address = MAP_FAILED
     while size >= 1 << 20 {
       address = mmap(
         nil, size, PROT_READ | PROT_WRITE, Int32(MAP_PRIVATE) | Int32(MAP_ANONYMOUS) | Int32(MAP_NORESERVE), -1, 0)
       if address != MAP_FAILED { break }
-      size /= 2
+      size = size / 2 & ~0xFFF
     }
     precondition(address != MAP_FAILED, "the system gives no address space: \(String(cString: strerror(errno)))")
-    base = address!
-    reserved = size
-    limit = size
+    return (address!, size)
   }
-
-  deinit { munmap(base, reserved) }
 
   /// Ends the job in words where a plan asks for more than there is.
   private var refuse: ((_ bytes: Int) -> Never)?
@@ -44,6 +56,11 @@ package final class Arena {
     precondition(upper == 0, "an arena sealed while its upper stack is in use")
     limit = peak
     refuse = nil
+    let kept = max(1 << 12, (limit + 0xFFF) & ~0xFFF)
+    if isLimited, kept < reserved {
+      munmap(base + kept, reserved - kept)
+      reserved = kept
+    }
     // A step goes through hundreds of megabytes, by rows that are pages apart: with small pages the processor looks
     // addresses up as often. Only now, for the dry run touches some pages. A kernel without large pages refuses, and
     // small ones are right, too.
@@ -54,6 +71,10 @@ package final class Arena {
   /// - Parameter refuse: called with the address space that there is where the plan needs more: a user can ask for that.
   package func unseal(refuse: ((_ bytes: Int) -> Never)? = nil) {
     precondition(lower == 0 && upper == 0, "an arena unsealed while \(lower) + \(upper) bytes are in use")
+    if isLimited, reserved < wanted {
+      munmap(base, reserved)
+      (base, reserved) = Self.reserve(wanted)
+    }
     limit = reserved
     peak = 0
     self.refuse = refuse

@@ -59,24 +59,26 @@ package final class Context {
   }
 
   package func allReduce(
-    _ data: UnsafeMutableBufferPointer<Float>, _ reduction: Reduction = .sum, on channel: Channel, _ what: StaticString
+    _ data: UnsafeMutableBufferPointer<Float>, _ reduction: Reduction = .sum, on channel: Channel,
+    _ purpose: CollectivePurpose
   ) {
-    if !isDry { part(.communication) { communicator.allReduce(data, reduction, on: channel, what) } }
+    if !isDry { part(.communication) { communicator.allReduce(data, reduction, on: channel, purpose) } }
   }
 
-  package func allReduce(_ data: UnsafeMutableBufferPointer<Int64>, on channel: Channel, _ what: StaticString) {
-    if !isDry { part(.communication) { communicator.allReduce(data, .sum, on: channel, what) } }
+  package func allReduce(_ data: UnsafeMutableBufferPointer<Int64>, on channel: Channel, _ purpose: CollectivePurpose) {
+    if !isDry { part(.communication) { communicator.allReduce(data, .sum, on: channel, purpose) } }
   }
 
   package func allReduce(
-    _ data: UnsafeMutableBufferPointer<Double>, _ reduction: Reduction = .sum, on channel: Channel, _ what: StaticString
+    _ data: UnsafeMutableBufferPointer<Double>, _ reduction: Reduction = .sum, on channel: Channel,
+    _ purpose: CollectivePurpose
   ) {
-    if !isDry { part(.communication) { communicator.allReduce(data, reduction, on: channel, what) } }
+    if !isDry { part(.communication) { communicator.allReduce(data, reduction, on: channel, purpose) } }
   }
 
   /// See `Communicator.beginSum`.
-  package func beginSum(_ data: UnsafeMutableBufferPointer<Float>, _ what: StaticString) {
-    if !isDry { part(.communication) { communicator.beginSum(data, what) } }
+  package func beginSum(_ data: UnsafeMutableBufferPointer<Float>, _ purpose: CollectivePurpose) {
+    if !isDry { part(.communication) { communicator.beginSum(data, purpose) } }
   }
 
   package func finishSums() {

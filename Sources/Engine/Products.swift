@@ -1,3 +1,5 @@
+import Ranks
+
 /// Products of feature matrices, shared out in blocks of a fixed number of rows.
 extension Context {
   private static let rowsPerBlock = 64
@@ -46,17 +48,17 @@ extension Context {
   /// - Parameters:
   ///   - shares: images of every rank.
   ///   - views: rows of each image.
-  package func gather(_ local: Tensor, shares: [Int], views: Int = 1, into all: Tensor, _ what: StaticString) {
+  package func gather(_ local: Tensor, shares: [Int], views: Int = 1, into all: Tensor, _ purpose: CollectivePurpose) {
     if isDry { return }
     part(.communication) {
-      communicator.allGather(local.data, rows: shares, width: views * local.c, into: all.data, what)
+      communicator.allGather(local.data, rows: shares, width: views * local.c, into: all.data, purpose)
     }
   }
 
   /// Every rank's rows in the order of the global batch, view after view, kept beyond the step.
   /// - local: (V·n, D) of this rank, view after view.
   package func collect(
-    _ local: Tensor, shares: [Int], views: Int = 1, into kept: inout [Float], _ what: StaticString
+    _ local: Tensor, shares: [Int], views: Int = 1, into kept: inout [Float], _ purpose: CollectivePurpose
   ) {
     let n = local.n / views
     let batch = shares.reduce(0, +)
@@ -65,7 +67,7 @@ extension Context {
       for view in 0..<views {
         gather(
           local.images(view * n..<(view + 1) * n), shares: shares, into: all.images(view * batch..<(view + 1) * batch),
-          what)
+          purpose)
       }
       if !isDry { kept.replace(with: all) }
     }

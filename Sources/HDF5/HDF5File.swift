@@ -1,4 +1,5 @@
 import CHDF5
+import Files
 import Foundation
 import Synchronization
 
@@ -157,17 +158,10 @@ package final class HDF5File: @unchecked Sendable {
     guard descriptor >= 0 else { throw HDF5Error(path, attempt, String(cString: strerror(errno))) }
     defer { Foundation.close(descriptor) }
     let bytes = UnsafeMutableRawBufferPointer(buffer)
-    var done = 0
-    while done < bytes.count {
-      let got = pread(
-        descriptor, bytes.baseAddress! + done, min(bytes.count - done, 1 << 30),
-        off_t(Int(info.offset) + rows.lowerBound * width + done))
-      if got < 0, errno == EINTR { continue }
-      guard got > 0 else {
-        throw HDF5Error(path, attempt, got == 0 ? "the file ends too early" : String(cString: strerror(errno)))
-      }
-      done += got
+    guard let done = Descriptor.read(descriptor, at: Int(info.offset) + rows.lowerBound * width, into: bytes) else {
+      throw HDF5Error(path, attempt, String(cString: strerror(errno)))
     }
+    guard done == bytes.count else { throw HDF5Error(path, attempt, "the file ends too early") }
   }
 
   /// Reads a list of strings.

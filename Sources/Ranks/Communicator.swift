@@ -12,16 +12,27 @@ package enum Reduction: Int32, Sendable { case sum, max, min }
 package protocol Communicator: AnyObject {
   var rank: Int { get }
   var size: Int { get }
+  /// Ranks on this rank's node, this one among them.
+  var ranksOnNode: Int { get }
+  /// The name of this rank's node.
+  var host: String { get }
+  /// Whether ranks of this node take turns at its processors, as far as this rank knows; see `ProcessorTurns`.
+  var takesTurns: Bool { get }
+  /// How long collectives took; nil where that is not measured.
+  var times: CollectiveTimes? { get }
   /// In place over all ranks; every rank gets the same bits.
   func allReduce(
-    _ data: UnsafeMutableBufferPointer<Float>, _ reduction: Reduction, on channel: Channel, _ what: StaticString)
+    _ data: UnsafeMutableBufferPointer<Float>, _ reduction: Reduction, on channel: Channel, _ purpose: CollectivePurpose
+  )
   func allReduce(
-    _ data: UnsafeMutableBufferPointer<Double>, _ reduction: Reduction, on channel: Channel, _ what: StaticString)
+    _ data: UnsafeMutableBufferPointer<Double>, _ reduction: Reduction, on channel: Channel,
+    _ purpose: CollectivePurpose)
   func allReduce(
-    _ data: UnsafeMutableBufferPointer<Int64>, _ reduction: Reduction, on channel: Channel, _ what: StaticString)
+    _ data: UnsafeMutableBufferPointer<Int64>, _ reduction: Reduction, on channel: Channel, _ purpose: CollectivePurpose
+  )
   /// Begins the sum over all ranks, in place. All ranks begin the same sums in the same order, and get the same bits. The
   /// floats are the communicator's until `finishSums`.
-  func beginSum(_ data: UnsafeMutableBufferPointer<Float>, _ what: StaticString)
+  func beginSum(_ data: UnsafeMutableBufferPointer<Float>, _ purpose: CollectivePurpose)
   /// Whether a sum was begun and is not known to be done.
   var isSumming: Bool { get }
   /// Moves sums on, without waiting: to be called every now and then while there is other work.
@@ -31,17 +42,24 @@ package protocol Communicator: AnyObject {
   /// Concatenates `rows[r]` rows of `width` floats of every rank r in rank order.
   func allGather(
     _ send: UnsafePointer<Float>, rows: [Int], width: Int, into receive: UnsafeMutablePointer<Float>,
-    _ what: StaticString)
-  func broadcast(_ data: UnsafeMutableRawBufferPointer, from root: Int, _ what: StaticString)
+    _ purpose: CollectivePurpose)
+  func broadcast(_ data: UnsafeMutableRawBufferPointer, from root: Int, _ purpose: CollectivePurpose)
   func barrier()
+  /// Ends what ranks share; after the last collective.
+  func stop()
   /// Reports and ends the whole job with the code.
   func abort(_ message: String, code: Int32) -> Never
 }
 
-/// Where nothing can go on beside the arithmetic, a sum is done when it was begun.
+/// Ranks of one process: they are on one node, and a sum is done when it was begun.
 extension Communicator {
-  package func beginSum(_ data: UnsafeMutableBufferPointer<Float>, _ what: StaticString) {
-    allReduce(data, .sum, on: .gradients, what)
+  package var ranksOnNode: Int { size }
+  package var host: String { String(cString: cmpi_host()) }
+  package var takesTurns: Bool { false }
+  package var times: CollectiveTimes? { nil }
+  package func stop() {}
+  package func beginSum(_ data: UnsafeMutableBufferPointer<Float>, _ purpose: CollectivePurpose) {
+    allReduce(data, .sum, on: .gradients, purpose)
   }
   package var isSumming: Bool { false }
   package func advanceSums() {}
@@ -78,6 +96,27 @@ extension Communicator {
     return bytes
   }
 
+  /// Every rank's bytes on every rank, by rank.
+  package func gather(_ bytes: [UInt8]) -> [[UInt8]] {
+    var counts = [Int64](repeating: 0, count: size)
+    counts[rank] = Int64(bytes.count)
+    counts.withUnsafeMutableBufferPointer { allReduce($0, .sum, on: .control, "lengths of messages") }
+    // Bytes travel in the place of floats, which are not looked at.
+    let width = MemoryLayout<Float>.stride
+    let rows = counts.map { (Int($0) + width - 1) / width }
+    var own = [Float](repeating: 0, count: max(1, rows[rank]))
+    own.withUnsafeMutableBytes { $0.copyBytes(from: bytes) }
+    var all = [Float](repeating: 0, count: max(1, rows.reduce(0, +)))
+    allGather(&own, rows: rows, width: 1, into: &all, "messages")
+    return all.withUnsafeBytes { all in
+      var start = 0
+      return rows.indices.map { rank in
+        defer { start += rows[rank] * width }
+        return Array(all[start..<start + Int(counts[rank])])
+      }
+    }
+  }
+
   /// Runs `body` on the root alone and gives every rank its text, or the root's error.
   package func onRoot(_ body: () throws -> String) throws -> String {
     var text = ""
@@ -109,21 +148,3 @@ extension Communicator {
 
 /// What another rank could not do.
 package struct RankFailed: Error, CustomStringConvertible { package let description: String }
-
-/// One process: the identity.
-package final class SingleProcess: Communicator {
-  package init() {}
-  package var rank: Int { 0 }
-  package var size: Int { 1 }
-  package func allReduce(_: UnsafeMutableBufferPointer<Float>, _: Reduction, on _: Channel, _: StaticString) {}
-  package func allReduce(_: UnsafeMutableBufferPointer<Double>, _: Reduction, on _: Channel, _: StaticString) {}
-  package func allReduce(_: UnsafeMutableBufferPointer<Int64>, _: Reduction, on _: Channel, _: StaticString) {}
-  package func allGather(
-    _ send: UnsafePointer<Float>, rows: [Int], width: Int, into receive: UnsafeMutablePointer<Float>, _: StaticString
-  ) {
-    receive.update(from: send, count: rows[0] * width)
-  }
-  package func broadcast(_: UnsafeMutableRawBufferPointer, from _: Int, _: StaticString) {}
-  package func barrier() {}
-  package func abort(_ message: String, code: Int32) -> Never { cmpi_abort(message, code) }
-}

@@ -17,7 +17,7 @@ package struct SumQueue {
   /// Time between polls.
   private static let interval = Duration.microseconds(100)
 
-  private typealias Sum = (data: UnsafeMutableBufferPointer<Float>, what: StaticString)
+  private typealias Sum = (data: UnsafeMutableBufferPointer<Float>, purpose: CollectivePurpose)
   /// Nil where this rank has its node for itself.
   private let memory: NodeMemory?
   /// Ranks of every node that add, and nodes.
@@ -50,9 +50,9 @@ package struct SumQueue {
   package var isDue: Bool { !isEmpty && ContinuousClock.now - polled > Self.interval }
 
   /// Begins the sum over all ranks, in place; the floats are the queue's until it is empty.
-  package mutating func begin(_ data: UnsafeMutableBufferPointer<Float>, _ what: StaticString) {
+  package mutating func begin(_ data: UnsafeMutableBufferPointer<Float>, _ purpose: CollectivePurpose) {
     for start in stride(from: 0, to: data.count, by: Self.floats) {
-      sums.append((.init(rebasing: data[start..<min(data.count, start + Self.floats)]), what))
+      sums.append((.init(rebasing: data[start..<min(data.count, start + Self.floats)]), purpose))
     }
     advance()
   }
@@ -111,7 +111,7 @@ package struct SumQueue {
 
   /// Adds the parts of this node's ranks, in their order, and begins the sum of all nodes.
   private func add(_ sum: Int) {
-    let (data, what) = sums[sum - first]
+    let (data, purpose) = sums[sum - first]
     var result = data.baseAddress!
     if let memory {
       result = memory.result(of: sum)
@@ -120,11 +120,7 @@ package struct SumQueue {
       for rank in 2..<max(2, memory.ranks) { result.set(result, plus: part(rank), count: data.count) }
     }
     if nodes > 1 {
-      what.withUTF8Buffer {
-        cmpi_begin_sum_of_nodes(
-          Int32(sum % NodeMemory.slots), result, Int64(data.count),
-          UnsafeRawPointer($0.baseAddress!).assumingMemoryBound(to: CChar.self))
-      }
+      cmpi_begin_sum_of_nodes(Int32(sum % NodeMemory.slots), result, Int64(data.count), purpose.text)
     }
   }
 }

@@ -49,6 +49,34 @@ package final class ThreadTeam: @unchecked Sendable {
     }
   }
 
+  /// Tries whether the system lets this process have so many threads more.
+  /// - Returns: its error; nil where it does.
+  package static func failure(startingThreads count: Int) -> Int32? {
+    // They wait for one another: all of them are there at the same time.
+    let gate = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+    pthread_mutex_init(gate, nil)
+    pthread_mutex_lock(gate)
+    var threads: [pthread_t] = []
+    var failure: Int32?
+    while threads.count < count, failure == nil {
+      var handle = pthread_t()
+      let status = pthread_create(
+        &handle, nil,
+        { gate in
+          let gate = gate!.assumingMemoryBound(to: pthread_mutex_t.self)
+          pthread_mutex_lock(gate)
+          pthread_mutex_unlock(gate)
+          return nil
+        }, gate)
+      if status == 0 { threads.append(handle) } else { failure = status }
+    }
+    pthread_mutex_unlock(gate)
+    for thread in threads { pthread_join(thread, nil) }
+    pthread_mutex_destroy(gate)
+    gate.deallocate()
+    return failure
+  }
+
   deinit {
     pthread_mutex_lock(mutex)
     stopping.store(true, ordering: .releasing)

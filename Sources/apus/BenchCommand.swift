@@ -11,7 +11,7 @@ struct BenchCommand: ParsableCommand {
     subcommands: [BenchStepCommand.self, BenchViewsCommand.self], defaultSubcommand: BenchStepCommand.self)
 }
 
-struct BenchStepCommand: ParsableCommand {
+struct BenchStepCommand: PrintsResults {
   static let configuration = CommandConfiguration(
     commandName: "step",
     abstract: "Time the step of a method on this machine, part by part, alone or under a launcher.")

@@ -3,7 +3,7 @@ import Foundation
 import Shards
 import Training
 
-struct BenchViewsCommand: ParsableCommand {
+struct BenchViewsCommand: PrintsResults {
   static let configuration = CommandConfiguration(
     commandName: "views",
     abstract: "Time reading, decoding and augmenting a data set, as a run's loader does it.")

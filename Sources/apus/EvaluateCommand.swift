@@ -3,7 +3,7 @@ import Engine
 import Shards
 import Training
 
-struct EvaluateCommand: ParsableCommand {
+struct EvaluateCommand: PrintsResults {
   static let configuration = CommandConfiguration(
     commandName: "evaluate",
     abstract: "Judge an encoder by kNN and a linear probe on frozen features, beside random weights and raw pixels.",

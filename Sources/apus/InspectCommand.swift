@@ -4,7 +4,7 @@ import Shards
 import Threading
 import Training
 
-struct InspectCommand: ParsableCommand {
+struct InspectCommand: PrintsResults {
   static let configuration = CommandConfiguration(
     commandName: "inspect",
     abstract: "Show what a path is: a data set or one of its shards, a run or one of its checkpoints.")

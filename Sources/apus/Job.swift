@@ -8,10 +8,9 @@ enum Job {
   /// Starts MPI, runs `body`, and ends the whole job where it fails.
   static func run(threads: Int?, _ body: (Context) throws -> Void) throws {
     Launch.chooseArithmetic()
-    let context: Context
-    do { context = try Launch.start(threads: threads) } catch { fail(error, MPICommunicator()) }
-    do { try body(context) } catch { fail(error, context.communicator) }
-    (context.communicator as? MPICommunicator)?.stop()
+    let communicator = Launch.ranks()
+    do { try body(try Launch.context(communicator, threads: threads)) } catch { fail(error, communicator) }
+    communicator.stop()
   }
 
   /// What every rank found, the root says alone: the others give it a moment before they speak up.

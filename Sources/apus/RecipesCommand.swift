@@ -8,7 +8,7 @@ struct RecipesCommand: ParsableCommand {
     subcommands: [List.self, Show.self, Diff.self],
     defaultSubcommand: List.self)
 
-  struct List: ParsableCommand {
+  struct List: PrintsResults {
     static let configuration = CommandConfiguration(abstract: "List the built-in recipes.")
     func run() {
       for (name, text) in BuiltInRecipes.all.sorted(by: { $0.key < $1.key }) {
@@ -18,7 +18,7 @@ struct RecipesCommand: ParsableCommand {
     }
   }
 
-  struct Show: ParsableCommand {
+  struct Show: PrintsResults {
     static let configuration = CommandConfiguration(
       abstract: "Print a recipe with its comments; --resolved: with every default.")
     @Argument(help: "A recipe's name or file.") var recipe: String
@@ -26,7 +26,7 @@ struct RecipesCommand: ParsableCommand {
     func run() throws { print(resolved ? try Recipe(recipe).yaml : try Recipe.text(of: recipe), terminator: "") }
   }
 
-  struct Diff: ParsableCommand {
+  struct Diff: PrintsResults {
     static let configuration = CommandConfiguration(abstract: "Say what differs between two recipes.")
     @Argument(help: "A recipe's name or file, such as a run's recipe.yaml.") var first: String
     @Argument(help: "Another recipe.") var second: String

@@ -43,7 +43,7 @@ struct TraceCommand: ParsableCommand {
     }
   }
 
-  struct Compare: ParsableCommand {
+  struct Compare: PrintsResults {
     static let configuration = CommandConfiguration(
       abstract: "Hold traces against the first, in multiples of what one ulp in the initial weights does.")
     @Argument(help: "The trace to compare with, of one rank.") var base: String

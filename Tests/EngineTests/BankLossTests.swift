@@ -2,6 +2,7 @@ import Engine
 import Foundation
 import Randomness
 import Ranks
+import TestSupport
 import Testing
 
 /// Over all ranks: each has its own rows, and 0 elsewhere.
@@ -145,7 +146,7 @@ private struct AdversaryCase: Sendable {
   /// The control: without the other ranks' part, the queries' gradient misses the bound at least tenfold.
   @Test(arguments: [2, 3]) func unsummedGatherMissesTheBound(ranks: Int) {
     let test = AdversaryCase(batch: 7, width: 17, bank: 30, inBatch: true)
-    let runs = Ranks.run(ranks, silent: "gradient of gathered embeddings") { test.run($0) }
+    let runs = Ranks.run(ranks, silent: .gatheredGradient) { test.run($0) }
     let expected = ReferenceLosses.adCoGradient(
       test.q, keys: test.keys, bank: test.bank, inBatch: true, temperature: test.temperature)
     #expect(relativeError(sum(runs.map(\.q)).map(Double.init), expected.q.values) > 1e-2)

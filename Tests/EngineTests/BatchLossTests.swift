@@ -2,6 +2,7 @@ import Engine
 import Foundation
 import Randomness
 import Ranks
+import TestSupport
 import Testing
 
 /// A loss of one rank's rows of several matrices: what it finds, and the gradients of the whole, 0 in other ranks' rows.
@@ -167,7 +168,7 @@ private func map(_ name: String, _ n: Int, _ c: Int) -> Map {
     let test = test(batch: 9, width: 11)
     let whole = test.run()
     let bound = bound(9, 11).1
-    let parts = Ranks.run(3, silent: "gradient of gathered embeddings") { test.run($0) }
+    let parts = Ranks.run(3, silent: .gatheredGradient) { test.run($0) }
     let sum = parts.dropFirst().reduce(parts[0].gradients[1]) { zip($0, $1.gradients[1]).map(+) }
     #expect(zip(sum, whole.gradients[1]).contains { abs(Double($0 - $1)) > 10 * bound })
   }

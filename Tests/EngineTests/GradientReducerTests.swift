@@ -2,6 +2,7 @@ import Engine
 import Foundation
 import Randomness
 import Ranks
+import TestSupport
 import Testing
 
 @Suite struct GradientReducerTests {
@@ -16,7 +17,7 @@ import Testing
     let rank = 0, size = 2
     var sums: [UnsafeMutableBufferPointer<Float>] = []
     var under: [UnsafeMutableBufferPointer<Float>] = []
-    func beginSum(_ data: UnsafeMutableBufferPointer<Float>, _: StaticString) {
+    func beginSum(_ data: UnsafeMutableBufferPointer<Float>, _: CollectivePurpose) {
       sums.append(data)
       under.append(data)
     }
@@ -25,15 +26,15 @@ import Testing
       for data in under { for i in data.indices { data[i] *= 2 } }
       under = []
     }
-    func allReduce(_: UnsafeMutableBufferPointer<Float>, _: Reduction, on _: Channel, _: StaticString) {
+    func allReduce(_: UnsafeMutableBufferPointer<Float>, _: Reduction, on _: Channel, _: CollectivePurpose) {
       preconditionFailure()
     }
-    func allReduce(_: UnsafeMutableBufferPointer<Double>, _: Reduction, on _: Channel, _: StaticString) {}
-    func allReduce(_: UnsafeMutableBufferPointer<Int64>, _: Reduction, on _: Channel, _: StaticString) {}
+    func allReduce(_: UnsafeMutableBufferPointer<Double>, _: Reduction, on _: Channel, _: CollectivePurpose) {}
+    func allReduce(_: UnsafeMutableBufferPointer<Int64>, _: Reduction, on _: Channel, _: CollectivePurpose) {}
     func allGather(
-      _: UnsafePointer<Float>, rows _: [Int], width _: Int, into _: UnsafeMutablePointer<Float>, _: StaticString
+      _: UnsafePointer<Float>, rows _: [Int], width _: Int, into _: UnsafeMutablePointer<Float>, _: CollectivePurpose
     ) {}
-    func broadcast(_: UnsafeMutableRawBufferPointer, from _: Int, _: StaticString) {}
+    func broadcast(_: UnsafeMutableRawBufferPointer, from _: Int, _: CollectivePurpose) {}
     func barrier() {}
     func abort(_: String, code _: Int32) -> Never { preconditionFailure() }
   }
@@ -87,20 +88,20 @@ import Testing
     final class Mover: Communicator, @unchecked Sendable {
       let rank = 0, size = 2, caller = Thread.current
       var left = 0, moves = 0
-      func beginSum(_: UnsafeMutableBufferPointer<Float>, _: StaticString) { left = 5 }
+      func beginSum(_: UnsafeMutableBufferPointer<Float>, _: CollectivePurpose) { left = 5 }
       var isSumming: Bool { left > 0 }
       func advanceSums() {
         precondition(Thread.current === caller, "MPI is the calling thread's")
         left = max(0, left - 1)
         moves = moves + 1
       }
-      func allReduce(_: UnsafeMutableBufferPointer<Float>, _: Reduction, on _: Channel, _: StaticString) {}
-      func allReduce(_: UnsafeMutableBufferPointer<Double>, _: Reduction, on _: Channel, _: StaticString) {}
-      func allReduce(_: UnsafeMutableBufferPointer<Int64>, _: Reduction, on _: Channel, _: StaticString) {}
+      func allReduce(_: UnsafeMutableBufferPointer<Float>, _: Reduction, on _: Channel, _: CollectivePurpose) {}
+      func allReduce(_: UnsafeMutableBufferPointer<Double>, _: Reduction, on _: Channel, _: CollectivePurpose) {}
+      func allReduce(_: UnsafeMutableBufferPointer<Int64>, _: Reduction, on _: Channel, _: CollectivePurpose) {}
       func allGather(
-        _: UnsafePointer<Float>, rows _: [Int], width _: Int, into _: UnsafeMutablePointer<Float>, _: StaticString
+        _: UnsafePointer<Float>, rows _: [Int], width _: Int, into _: UnsafeMutablePointer<Float>, _: CollectivePurpose
       ) {}
-      func broadcast(_: UnsafeMutableRawBufferPointer, from _: Int, _: StaticString) {}
+      func broadcast(_: UnsafeMutableRawBufferPointer, from _: Int, _: CollectivePurpose) {}
       func barrier() {}
       func abort(_: String, code _: Int32) -> Never { preconditionFailure() }
     }

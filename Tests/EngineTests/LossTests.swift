@@ -2,6 +2,7 @@ import Engine
 import Foundation
 import Randomness
 import Ranks
+import TestSupport
 import Testing
 
 /// A batch of embeddings, the loss of the reference and the bounds.
@@ -138,7 +139,7 @@ private func sum(_ gradients: [[Float]]) -> [Float] {
   /// The control: a gather whose gradient is not summed over ranks misses the bound at least tenfold.
   @Test(arguments: [2, 3, 4]) func unsummedGatherMissesTheBound(ranks: Int) {
     let test = NTXentCase(batch: 7, width: 17, temperature: 0.2)
-    let runs = Ranks.run(ranks, silent: "gradient of gathered embeddings") { test.run($0) }
+    let runs = Ranks.run(ranks, silent: .gatheredGradient) { test.run($0) }
     #expect(worstRatio(sum(runs.map(\.gradient)).map(Double.init), test.gradient, test.gradientBound).ratio > 10)
   }
 

@@ -1,6 +1,7 @@
 import Engine
 import Randomness
 import Ranks
+import TestSupport
 import Testing
 
 /// What a step of a network gives.
@@ -154,7 +155,7 @@ final class NetworkCase: Sendable, CustomStringConvertible {
     return result
   }
 
-  func run(ranks: Int, isLocal: Bool = false, silent: String? = nil) -> [NetworkResult] {
+  func run(ranks: Int, isLocal: Bool = false, silent: CollectivePurpose? = nil) -> [NetworkResult] {
     Ranks.run(ranks, silent: silent) { self.run(isLocal: isLocal, $0) }
   }
 

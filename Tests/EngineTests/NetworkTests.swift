@@ -165,7 +165,7 @@ private let divided = [
   }
 
   @Test(arguments: [2, 3, 4]) func unsummedGatherMissesTheBound(ranks: Int) {
-    expectMiss(shared.run(ranks: ranks, silent: "gradient of gathered embeddings"))
+    expectMiss(shared.run(ranks: ranks, silent: .gatheredGradient))
   }
 
   @Test(arguments: [2, 3, 4]) func unsummedGradientsMissTheBound(ranks: Int) {

@@ -3,6 +3,7 @@ import Foundation
 import Randomness
 import Ranks
 import Shards
+import TestSupport
 import Testing
 import Training
 
@@ -109,7 +110,7 @@ import Training
   /// a few more, a ReLU of so small a network falls on its other side. A part of a batch, or of a bank, that is left out changes the second digit.
   @Test(arguments: methods.keys.sorted(), [2, 3, 4]) func ranksDoNotMatter(method: String, ranks: Int) throws {
     let one = Self.run(method, SingleProcess())
-    let all = try ThreadCommunicator.run(ranks: ranks) { Self.run(method, $0) }
+    let all = try Ranks.run(ranks) { Self.run(method, $0) }
     for outcome in all {
       for (a, b) in zip(outcome.losses, one.losses) {
         #expect(abs(a - b) < 1e-3 * b, "\(outcome.losses) for \(one.losses)")

@@ -3,6 +3,7 @@ import Engine
 import Foundation
 import Ranks
 import Shards
+import TestSupport
 import Testing
 import Training
 
@@ -126,11 +127,11 @@ import Training
     try withFolder { folder in
       let manifest = manifest(3)
       let path = folder.checkpoints + "/step-00000003"
-      _ = try ThreadCommunicator.run(ranks: writers) { communicator in
+      _ = try Ranks.run(writers) { communicator in
         try Spread(communicator, filled: true).write(manifest, in: folder, communicator)
       }
       for readers in [1, 2, 4, 12] {
-        let right = try ThreadCommunicator.run(ranks: readers) { communicator in
+        let right = try Ranks.run(readers) { communicator in
           guard try Checkpoint.newest(folder, communicator).manifest?.step == 3 else { return false }
           let state = Spread(communicator, filled: false)
           try Checkpoint.read(state.saved, from: path)
@@ -168,13 +169,13 @@ import Training
     try withFolder { folder in
       for step in [1, 2] {
         let manifest = manifest(step)
-        _ = try ThreadCommunicator.run(ranks: 3) { communicator in
+        _ = try Ranks.run(3) { communicator in
           try Spread(communicator, filled: true).write(manifest, in: folder, communicator)
         }
       }
       let slice = URL(fileURLWithPath: folder.checkpoints + "/step-00000002/slices-00001.h5")
       try Data(contentsOf: slice).dropLast().write(to: slice)
-      let found = try ThreadCommunicator.run(ranks: 2) { communicator in
+      let found = try Ranks.run(2) { communicator in
         let (manifest, damaged) = try Checkpoint.newest(folder, communicator)
         return "\(manifest?.step ?? 0) \(damaged.count) \(damaged.first?.contains("slices-00001.h5") ?? false)"
       }
@@ -187,7 +188,7 @@ import Training
     try withFolder { folder in
       for step in [1, 2] {
         let manifest = manifest(step)
-        let outcome = try ThreadCommunicator.run(ranks: 3) { communicator in
+        let outcome = try Ranks.run(3) { communicator in
           let state = Spread(communicator, filled: true)
           // One name twice cannot be written.
           let saved = step == 2 && communicator.rank == 1 ? state.saved + state.saved.prefix(1) : state.saved

@@ -6,31 +6,6 @@ import Training
 
 /// Every built-in recipe is planned as its run would be, on as many ranks as leave each 16 images, without their machines.
 @Suite(.serialized) struct DryRunTests {
-  /// Says that it is one of many. A dry run sends nothing, so there is nobody to answer.
-  private final class OneOfMany: Communicator {
-    let rank: Int, size: Int
-    init(_ rank: Int, of size: Int) {
-      self.rank = rank
-      self.size = size
-    }
-    func allReduce(_: UnsafeMutableBufferPointer<Float>, _: Reduction, on _: Channel, _ what: StaticString) {
-      sent(what)
-    }
-    func allReduce(_: UnsafeMutableBufferPointer<Double>, _: Reduction, on _: Channel, _ what: StaticString) {
-      sent(what)
-    }
-    func allReduce(_: UnsafeMutableBufferPointer<Int64>, _: Reduction, on _: Channel, _ what: StaticString) {
-      sent(what)
-    }
-    func allGather(
-      _: UnsafePointer<Float>, rows _: [Int], width _: Int, into _: UnsafeMutablePointer<Float>, _ what: StaticString
-    ) { sent(what) }
-    func broadcast(_: UnsafeMutableRawBufferPointer, from _: Int, _ what: StaticString) { sent(what) }
-    func barrier() { sent("a barrier") }
-    func abort(_ message: String, code: Int32) -> Never { fatalError(message) }
-    private func sent(_ what: StaticString) { Issue.record("a dry run sent \(what)") }
-  }
-
   /// What the papers give an anchor to be told from: the positive and K negatives, 2N − 1 views, or prototypes.
   private static let candidates: [String: Int] = [
     "adco-imagenet": 65537, "end-to-end-imagenet": 1024, "memory-bank-imagenet": 4097, "moco-v1-ig1b": 65537,
@@ -44,7 +19,7 @@ import Training
       let ranks = max(1, stage.batch / 16)
       let rank = ranks - 1
       let own = share(of: stage.batch, rank: rank, ranks: ranks).count
-      let context = Context(communicator: OneOfMany(rank, of: ranks))
+      let context = Context(communicator: PretendedRanks(rank, of: ranks))
       context.convolution = stage.convolution
       let plan = RunPlan(stepsPerEpoch: images / stage.batch, batch: stage.batch, length: stage.length)
       let channels = name.hasSuffix("tiles") || name.hasSuffix("fashion") ? 1 : 3

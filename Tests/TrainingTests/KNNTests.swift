@@ -1,6 +1,7 @@
 import Engine
 import Foundation
 import Ranks
+import TestSupport
 import Testing
 import Training
 
@@ -44,7 +45,7 @@ import Training
   @Test func anyRanksAndThreadsGiveTheSame() throws {
     let one = try KNN(neighbours: 50).run(train: train, test: test, communicator: SingleProcess())
     for (ranks, threads) in [(2, 1), (3, 1), (4, 2), (1, 3)] {
-      let results = try ThreadCommunicator.run(ranks: ranks) { [train, test] communicator in
+      let results = try Ranks.run(ranks) { [train, test] communicator in
         var result = try KNN(neighbours: 50).run(
           train: train, test: test, on: Context(threads: threads, communicator: communicator))
         result.timing = one.timing
@@ -77,7 +78,7 @@ import Training
   }
 
   @Test(arguments: [1, 2, 4]) func ranksGatherTheirRows(ranks: Int) throws {
-    let gathered = try ThreadCommunicator.run(ranks: ranks) { [test] communicator in
+    let gathered = try Ranks.run(ranks) { [test] communicator in
       // A rank may have none.
       let borders = (0...ranks).map { $0 == 1 && ranks > 1 ? 0 : $0 * test.count / ranks }
       let counts = (0..<ranks).map { borders[$0 + 1] - borders[$0] }

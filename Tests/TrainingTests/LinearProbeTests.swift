@@ -2,6 +2,7 @@ import Engine
 import Foundation
 import Randomness
 import Ranks
+import TestSupport
 import Testing
 import Training
 
@@ -89,7 +90,7 @@ import Training
     let one = evaluate(SingleProcess(), 1)
     #expect(evaluate(SingleProcess(), 3) == one)
     for ranks in 2...4 {
-      let results = try ThreadCommunicator.run(ranks: ranks) { evaluate($0, 1) }
+      let results = try Ranks.run(ranks) { evaluate($0, 1) }
       for result in results {
         #expect(result == results[0])
         // Blocks have the same bits; only the order of at most 3 additions in Double differs.
@@ -139,7 +140,7 @@ import Training
     let one = try LinearProbe().run(train: train, test: test, communicator: SingleProcess())
     #expect(one.correct > 200 && one.correct < 380)
     for ranks in 1...3 {
-      let results = try ThreadCommunicator.run(ranks: ranks) {
+      let results = try Ranks.run(ranks) {
         try LinearProbe().run(train: train, test: test, communicator: $0)
       }
       for result in results {

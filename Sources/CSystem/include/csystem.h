@@ -53,6 +53,9 @@ static inline void csystem_call(csystem_closure closure, intptr_t first, intptr_
 /// Makes standard output hand over every line at once, also into a file.
 void csystem_flush_lines(void);
 
+/// Hands over what was printed. Returns 0, errno, or -1 where something was lost earlier.
+int csystem_flush_output(void);
+
 /// Peak resident memory of this process, in bytes.
 int64_t csystem_peak_resident(void);
 
@@ -61,9 +64,6 @@ const char *csystem_blas_core(void);
 
 /// The processor's model as the system names it.
 const char *csystem_processor_name(void);
-
-/// Bytes of memory that this process may still take, by the system and its control group; 0 where unknown.
-int64_t csystem_memory_available(void);
 
 /// Processors that are online.
 int csystem_online(void);

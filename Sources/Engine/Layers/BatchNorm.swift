@@ -278,7 +278,7 @@ package struct BatchNorm {
       }
     }
     if pass.mode.usesBatchStatistics && travel {
-      pass.context.allReduce(sums, on: .statistics, "batch statistics")
+      pass.context.allReduce(sums, on: .statistics, .batchStatistics.of(name))
     }
     return sums.baseAddress!
   }

@@ -53,7 +53,7 @@ package struct BatchInfoNCE {
     context.scratch { arena in
       let dK = arena.tensor(like: all)
       context.product(transposed: slopes, unitQ, into: dK, alpha: 1 / temperature)
-      context.allReduce(dK.buffer, on: .statistics, "gradient of gathered embeddings")
+      context.allReduce(dK.buffer, on: .statistics, .gatheredGradient)
       context.product(slopes, plain: all, into: q, alpha: 1 / temperature)
       context.run(1) { _, _ in k.data.update(from: dK.data + first * k.c, count: k.count) }
     }

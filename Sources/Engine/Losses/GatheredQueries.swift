@@ -30,7 +30,7 @@ package struct GatheredQueries {
   /// Sums the gradient over ranks.
   /// - q: (n, D), becomes this rank's part, of the queries before they were normalised.
   func backward(into q: Tensor, _ context: Context) {
-    context.allReduce(gradient.buffer, on: .statistics, "gradient of gathered embeddings")
+    context.allReduce(gradient.buffer, on: .statistics, .gatheredGradient)
     context.run(1) { _, _ in q.data.update(from: gradient.data + own.lowerBound * q.c, count: q.count) }
     unit.backward(q, context)
   }

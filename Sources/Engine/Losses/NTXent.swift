@@ -74,7 +74,7 @@ package struct NTXent {
     context.scratch { arena in
       let asCandidate = arena.tensor(like: all)
       context.product(transposed: slopes, unit, into: asCandidate, alpha: 1 / temperature)
-      context.allReduce(asCandidate.buffer, on: .statistics, "gradient of gathered embeddings")
+      context.allReduce(asCandidate.buffer, on: .statistics, .gatheredGradient)
       context.product(slopes, plain: all, into: z, alpha: 1 / temperature)
       if let queue {
         context.product(slopes, column: all.n, plain: queue, into: z, accumulate: true, alpha: 1 / temperature)

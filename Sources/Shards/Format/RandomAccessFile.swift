@@ -1,3 +1,4 @@
+import Files
 import Foundation
 
 /// A file that is read and written at given places. Reading is safe from any number of threads.
@@ -33,15 +34,11 @@ final class RandomAccessFile: @unchecked Sendable {
 
   /// Fills the whole buffer from `offset`.
   func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(ShardError) {
-    var done = 0
-    while done < buffer.count {
-      let got = pread(descriptor, buffer.baseAddress! + done, buffer.count - done, off_t(offset + done))
-      if got < 0, errno == EINTR { continue }
-      if got < 0 { throw ShardError.system(path, "read") }
-      if got == 0 {
-        throw ShardError(path, "read", "it ends at byte \(offset + done), \(buffer.count - done) before it should")
-      }
-      done += got
+    guard let done = Descriptor.read(descriptor, at: offset, into: buffer) else {
+      throw ShardError.system(path, "read")
+    }
+    guard done == buffer.count else {
+      throw ShardError(path, "read", "it ends at byte \(offset + done), \(buffer.count - done) before it should")
     }
   }
 
@@ -61,13 +58,7 @@ final class RandomAccessFile: @unchecked Sendable {
   }
 
   func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(ShardError) {
-    var done = 0
-    while done < bytes.count {
-      let put = pwrite(descriptor, bytes.baseAddress! + done, bytes.count - done, off_t(offset + done))
-      if put < 0, errno == EINTR { continue }
-      if put < 0 { throw ShardError.system(path, "write") }
-      done += put
-    }
+    guard Descriptor.write(bytes, to: descriptor, at: offset) else { throw ShardError.system(path, "write") }
   }
 
   /// Copies a range to the same place in this file.

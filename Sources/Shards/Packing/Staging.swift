@@ -1,3 +1,4 @@
+import Files
 import Foundation
 
 /// A folder that is written beside its final place and renamed at the end, so that what bears the final name is whole.
@@ -49,8 +50,9 @@ package final class Staging {
       throw ShardError.system(target, "create", code)
     }
     committed = true
-    Self.synchronise(target)
-    Self.synchronise(Self.parent(target))
+    // Some file systems refuse to flush folders; what is in them is on disk.
+    try? FileSystem.flush(target)
+    try? FileSystem.flush(Self.parent(target))
     if replaces { try? FileManager.default.removeItem(atPath: old) }
   }
 
@@ -63,26 +65,15 @@ package final class Staging {
   }
 
   static func parent(_ path: String) -> String {
-    guard let slash = path.lastIndex(of: "/") else { return "." }
-    return slash == path.startIndex ? "/" : String(path[..<slash])
+    FileSystem.parent(of: path)
   }
 
   private static func isDataSet(_ path: String) -> Bool {
     ["", "/train", "/test"].contains { access(path + $0 + "/" + Format.shardName(0), F_OK) == 0 }
   }
 
-  private static func synchronise(_ folder: String) {
-    let descriptor = open(folder, O_RDONLY)
-    if descriptor >= 0 {
-      fsync(descriptor)
-      close(descriptor)
-    }
-  }
-
   /// Free bytes where a new path would stand.
   static func freeSpace(_ path: String) -> Int? {
-    var status = statvfs()
-    guard statvfs(parent(path), &status) == 0 else { return nil }
-    return Int(status.f_bavail) * Int(status.f_frsize)
+    FileSystem.freeBytes(at: parent(path)).map(Int.init)
   }
 }

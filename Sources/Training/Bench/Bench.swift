@@ -175,26 +175,30 @@ package struct Bench {
 
 /// How long arithmetic stands still for other ranks, from here on.
 private struct Standstill {
-  private let mpi: MPICommunicator
+  private let communicator: any Communicator
+  private let times: CollectiveTimes
   private let gradients: Double
 
   /// Nil on one rank.
   init?(_ context: Context) {
-    guard context.communicator.size > 1, let mpi = context.communicator as? MPICommunicator else { return nil }
-    self.mpi = mpi
-    gradients = mpi.seconds(on: .gradients)
-    mpi.waits = []
+    guard context.communicator.size > 1, let times = context.communicator.times else { return nil }
+    communicator = context.communicator
+    self.times = times
+    gradients = times.seconds(on: .gradients)
+    times.waits = []
   }
 
   /// In a mean one of so many steps. Every rank asks at the same time.
   func exposed(_ steps: Int) -> Bench.Exposed {
-    let spent = mpi.seconds(on: .gradients) - gradients
-    let own = mpi.waits ?? []
-    mpi.waits = nil
+    let spent = times.seconds(on: .gradients) - gradients
+    let own = times.waits ?? []
+    times.waits = nil
     // Who comes last to a collective waits for nobody: the shortest time of all ranks is what it takes by itself.
     var shortest = own
-    shortest.withUnsafeMutableBufferPointer { mpi.allReduce($0, .min, on: .control, "waits") }
-    let mean = { (seconds: Double) in mpi.allReduce(seconds, .sum) / Double(mpi.size * steps) }
+    shortest.withUnsafeMutableBufferPointer { communicator.allReduce($0, .min, on: .control, "waits") }
+    func mean(_ seconds: Double) -> Double {
+      communicator.allReduce(seconds, .sum) / Double(communicator.size * steps)
+    }
     let rest = shortest.reduce(0, +) / Double(steps)
     return Bench.Exposed(gradients: mean(spent), unhidden: 0, rest: rest, waiting: mean(own.reduce(0, +)) - rest)
   }

@@ -1,3 +1,4 @@
+import Files
 import Foundation
 
 /// An open file of known size, read by offset: any thread may.
@@ -24,18 +25,12 @@ final class SafetensorsFile: Sendable {
 
   /// `count` bytes from `offset`; the caller has checked that the file has them.
   func bytes(at offset: Int, count: Int) throws(SafetensorsError) -> [UInt8] {
-    var done = 0
     let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
-      while done < count {
-        let got = pread(descriptor, buffer.baseAddress! + done, count - done, off_t(offset + done))
-        if got < 0 && errno == EINTR { continue }
-        if got <= 0 { break }
-        done += got
-      }
-      filled = done
+      let whole = UnsafeMutableRawBufferPointer(start: buffer.baseAddress, count: count)
+      filled = Descriptor.read(descriptor, at: offset, into: whole) ?? 0
     }
-    guard done == count else {
-      throw error("only \(done) of \(count) bytes at \(offset) could be read; it was changed, or the disk fails")
+    guard bytes.count == count else {
+      throw error("only \(bytes.count) of \(count) bytes at \(offset) could be read; it was changed, or the disk fails")
     }
     return bytes
   }
@@ -48,7 +43,7 @@ final class SafetensorsFile: Sendable {
 }
 
 extension Safetensors {
-  /// Writes a file whole or not at all: aside, to disk, then renamed. The same tensors give the same bytes.
+  /// Writes a file whole or not at all, see `AtomicFile`. The same tensors give the same bytes.
   /// - Parameters:
   ///   - tensors: distinct names; as many values as the shape says, row-major.
   ///   - metadata: free text, kept sorted by key.
@@ -65,29 +60,14 @@ extension Safetensors {
     }
     // Eight-byte elements first, so that every tensor is aligned.
     let ordered = tensors.filter { $0.values.size == 8 } + tensors.filter { $0.values.size == 4 }
-    let aside = "\(path).\(getpid()).partial"
-    let descriptor = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
-    guard descriptor >= 0 else { throw SafetensorsFile.error("write", path, String(cString: strerror(errno))) }
-    var good = append(header(ordered, metadata), to: descriptor)
-    for tensor in ordered where good { good = tensor.values.withBytes { append($0, to: descriptor) } }
-    good = good && fsync(descriptor) == 0
-    var code = errno
-    if close(descriptor) != 0 && good { (good, code) = (false, errno) }
-    if good && rename(aside, path) != 0 { (good, code) = (false, errno) }
-    guard good else {
-      unlink(aside)
-      throw SafetensorsFile.error("write", path, String(cString: strerror(code)))
-    }
-    syncFolder(of: path)
-  }
-
-  /// A rename is lasting only when its folder is. Some file systems refuse to synchronise folders; the file is safe.
-  private static func syncFolder(of path: String) {
-    let name = (path as NSString).deletingLastPathComponent
-    let folder = open(name.isEmpty ? "." : name, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-    guard folder >= 0 else { return }
-    fsync(folder)
-    close(folder)
+    do throws(FileError) {
+      let file = try AtomicFile(path)
+      try file.write(header(ordered, metadata))
+      for tensor in ordered {
+        try tensor.values.withBytes { (bytes) throws(FileError) in try file.write(bytes) }
+      }
+      try file.commit()
+    } catch { throw SafetensorsFile.error("write", path, error.found) }
   }
 
   private static func header(
@@ -118,20 +98,6 @@ extension Safetensors {
     return withUnsafeBytes(of: UInt64(text.count).littleEndian) { [UInt8]($0) } + text
   }
 
-  private static func append(_ bytes: [UInt8], to descriptor: Int32) -> Bool {
-    bytes.withUnsafeBytes { append($0, to: descriptor) }
-  }
-
-  private static func append(_ bytes: UnsafeRawBufferPointer, to descriptor: Int32) -> Bool {
-    var done = 0
-    while done < bytes.count {
-      let wrote = Foundation.write(descriptor, bytes.baseAddress! + done, bytes.count - done)
-      if wrote < 0 && errno == EINTR { continue }
-      if wrote <= 0 { return false }
-      done += wrote
-    }
-    return true
-  }
 }
 
 extension Safetensors.Values {
@@ -154,11 +120,14 @@ extension Safetensors.Values {
   var size: Int { type.size }
 
   /// The values as they lie in memory, which is the file's order on a little-endian machine: all that Swift runs on.
-  func withBytes(_ body: (UnsafeRawBufferPointer) -> Bool) -> Bool {
+  func withBytes(_ body: (UnsafeRawBufferPointer) throws(FileError) -> Void) throws(FileError) {
+    func raw<T>(_ values: [T]) throws(FileError) {
+      try values.withUnsafeBufferPointer { (buffer) throws(FileError) in try body(UnsafeRawBufferPointer(buffer)) }
+    }
     switch self {
-    case .floats(let values): values.withUnsafeBytes(body)
-    case .doubles(let values): values.withUnsafeBytes(body)
-    case .integers(let values): values.withUnsafeBytes(body)
+    case .floats(let values): try raw(values)
+    case .doubles(let values): try raw(values)
+    case .integers(let values): try raw(values)
     }
   }
 }

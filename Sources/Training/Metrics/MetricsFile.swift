@@ -1,3 +1,4 @@
+import Files
 import Foundation
 
 /// One line of `metrics.jsonl`.
@@ -90,24 +91,14 @@ package enum MetricsFile {
     return lines
   }
 
-  /// Keeps the lines up to a step, byte for byte, and drops a torn last one. The file is rewritten aside and renamed, so
-  /// it is whole at every moment. Nothing happens where there is no file.
+  /// Keeps the lines up to a step, byte for byte, and drops a torn last one. The file is whole at every moment. Nothing
+  /// happens where there is no file.
   package static func truncate(_ path: String, after step: Int) throws(MetricsError) {
     if !FileManager.default.fileExists(atPath: path) { return }
     let kept = try texts(of: path).filter { text in MetricsLine(json: text).map { $0.step <= step } ?? false }
-    let data = Data(kept.map { $0 + "\n" }.joined().utf8)
-    let aside = path + ".new"
-    do {
-      guard FileManager.default.createFile(atPath: aside, contents: data) else {
-        throw MetricsError("write \(aside)", String(cString: strerror(errno)))
-      }
-      let handle = try FileHandle(forWritingTo: URL(fileURLWithPath: aside))
-      try handle.synchronize()
-      try handle.close()
-    } catch let error as MetricsError {
-      throw error
-    } catch { throw MetricsError("write \(aside)", error.localizedDescription) }
-    guard rename(aside, path) == 0 else { throw MetricsError("replace \(path)", String(cString: strerror(errno))) }
+    do { try AtomicFile.write(kept.map { $0 + "\n" }.joined(), to: path) } catch {
+      throw MetricsError("\(error.attempt) \(path)", error.found)
+    }
   }
 
   private static func texts(of path: String) throws(MetricsError) -> [Substring] {

@@ -1,3 +1,4 @@
+import Files
 import Foundation
 import Shards
 
@@ -102,7 +103,7 @@ package final class RunProgress {
     self.init(
       from: first, to: end, terminal: isatty(1) == 1 && ProcessInfo.processInfo.environment["TERM"] != "dumb",
       columns: Self.terminalColumns,
-      clock: { ProcessInfo.processInfo.systemUptime }, sink: { FileHandle.standardOutput.write(Data($0.utf8)) })
+      clock: { ProcessInfo.processInfo.systemUptime }, sink: { Output.say($0) })
   }
 
   private static func terminalColumns() -> Int {

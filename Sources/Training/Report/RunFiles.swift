@@ -1,3 +1,4 @@
+import Files
 import Foundation
 
 /// Files of a run folder that a report is made from, beside `recipe.yaml` and `metrics.jsonl`.
@@ -33,8 +34,8 @@ package enum RunFiles {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]
     do {
-      try encoder.encode(value).write(to: URL(fileURLWithPath: path), options: .atomic)
-    } catch { throw ReportError(description: "cannot write \(path): \(error.localizedDescription)") }
+      try AtomicFile.write(Array(encoder.encode(value)), to: path)
+    } catch { throw ReportError(description: "\(error)") }
   }
 
   /// Nil where there is no such file.

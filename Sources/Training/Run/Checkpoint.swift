@@ -1,5 +1,6 @@
 import CZlib
 import Engine
+import Files
 import Foundation
 import HDF5
 import Ranks
@@ -97,16 +98,16 @@ package enum Checkpoint {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         try encoder.encode(manifest).write(to: URL(fileURLWithPath: aside + "/" + manifestFile))
-        try flush(aside + "/" + manifestFile)
-        try flush(aside)
+        try FileSystem.flush(aside + "/" + manifestFile)
+        try FileSystem.flush(aside)
         try? files.removeItem(atPath: target)
         guard rename(aside, target) == 0 else { throw RunError(String(cString: strerror(errno))) }
-        try flush(folder.checkpoints)
+        try FileSystem.flush(folder.checkpoints)
         return ""
       }
     } catch {
       if communicator.isRoot { try? files.removeItem(atPath: aside) }
-      let free = RunFolder.freeBytes(at: folder.checkpoints).map { ", \($0 >> 20) MiB are free" } ?? ""
+      let free = FileSystem.freeBytes(at: folder.checkpoints).map { ", \($0 >> 20) MiB are free" } ?? ""
       throw RunError(
         "cannot write checkpoint \(target)\(free): \(error); earlier checkpoints are whole: make room and start again")
     }
@@ -130,17 +131,14 @@ package enum Checkpoint {
       }
       mine = Array(try JSONEncoder().encode(file))
     }
-    return try (0..<communicator.size).map { rank in
-      let text = communicator.broadcast(rank == communicator.rank ? mine : nil, from: rank)
-      return try JSONDecoder().decode(Manifest.File.self, from: Data(text))
-    }
+    return try communicator.gather(mine).map { try JSONDecoder().decode(Manifest.File.self, from: Data($0)) }
   }
 
   /// Writes arrays, or what of their rows is here, and waits until they are on disk.
   private static func write(_ state: [SavedState], as name: String, in folder: String) throws -> Manifest.File {
     let path = folder + "/" + name
     try write(state, to: path)
-    try flush(path)
+    try FileSystem.flush(path)
     return try summary(of: path)
   }
 
@@ -158,14 +156,6 @@ package enum Checkpoint {
       throw error
     }
     try file.close()
-  }
-
-  /// Waits until a file or folder is on disk.
-  private static func flush(_ path: String) throws {
-    let descriptor = open(path, O_RDONLY)
-    guard descriptor >= 0 else { throw RunError("\(path): \(String(cString: strerror(errno)))") }
-    defer { close(descriptor) }
-    guard fsync(descriptor) == 0 else { throw RunError("\(path): \(String(cString: strerror(errno)))") }
   }
 
   private static func summary(of path: String) throws -> Manifest.File {

@@ -2,10 +2,14 @@ import COpenBLAS
 import CSystem
 import Engine
 import Foundation
+import Limits
 import Ranks
 import Threading
 
 /// Brings a process up: OpenBLAS's kernels, signals, MPI, threads.
+///
+/// The order matters: OpenBLAS reads its variables when it is loaded, MPI keeps signal handlers that stand before it
+/// starts, and binds the process, which says how many threads there are.
 package enum Launch {
   /// OpenBLAS reads its kernels and its thread count once, when it is loaded. Where the user has set neither, the choice
   /// is put into the environment and the program starts itself again; before MPI, which does not survive that.
@@ -26,25 +30,63 @@ package enum Launch {
     if isNew { execv("/proc/self/exe", CommandLine.unsafeArgv) }
   }
 
-  /// - Parameter threads: compute threads of this rank; nil for what the launcher bound.
-  /// - Throws: `LaunchError` where more threads are asked for than there are processors for them.
-  package static func start(threads: Int?) throws -> Context {
+  /// Starts MPI. What can fail comes in `context`, so that a failure can be said by the rank that meets it.
+  package static func ranks() -> MPICommunicator {
     csystem_flush_lines()
     StopSignal.install()
-    let communicator = MPICommunicator()
+    // Open MPI would start a helper beside a process without a launcher, for processes that it may start later, and fails
+    // where that finds no ssh. There are none. Other libraries and versions do not know the variable.
+    setenv("OMPI_MCA_ess_singleton_isolated", "1", 0)
+    return MPICommunicator()
+  }
+
+  /// - Parameter threads: compute threads of this rank; nil for what the launcher bound.
+  /// - Throws: `LaunchError` where more threads are asked for than there are processors for them, where the system does
+  ///   not give so many, or where a launcher started more processes than MPI knows of.
+  package static func context(_ communicator: MPICommunicator, threads: Int?) throws -> Context {
+    try checkLauncher(communicator)
     csystem_remember_processors()
+    let count = try threadCount(communicator, asked: threads)
+    try checkThreads(count)
+    communicator.takeTurns(threads: count)
+    return Context(threads: count, communicator: communicator)
+  }
+
+  private static func checkLauncher(_ communicator: MPICommunicator) throws(LaunchError) {
+    guard communicator.size == 1, let launcher = Launcher(ProcessInfo.processInfo.environment) else { return }
+    // One of them is enough to say it.
+    if let process = launcher.process, process > 0 { exit(1) }
+    throw LaunchError(launcher.refusal(library: MPICommunicator.library))
+  }
+
+  private static func threadCount(_ communicator: MPICommunicator, asked: Int?) throws(LaunchError) -> Int {
     let bound = boundProcessors().count
     let online = Int(csystem_online())
-    // Unbound ranks share the node's processors.
-    let own = max(1, min(bound, bound * communicator.ranksOnNode > online ? online / communicator.ranksOnNode : bound))
-    if let threads, threads > bound {
-      throw LaunchError(
-        "--threads \(threads) on \(MPICommunicator.host), but the launcher bound this rank to \(bound) processor\(bound == 1 ? "" : "s"): "
-          + "start with mpirun --map-by slot:PE=\(threads), srun --cpus-per-task=\(threads), or ask for fewer threads")
+    let ranks = communicator.ranksOnNode
+    guard let asked else {
+      // Unbound ranks share the node's processors.
+      return max(1, bound * ranks > online ? min(bound, online / ranks) : bound)
     }
-    if let threads, threads < 1 { throw LaunchError("--threads is \(threads); it must be at least 1") }
-    communicator.takeTurns(threads: threads ?? own)
-    return Context(threads: threads ?? own, communicator: communicator)
+    if asked < 1 { throw LaunchError("--threads is \(asked); it must be at least 1") }
+    if asked > bound {
+      let processors = bound == 1 ? "1 processor" : "\(bound) processors"
+      throw LaunchError(
+        "--threads \(asked) on \(communicator.host), but the launcher bound this rank to \(processors): "
+          + "start with mpirun --map-by slot:PE=\(asked), srun --cpus-per-task=\(asked), or ask for fewer threads")
+    }
+    return asked
+  }
+
+  /// Threads besides those that compute: of the loader, of turns, of MPI.
+  private static let otherThreads = 4
+
+  private static func checkThreads(_ count: Int) throws(LaunchError) {
+    guard let code = ThreadTeam.failure(startingThreads: count + otherThreads) else { return }
+    let limit =
+      ProcessLimits.current.processes.map { "ulimit -u is \($0)" } ?? "a control group may limit them (pids.max)"
+    throw LaunchError(
+      "cannot start \(count) compute threads and \(otherThreads) others: \(String(cString: strerror(code))); \(limit): "
+        + "raise it, or ask for fewer threads or fewer ranks on a node")
   }
 
   /// What another build would have that this one has not.

@@ -1,4 +1,5 @@
 import Engine
+import Files
 import Foundation
 
 /// A run's folder: `recipe.yaml`, `metrics.jsonl`, `checkpoints/`, `evaluations.json`, `report.html`, and `complete` once
@@ -30,32 +31,16 @@ package struct RunFolder: Sendable {
 
   /// Why a folder cannot be made, in words; Foundation only has a number for it.
   private static func obstacle(above path: String) -> String {
-    let existing = nearest(above: path)
+    let existing = FileSystem.nearest(above: path)
     var status = stat()
     if stat(existing, &status) == 0, status.st_mode & S_IFMT != S_IFDIR { return "\(existing) is a file" }
     if access(existing, W_OK) != 0 { return "\(existing): \(String(cString: strerror(errno)))" }
     return "it cannot be made in \(existing)"
   }
 
-  /// The path, or the nearest above it that exists.
-  private static func nearest(above path: String) -> String {
-    var folder = URL(fileURLWithPath: path).standardizedFileURL
-    while !FileManager.default.fileExists(atPath: folder.path), folder.path != "/" { folder.deleteLastPathComponent() }
-    return folder.path
-  }
-
   /// Writes a small file whole or not at all.
   package static func write(_ text: String, to path: String) throws(RunError) {
-    do { try text.write(toFile: path, atomically: true, encoding: .utf8) } catch {
-      throw RunError("cannot write \(path): \(error.localizedDescription)")
-    }
-  }
-
-  /// Bytes free on the file system of `path`, or of the nearest folder above it that exists; nil where unknown.
-  package static func freeBytes(at path: String) -> Int64? {
-    var information = statvfs()
-    guard statvfs(nearest(above: path), &information) == 0 else { return nil }
-    return Int64(information.f_bavail) * Int64(information.f_frsize)
+    do { try AtomicFile.write(text, to: path) } catch { throw RunError(error.description) }
   }
 }
 

@@ -1,6 +1,8 @@
 import CSystem
 import Engine
+import Files
 import Foundation
+import Limits
 import Ranks
 import Shards
 
@@ -211,19 +213,27 @@ package final class StageRun {
 
   /// Refuses what does not fit into memory or on the disk.
   package func checkRoom(_ folder: RunFolder, ranksOnNode: Int) throws {
-    let needed = Int64(memory.arena + memory.state + memory.loader) * Int64(ranksOnNode)
-    let available = csystem_memory_available()
-    if available > 0, needed > available {
+    let needed = Int64(memory.arena + memory.state + memory.loader)
+    try checkMemory(needed * Int64(ranksOnNode), "\(ranksOnNode) ranks on \(context.communicator.host) need", .ofNode())
+    try checkMemory(needed, "a rank needs", .ofProcess())
+    if let limit = ProcessLimits.current.fileSize, Int64(checkpointBytes) > limit {
       throw RunError(
-        "\(ranksOnNode) ranks on \(MPICommunicator.host) need \(megabytes(Int(needed))) MiB, but \(megabytes(Int(available))) are free: "
-          + "take a smaller batch, fewer ranks on a node, or accumulate")
+        "a checkpoint takes up to \(megabytes(checkpointBytes)) MiB, but ulimit -f allows \(megabytes(Int(limit))) in a file: "
+          + "raise it (ulimit -f unlimited)")
     }
     let disk = Int64(checkpointBytes * (stage.checkpoint.keep + 1))
-    if let free = RunFolder.freeBytes(at: folder.path), free < disk {
+    if let free = FileSystem.freeBytes(at: folder.path), free < disk {
       throw RunError(
         "checkpoints need \(megabytes(Int(disk))) MiB at \(folder.path), but \(megabytes(Int(free))) are free: make room or give another --run"
       )
     }
+  }
+
+  private func checkMemory(_ needed: Int64, _ who: String, _ room: MemoryRoom?) throws {
+    guard let room, needed > room.bytes else { return }
+    throw RunError(
+      "\(who) \(megabytes(Int(needed))) MiB, but \(megabytes(Int(room.bytes))) are free\(room.bound): "
+        + "\(room.advice)take a smaller batch, fewer ranks on a node, or accumulate")
   }
 
   /// A checkpoint on disk: what every rank has once, and the rows of all ranks.

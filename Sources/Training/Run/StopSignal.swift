@@ -5,11 +5,13 @@ import Synchronization
 package enum StopSignal {
   private static let received = Atomic<Int32>(0)
 
-  /// Handlers for TERM, USR1 and INT; to be called before MPI starts, which keeps handlers that stand already. A second
-  /// INT ends the process at once.
+  /// Handlers for TERM, USR1, HUP and INT; to be called before MPI starts, which keeps handlers that stand already. A
+  /// second INT ends the process at once.
   package static func install() {
     received.store(0, ordering: .relaxed)  // also sets the flag up before a handler can touch it
-    let numbers = [SIGTERM, SIGUSR1, SIGINT]
+    var numbers = [SIGTERM, SIGUSR1, SIGINT]
+    // Under `nohup` a run goes on when its terminal is closed.
+    if !isIgnored(SIGHUP) { numbers.append(SIGHUP) }
     for number in numbers {
       var action = sigaction()
       action.__sigaction_handler.sa_handler = { number in StopSignal.note(number) }
@@ -22,6 +24,12 @@ package enum StopSignal {
     sigemptyset(&signals)
     for number in numbers { sigaddset(&signals, number) }
     pthread_sigmask(SIG_UNBLOCK, &signals, nil)
+  }
+
+  private static func isIgnored(_ number: Int32) -> Bool {
+    var action = sigaction()
+    sigaction(number, nil, &action)
+    return unsafeBitCast(action.__sigaction_handler.sa_handler, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self)
   }
 
   private static func note(_ number: Int32) { received.store(number, ordering: .relaxed) }

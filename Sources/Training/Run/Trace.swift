@@ -160,29 +160,31 @@ package final class UnsummedGather: Communicator {
   package init(_ inner: any Communicator) { self.inner = inner }
   package var rank: Int { inner.rank }
   package var size: Int { inner.size }
+  package var ranksOnNode: Int { inner.ranksOnNode }
+  package var host: String { inner.host }
   package func allReduce(
-    _ data: UnsafeMutableBufferPointer<Float>, _ reduction: Reduction, on channel: Channel, _ what: StaticString
+    _ data: UnsafeMutableBufferPointer<Float>, _ reduction: Reduction, on channel: Channel, _ purpose: CollectivePurpose
   ) {
-    if "\(what)" != "gradient of gathered embeddings" { inner.allReduce(data, reduction, on: channel, what) }
+    if purpose != .gatheredGradient { inner.allReduce(data, reduction, on: channel, purpose) }
   }
   package func allReduce(
-    _ data: UnsafeMutableBufferPointer<Double>, _ reduction: Reduction, on channel: Channel, _ what: StaticString
+    _ data: UnsafeMutableBufferPointer<Double>, _ reduction: Reduction, on channel: Channel, _ purpose: CollectivePurpose
   ) {
-    inner.allReduce(data, reduction, on: channel, what)
+    inner.allReduce(data, reduction, on: channel, purpose)
   }
   package func allReduce(
-    _ data: UnsafeMutableBufferPointer<Int64>, _ reduction: Reduction, on channel: Channel, _ what: StaticString
+    _ data: UnsafeMutableBufferPointer<Int64>, _ reduction: Reduction, on channel: Channel, _ purpose: CollectivePurpose
   ) {
-    inner.allReduce(data, reduction, on: channel, what)
+    inner.allReduce(data, reduction, on: channel, purpose)
   }
   package func allGather(
     _ send: UnsafePointer<Float>, rows: [Int], width: Int, into receive: UnsafeMutablePointer<Float>,
-    _ what: StaticString
+    _ purpose: CollectivePurpose
   ) {
-    inner.allGather(send, rows: rows, width: width, into: receive, what)
+    inner.allGather(send, rows: rows, width: width, into: receive, purpose)
   }
-  package func broadcast(_ data: UnsafeMutableRawBufferPointer, from root: Int, _ what: StaticString) {
-    inner.broadcast(data, from: root, what)
+  package func broadcast(_ data: UnsafeMutableRawBufferPointer, from root: Int, _ purpose: CollectivePurpose) {
+    inner.broadcast(data, from: root, purpose)
   }
   package func barrier() { inner.barrier() }
   package func abort(_ message: String, code: Int32) -> Never { inner.abort(message, code: code) }

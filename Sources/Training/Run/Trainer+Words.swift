@@ -17,8 +17,6 @@ extension Trainer {
       stageRun.candidates.map {
         "negatives per anchor: \($0 - 1); loss at chance: \(String(format: "%.3f", stageRun.chance ?? 0))"
       } ?? "no negatives"
-    let onHost = (communicator as? MPICommunicator)?.ranksOnNode ?? ranks
-    let turns = (communicator as? MPICommunicator)?.takesTurns ?? false
     let facts: [(String, String)] = [
       (
         "data",
@@ -30,7 +28,7 @@ extension Trainer {
       ),
       (
         "ranks",
-        "\(ranks) × \(context.team.count) thread\(context.team.count == 1 ? "" : "s")\(turns ? " in turns at their cores" : "") on \(MPICommunicator.host)\(ranks > onHost ? " and others" : ""), \(Launch.fingerprint(context)["processor"]!), OpenBLAS \(Launch.fingerprint(context)["kernels"]!), \(MPICommunicator.library)"
+        "\(ranks) × \(context.team.count) thread\(context.team.count == 1 ? "" : "s")\(communicator.takesTurns ? " in turns at their cores" : "") on \(communicator.host)\(ranks > communicator.ranksOnNode ? " and others" : ""), \(Launch.fingerprint(context)["processor"]!), OpenBLAS \(Launch.fingerprint(context)["kernels"]!), \(MPICommunicator.library)"
       ),
       (
         "batch",

@@ -1,4 +1,5 @@
 import Engine
+import Files
 import Foundation
 import Ranks
 import Shards
@@ -46,7 +47,7 @@ package final class Trainer {
     data = try DataSet(at: train)
     heldOut = try test.map { try DataSet(at: $0) }
     let isRoot = context.communicator.isRoot
-    say = { if isRoot { print($0) } }
+    say = { if isRoot { Output.line($0) } }
   }
 
   /// A folder that was packed with `--split` holds `train` and `test`.
@@ -76,7 +77,7 @@ package final class Trainer {
         previous = stageRun.method
       }
       if let resumed, resumed.stage > index { continue }
-      try stageRun.checkRoom(folder, ranksOnNode: (communicator as? MPICommunicator)?.ranksOnNode ?? 1)
+      try stageRun.checkRoom(folder, ranksOnNode: communicator.ranksOnNode)
       stageRun.method.initialise()
       var first = 0
       if let resumed, resumed.stage == index {
@@ -166,7 +167,7 @@ package final class Trainer {
       progress?.advance(
         .init(
           step: done, epoch: Double(done) / Double(plan.stepsPerEpoch), loss: outcome.loss, rate: rate, views: views,
-          secondsWaited: loader.secondsWaited, secondsCommunicating: (communicator as? MPICommunicator)?.seconds ?? 0),
+          secondsWaited: loader.secondsWaited, secondsCommunicating: communicator.times?.seconds ?? 0),
         logged: isLogged)
       if isLogged { try log(stageRun, index, outcome, done: done, offset: offset, rate: rate, gradientNorm, progress) }
       if every.monitor > 0 && done % every.monitor == 0 || isLast {

@@ -1,7 +1,7 @@
-import Engine
 import Foundation
 import Randomness
 import Ranks
+import TestSupport
 import Testing
 
 /// Ranks of one node as threads that share memory; nodes are checked by Scripts/check-ranks, on hosts of their own.
@@ -28,7 +28,7 @@ import Testing
     let counts = [1, 31, SumQueue.floats - 1, 20 * SumQueue.floats + 5, SumQueue.floats, 3 * SumQueue.floats, 7]
     let same = Ranks.run(ranks) { communicator in
       let rank = communicator.rank
-      var draws = Draws(test: "sum queue", seed: UInt64(rank))
+      var draws = Draws(seed: UInt64(rank), .check, named: "sum queue")
       var same = true
       var queue = SumQueue(NodeMemory(shared.memory, ranks: ranks, place: rank), adders: ranks, nodes: 1)
       for round in 0..<rounds {

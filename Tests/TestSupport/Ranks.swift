@@ -1,25 +1,26 @@
-import Engine
 import Foundation
 import Ranks
 
 /// Ranks as threads of this process: a real communicator over shared memory, for tests without `mpirun`.
-enum Ranks {
-  private final class Results<T>: @unchecked Sendable {
+package enum Ranks {
+  private final class Results<T, E: Error>: @unchecked Sendable {
     let lock = NSLock()
-    var values: [T?]
+    var values: [Result<T, E>?]
     init(_ count: Int) { values = Array(repeating: nil, count: count) }
   }
 
   /// Runs `body` once on each of `count` ranks at the same time.
-  /// - silent: a sum over ranks, by the purpose that its caller names, that is left out: a control.
+  /// - silent: what is exchanged for it is left out of the sums over ranks: a control.
   /// - Returns: the results in rank order.
-  static func run<T>(_ count: Int, silent: String? = nil, _ body: @escaping @Sendable (ThreadCommunicator) -> T) -> [T]
-  {
+  package static func run<T, E: Error>(
+    _ count: Int, silent: CollectivePurpose? = nil, _ body: @escaping @Sendable (ThreadCommunicator) throws(E) -> T
+  ) throws(E) -> [T] {
     let exchanges = (0..<3).map { _ in Exchange(count) }
-    let results = Results<T>(count)
+    let results = Results<T, E>(count)
     let threads = (0..<count).map { rank in
       let thread = Thread {
-        let result = body(ThreadCommunicator(rank: rank, size: count, exchanges, silent: silent))
+        let communicator = ThreadCommunicator(rank: rank, size: count, exchanges, silent: silent)
+        let result = Result { () throws(E) -> T in try body(communicator) }
         results.lock.withLock { results.values[rank] = result }
         exchanges[0].meet()
       }
@@ -28,12 +29,14 @@ enum Ranks {
     }
     threads.forEach { $0.start() }
     while results.lock.withLock({ results.values.contains { $0 == nil } }) { usleep(200) }
-    return results.values.map { $0! }
+    var all: [T] = []
+    for result in results.values { all.append(try result!.get()) }
+    return all
   }
 }
 
 /// Where the ranks of one channel meet and read each other's buffers.
-final class Exchange: @unchecked Sendable {
+private final class Exchange: @unchecked Sendable {
   private let size: Int
   private let condition = NSCondition()
   private var arrived = 0, generation = 0
@@ -65,7 +68,10 @@ final class Exchange: @unchecked Sendable {
 
   /// Runs `read` with every rank's buffer, while none of them changes. All ranks must make the same call.
   func share<T>(_ rank: Int, _ buffer: UnsafeRawPointer?, _ call: String, _ read: ([UnsafeRawPointer?]) -> T) -> T {
-    condition.withLock { (buffers[rank], calls[rank]) = (buffer, call) }
+    condition.withLock {
+      buffers[rank] = buffer
+      calls[rank] = call
+    }
     meet()
     let (all, said) = condition.withLock { (buffers, calls) }
     precondition(Set(said).count == 1, "ranks are in different collectives: \(said)")
@@ -76,13 +82,15 @@ final class Exchange: @unchecked Sendable {
 }
 
 /// One rank of `Ranks.run`. Sums run in rank order, so every rank gets the same bits.
-final class ThreadCommunicator: Communicator, @unchecked Sendable {
-  let rank: Int, size: Int
-  private let exchanges: [Exchange], silent: String?
+package final class ThreadCommunicator: Communicator, @unchecked Sendable {
+  package let rank: Int
+  package let size: Int
+  private let exchanges: [Exchange]
+  private let silent: CollectivePurpose?
   /// Purposes of the all-reduces so far, in order.
-  private(set) var calls: [String] = []
+  package private(set) var calls: [CollectivePurpose] = []
 
-  init(rank: Int, size: Int, _ exchanges: [Exchange], silent: String?) {
+  fileprivate init(rank: Int, size: Int, _ exchanges: [Exchange], silent: CollectivePurpose?) {
     self.rank = rank
     self.size = size
     self.exchanges = exchanges
@@ -90,12 +98,12 @@ final class ThreadCommunicator: Communicator, @unchecked Sendable {
   }
 
   private func reduce<T: Numeric & Comparable>(
-    _ data: UnsafeMutableBufferPointer<T>, _ reduction: Reduction, _ channel: Channel, _ what: StaticString
+    _ data: UnsafeMutableBufferPointer<T>, _ reduction: Reduction, _ channel: Channel, _ purpose: CollectivePurpose
   ) {
-    calls.append("\(what)")
-    if "\(what)" == silent { return }
+    calls.append(purpose)
+    if purpose == silent { return }
     let result = exchanges[Int(channel.rawValue)].share(
-      rank, data.baseAddress, "\(what): \(reduction) of \(data.count) \(T.self)"
+      rank, data.baseAddress, "\(purpose): \(reduction) of \(data.count) \(T.self)"
     ) { all in
       let all = all.map { UnsafeBufferPointer(start: $0?.assumingMemoryBound(to: T.self), count: data.count) }
       return data.indices.map { i in
@@ -111,41 +119,42 @@ final class ThreadCommunicator: Communicator, @unchecked Sendable {
     for i in data.indices { data[i] = result[i] }
   }
 
-  func allReduce(
-    _ data: UnsafeMutableBufferPointer<Float>, _ reduction: Reduction, on channel: Channel, _ what: StaticString
+  package func allReduce(
+    _ data: UnsafeMutableBufferPointer<Float>, _ reduction: Reduction, on channel: Channel, _ purpose: CollectivePurpose
   ) {
-    reduce(data, reduction, channel, what)
+    reduce(data, reduction, channel, purpose)
   }
-  func allReduce(
-    _ data: UnsafeMutableBufferPointer<Double>, _ reduction: Reduction, on channel: Channel, _ what: StaticString
+  package func allReduce(
+    _ data: UnsafeMutableBufferPointer<Double>, _ reduction: Reduction, on channel: Channel,
+    _ purpose: CollectivePurpose
   ) {
-    reduce(data, reduction, channel, what)
+    reduce(data, reduction, channel, purpose)
   }
-  func allReduce(
-    _ data: UnsafeMutableBufferPointer<Int64>, _ reduction: Reduction, on channel: Channel, _ what: StaticString
+  package func allReduce(
+    _ data: UnsafeMutableBufferPointer<Int64>, _ reduction: Reduction, on channel: Channel, _ purpose: CollectivePurpose
   ) {
-    reduce(data, reduction, channel, what)
+    reduce(data, reduction, channel, purpose)
   }
 
-  func allGather(
+  package func allGather(
     _ send: UnsafePointer<Float>, rows: [Int], width: Int, into receive: UnsafeMutablePointer<Float>,
-    _ what: StaticString
+    _ purpose: CollectivePurpose
   ) {
     let counts = rows.map { $0 * width }
     precondition(counts.count == size, "\(counts.count) counts for \(size) ranks")
-    let rows = exchanges[0].share(rank, send, "gather \(what): \(counts)") { all in
+    let rows = exchanges[0].share(rank, send, "gather \(purpose): \(counts)") { all in
       zip(all, counts).flatMap { Array(UnsafeBufferPointer(start: $0?.assumingMemoryBound(to: Float.self), count: $1)) }
     }
     for i in rows.indices { receive[i] = rows[i] }
   }
 
-  func broadcast(_ data: UnsafeMutableRawBufferPointer, from root: Int, _ what: StaticString) {
-    let bytes = exchanges[0].share(rank, data.baseAddress, "broadcast \(what): \(data.count) bytes from \(root)") {
+  package func broadcast(_ data: UnsafeMutableRawBufferPointer, from root: Int, _ purpose: CollectivePurpose) {
+    let bytes = exchanges[0].share(rank, data.baseAddress, "broadcast \(purpose): \(data.count) bytes from \(root)") {
       Array(UnsafeRawBufferPointer(start: $0[root], count: data.count))
     }
     data.copyBytes(from: bytes)
   }
 
-  func barrier() { exchanges[0].share(rank, nil, "barrier") { _ in } }
-  func abort(_ message: String, code: Int32) -> Never { fatalError("rank \(rank) of \(size): \(message)") }
+  package func barrier() { exchanges[0].share(rank, nil, "barrier") { _ in } }
+  package func abort(_ message: String, code: Int32) -> Never { fatalError("rank \(rank) of \(size): \(message)") }
 }
