@@ -2,6 +2,7 @@ import Engine
 import Foundation
 import Ranks
 import Shards
+import TestSupport
 import Testing
 import Training
 
@@ -25,12 +26,12 @@ import Training
     let one = try Self.features(data, samples, input, SingleProcess())
     #expect(one.count == 36 * 32 && one.allSatisfy(\.isFinite) && Set(one).count > 100)
     for ranks in [2, 3] {
-      for found in try ThreadCommunicator.run(ranks: ranks, { try Self.features(data, samples, input, $0) }) {
+      for found in try Ranks.run(ranks, { try Self.features(data, samples, input, $0) }) {
         #expect(found == one, "\(ranks) ranks")
       }
     }
     // More ranks than images.
-    for found in try ThreadCommunicator.run(ranks: 3, { try Self.features(data, [4], input, $0) }) {
+    for found in try Ranks.run(3, { try Self.features(data, [4], input, $0) }) {
       #expect(found == Array(one[2 * 32..<3 * 32]))
     }
     #expect(try Self.features(data, [], input, SingleProcess()).isEmpty)

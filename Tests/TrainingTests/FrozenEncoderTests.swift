@@ -2,6 +2,7 @@ import Engine
 import Foundation
 import Ranks
 import Shards
+import TestSupport
 import Testing
 import Training
 
@@ -95,7 +96,7 @@ import Training
 
   @Test func allRanksTakeTheSame() throws {
     let run = try tiny.train("run", on: "train")
-    let checksums = try ThreadCommunicator.run(ranks: 3) { communicator in
+    let checksums = try Ranks.run(3) { communicator in
       try FrozenEncoder(run: run, communicator).state.checksum
     }
     #expect(Set(checksums).count == 1)
