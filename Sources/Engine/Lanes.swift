@@ -6,6 +6,19 @@ package typealias Lanes = csystem_lanes
 /// Sixteen channels of a row: one AVX-512 register, or two of AVX2.
 package typealias Lanes16 = SIMD16<Float>
 
+extension Lanes {
+  /// Floats from any alignment.
+  @inline(__always)
+  init(loading from: UnsafePointer<Float>) { self = UnsafeRawPointer(from).loadUnaligned(as: Lanes.self) }
+
+  /// Overwrites as many floats, or adds to them.
+  @inline(__always)
+  func store(_ to: UnsafeMutablePointer<Float>, accumulate: Bool) {
+    let value = accumulate ? self + Lanes(loading: to) : self
+    UnsafeMutableRawPointer(to).storeBytes(of: value, as: Lanes.self)
+  }
+}
+
 extension UnsafePointer<Float> {
   /// Sixteen floats from `offset`, at any alignment.
   @inline(__always) func lanes(_ offset: Int) -> Lanes16 {

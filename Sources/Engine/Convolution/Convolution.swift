@@ -32,7 +32,7 @@ package struct Convolution {
     let shape = ConvolutionShape(self, x)
     precondition(y.shape == shape.output, "a convolution of \(x.shape) gives \(shape.output), not \(y.shape)")
     if x.n == 0 { return }
-    withWay(shape, "forward", pass) { winograd in
+    withAlgorithm(shape, "forward", pass) { winograd in
       if let winograd {
         winograd.forward(x.data, pass.state.parameters[weight], into: y.data)
       } else {
@@ -52,7 +52,7 @@ package struct Convolution {
     precondition(dx?.hasShape(of: x) ?? true, "a data gradient of shape \(dx!.shape) for an input of \(x.shape)")
     if x.n == 0 { return }
     let dw = pass.gradients![weight]
-    withWay(shape, "weight gradient", pass) { winograd in
+    withAlgorithm(shape, "weight gradient", pass) { winograd in
       if let winograd {
         winograd.weightGradient(dy.data, x.data, addingTo: dw)
       } else {
@@ -60,7 +60,7 @@ package struct Convolution {
       }
     }
     guard let dx else { return }
-    withWay(shape, "data gradient", pass) { winograd in
+    withAlgorithm(shape, "data gradient", pass) { winograd in
       if let winograd {
         winograd.dataGradient(dy.data, pass.state.parameters[weight], into: dx.data, accumulate: accumulate)
       } else {
@@ -70,9 +70,9 @@ package struct Convolution {
     }
   }
 
-  /// Calls `body` with the way to compute, nil for the exact one. It depends on everything but the batch, and neither
-  /// way takes more memory for a smaller one: what a dry run plans serves them all.
-  private func withWay(
+  /// Picks the algorithm and calls `body` with it (nil: lowering). The choice does not depend on the batch, and neither
+  /// algorithm takes more memory for a smaller batch, so a dry run of the largest step plans for all steps.
+  private func withAlgorithm(
     _ shape: ConvolutionShape, _ direction: StaticString, _ pass: Pass, _ body: (WinogradConvolution?) -> Void
   ) {
     let winograd = WinogradConvolution(shape, pass.context)
@@ -84,7 +84,7 @@ package struct Convolution {
   }
 }
 
-/// A convolution at one size of input, as plain numbers.
+/// The sizes of a convolution of one input.
 struct ConvolutionShape {
   let n: Int, h: Int, w: Int, c: Int
   /// Height and width of the output, and its channels.
@@ -109,10 +109,10 @@ struct ConvolutionShape {
   var lines: Int { n * height }
   /// Rows of the output's matrix: N·H'·W'.
   var rows: Int { lines * width }
-  /// Of the direct convolution, each way: a multiplication and an addition for each tap.
+  /// Floating-point operations of the direct convolution in one direction: two for each tap.
   var operations: Double { 2 * Double(rows) * Double(depth) * Double(k) }
   /// Such as `3×3/2 64→128 @ 56`.
   var name: String { "\(kernel)×\(kernel)\(stride > 1 ? "/\(stride)" : "") \(c)→\(k) @ \(h)" }
-  /// Whether the input is already the matrix that a GEMM wants.
+  /// Whether the input is already the matrix that a GEMM takes.
   var isMatrix: Bool { kernel == 1 && stride == 1 && padding == 0 }
 }

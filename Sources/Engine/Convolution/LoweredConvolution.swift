@@ -6,14 +6,14 @@ import Foundation
 ///     data gradient    X̂' = dY · Wᵀ         raised into dX
 ///     weight gradient  dW += X̂ᵀ · dY
 ///
-/// Blocks are sized by shapes alone, so any number of threads gives the same bits.
+/// The size of a block follows from the shape alone, so any number of threads gives the same bits.
 struct LoweredConvolution {
   let shape: ConvolutionShape
   let context: Context
   private let lowering: Lowering
 
-  /// Floats of lowered rows in a block: a megabyte, so that it stays in the L2 cache between lowering and GEMM; but at
-  /// least `blockRows` rows, for every block reads the weight anew.
+  /// Floats of lowered rows in a block: a megabyte, so that the block stays in the L2 cache between lowering and GEMM.
+  /// A block has at least `blockRows` rows, because every block reads the weight again.
   private static let blockFloats = 1 << 18
   private static let blockRows = 256
 
@@ -69,7 +69,8 @@ struct LoweredConvolution {
       }
       return
     }
-    // Raised rows of neighbouring lines overlap, those of different images do not: a thread takes whole images.
+    // Rows of neighbouring lines overlap when they are added to dx; those of different images do not. So a thread takes
+    // whole images.
     let block = blockLines
     let images = max(1, block / shape.height)
     let imageFloats = shape.h * shape.w * shape.c
@@ -102,7 +103,8 @@ struct LoweredConvolution {
     return panels
   }
 
-  /// Blocks where nothing is lowered: a thousand rows; where there are few, up to four blocks for threads to share.
+  /// Blocks of a 1×1 convolution, which needs no lowering: a thousand rows each, or up to four blocks for the threads
+  /// to share where there are fewer rows.
   private func forEachRowBlock(_ body: (Range<Int>) -> Void) {
     let rows = shape.rows
     let size = rows >= 4096 ? 1024 : pieces(rows, of: max(1, min(4, rows / 384)))
@@ -113,13 +115,13 @@ struct LoweredConvolution {
 // MARK: Weight gradient
 
 extension LoweredConvolution {
-  /// Rows that one partial sum spans at least: with fewer, storing and merging it would be felt.
+  /// Rows of a partial sum, at least: with fewer, storing and merging the sum would cost a noticeable part.
   private static let partialRows = 4096
-  /// Pieces of work that are enough for a team of threads.
+  /// Pieces of work that keep a team of threads busy.
   private static let enough = 8
 
-  /// dw += X̂ᵀ · dY. The sum over all rows is cut into `sums` ranges of lines, each with a gradient of its own, merged
-  /// in order; and where the rows are few, the gradient into `parts`.
+  /// dw += X̂ᵀ · dY. The sum over all rows is cut into `sums` ranges of lines; each has a gradient of its own, and
+  /// these are added in order. Where there are few rows, the gradient itself is cut into `parts`.
   func weightGradient(_ dy: UnsafePointer<Float>, _ x: UnsafePointer<Float>, addingTo dw: UnsafeMutablePointer<Float>) {
     let sums = min(max(1, shape.rows / Self.partialRows), 2 * Self.enough, shape.lines)
     let parts = sums < Self.enough ? partsOfWeight(atMost: pieces(Self.enough, of: sums)) : 1
@@ -148,9 +150,9 @@ extension LoweredConvolution {
     }
   }
 
-  /// Into how many parts the weight can be cut without thin GEMMs, each of which packs the other factor anew: a 1×1
-  /// kernel's into parts of 256 or more along a matrix's longer side or, where rows are lowered, along the filters; another
-  /// kernel's into its rows.
+  /// Parts of the weight's gradient. Thin GEMMs would pack the other factor again for each part, so a 1×1 kernel is cut
+  /// into parts of 256 or more along the longer side (along the filters where rows are lowered), and another kernel
+  /// into its rows.
   private func partsOfWeight(atMost limit: Int) -> Int {
     if shape.kernel > 1 { return shape.kernel }
     return max(1, min(limit, (shape.isMatrix ? max(shape.c, shape.k) : shape.k) / 256))

@@ -1,9 +1,9 @@
 import Foundation
 
-/// im2col and its transpose. A lowered row holds what one output looks at, in the weight's order (R, S, C); zeros stand
-/// where the kernel hangs over the border.
+/// im2col and its transpose. A lowered row holds the inputs of one output in the weight's order (R, S, C), with zeros
+/// for padding.
 ///
-/// The S·C floats of one kernel row are neighbours in an NHWC input, so they are copied in one run, cut at the border.
+/// In an NHWC input the S·C floats of a kernel's row are neighbours, so they are copied in one run, cut at the border.
 struct Lowering {
   let shape: ConvolutionShape
   /// The kernel rows that are lowered: all, or one where a weight gradient is made in parts.
@@ -19,8 +19,8 @@ struct Lowering {
   /// Floats of a lowered row.
   var depth: Int { kernelRows.count * shape.kernel * shape.c }
 
-  /// Calls `body` for every run: the place in the matrix, in the input (-1 where all of it hangs over), and how many
-  /// floats hang over before it, lie in the input, and hang over after it.
+  /// Calls `body` for every run: its place in the matrix and in the input (-1 where all of it is padding), and how many
+  /// floats are padding before the input, lie in the input, and are padding after it.
   @inline(__always)
   private func forEachRun(
     _ lines: Range<Int>, _ body: (_ at: Int, _ from: Int, _ before: Int, _ within: Int, _ after: Int) -> Void
@@ -71,7 +71,7 @@ struct Lowering {
   }
 }
 
-/// Most runs are too short for the call of `memcpy`.
+/// Copies a run. Most runs are too short for a call of `memcpy`.
 @inline(__always)
 private func copy(_ values: UnsafePointer<Float>, to target: UnsafeMutablePointer<Float>, count: Int) {
   var i = 0

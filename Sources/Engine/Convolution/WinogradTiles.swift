@@ -1,18 +1,18 @@
-/// The tiles of all images. Where a map's height or width is no multiple of four, those of the last line or column are
-/// short and take part in fewer products. They are numbered so that a product's tiles follow one another: the last
-/// lines, all others, the last columns without their corners, and the corners.
+/// The tiles of all images. Where a map's height or width is no multiple of four, the tiles of its last line or column
+/// are short and take part in fewer products. Tiles are numbered so that a product's tiles follow one another: first
+/// the last lines, then all others, then the last columns without their corners, then the corners.
 struct WinogradTiles {
   private let down: Int, across: Int
-  /// Of them all but short ones.
+  /// Tiles of four outputs, down and across.
   private let fullDown: Int, fullAcross: Int
   /// Outputs of the last tile of a column and of a line.
   private let last: (height: Int, width: Int)
-  /// Where the other tiles, the last columns and the corners begin, and the end.
+  /// The first number of the other tiles, of the last columns, and of the corners.
   private let others: Int, columns: Int, corners: Int
   let count: Int
 
   init(images: Int, height: Int, width: Int) {
-    // A map of one tile takes it as a full one.
+    // The only tile of a small map counts as a full one.
     func last(_ extent: Int) -> Int {
       let rest = extent % Winograd.tile
       return rest == 0 || extent < Winograd.tile ? Winograd.tile : max(2, rest)
@@ -39,7 +39,7 @@ struct WinogradTiles {
     return (tile - corners, down - 1, across - 1)
   }
 
-  /// Outputs of a tile, as the transforms see it.
+  /// Outputs of a tile, for the transforms.
   @inline(__always)
   func extent(_ line: Int, _ column: Int) -> (height: Int, width: Int) {
     (line == down - 1 ? last.height : Winograd.tile, column == across - 1 ? last.width : Winograd.tile)

@@ -5,8 +5,8 @@ import CSystem
 ///
 ///     Y = S [ (K g Kᵀ) ⊙ (T d Tᵀ) ] Sᵀ          g the 3×3 kernel, d a patch of the input
 ///
-/// Every matrix acts along one direction, and once more along the other: a `LineTransform` is one of them. A scheme is a
-/// set that belongs together. All are vectorised over channels.
+/// Every matrix acts along lines and then along columns; a `LineTransform` is one matrix, a `WinogradScheme` a set of
+/// matrices that belong together. All are vectorised over channels.
 protocol WinogradScheme {
   /// T, of the input.
   associatedtype Input: LineTransform
@@ -14,26 +14,26 @@ protocol WinogradScheme {
   associatedtype Output: LineTransform
   /// Sᵀ, of the output's gradient, for the weight gradient K'ᵀ [ Σ (Sᵀ dY S) ⊙ (T d Tᵀ) ] K'.
   associatedtype Cotangent: LineTransform
-  /// T and S of the data gradient, whose kernel is turned around.
+  /// T and S of the data gradient, whose kernel is rotated by 180°.
   associatedtype TurnedInput: LineTransform
   associatedtype TurnedOutput: LineTransform
   /// K, of the kernel, and its transpose.
   associatedtype Kernel: LineTransform
   associatedtype KernelGradient: LineTransform
 
-  /// From one patch of the input, or of the data gradient, to the next; and how far it starts before its tile.
+  /// Lines from one patch of the input to the next, and lines of padding above the first.
   static var advance: Int { get }
   static var margin: Int { get }
-  /// How far a patch of dy starts before its tile in the data gradient.
+  /// The same padding of dy in the data gradient.
   static var turnedMargin: Int { get }
-  /// Along one direction, the products that share a transformed weight.
+  /// The products, along one direction, that share a transformed weight.
   static func products(of weight: Int) -> Range<Int>
   /// Whether a tile of so many outputs, of one direction, takes part in a product.
   static func uses(_ product: Int, tile: Int) -> Bool
 }
 
-/// A matrix along one direction, as its product with a vector of lanes. A map's last tile, of which only two or three
-/// outputs exist, needs fewer points: a subset of the others, so that the weights are the same, with matrices of its own.
+/// A matrix, as its product with a vector of lanes. The last tile of a line may have only two or three outputs and
+/// needs fewer points: a subset of a full tile's, so the transformed weights are the same, with matrices of their own.
 protocol LineTransform {
   static var inputs: Int { get }
   static var outputs: Int { get }
@@ -47,11 +47,12 @@ enum Winograd {
   static let tile = 4
   /// Transformed weights in one direction, and in both.
   static let weights = 6, allWeights = 36
-  /// Values that a transform keeps between the two directions, at most.
+  /// Values that a transform keeps between lines and columns, at most.
   static let work = 81
 
-  /// v[i·outputs + j] ← (T d Tᵀ)ij for all channels of a patch: `rows` are its lines, of which `columns` lie in the map,
-  /// `ahead` those of a later patch; `step` floats are between two of `v`.
+  /// v[i·outputs + j] ← (T d Tᵀ)ij for all channels of a patch. `rows` are its lines, of which `columns` lie in the
+  /// map; `ahead` are the lines of a later patch, to prefetch; `step` is the floats from one product of `v` to the
+  /// next.
   @inline(__always)
   static func gather<S: WinogradScheme, T: LineTransform>(
     _: S.Type, _: T.Type, tile: (height: Int, width: Int), _ rows: UnsafePointer<UnsafePointer<Float>>,
@@ -79,7 +80,7 @@ enum Winograd {
     }
   }
 
-  /// y ← S m Sᵀ for all channels of a tile, of which `height` lines of `line` floats and `width` columns lie in the map.
+  /// y ← S m Sᵀ for all channels of a tile: `height` lines of `line` floats and `width` columns lie in the map.
   @inline(__always)
   static func scatter<S: WinogradScheme, T: LineTransform>(
     _: S.Type, _: T.Type, tile: (height: Int, width: Int), _ m: UnsafePointer<Float>, step: Int, channels: Int,
@@ -124,8 +125,8 @@ enum Winograd {
     }
   }
 
-  /// dw[tap][i] += Kᵀ (Σ du) K for the elements i in `range`; dw[tap] are `count` apart, the points of all `sums` of du
-  /// `step`.
+  /// dw[tap][i] += Kᵀ (Σ du) K for the elements i in `range`. Taps of dw are `count` floats apart, matrices of du
+  /// `step`; Σ is over `sums` partial sums.
   static func addWeightGradient<T: LineTransform>(
     _: T.Type, _ du: UnsafePointer<Float>, sums: Int, step: Int, _ range: Range<Int>, count: Int,
     to dw: UnsafeMutablePointer<Float>, _ work: UnsafeMutablePointer<Lanes>
@@ -167,9 +168,9 @@ enum Winograd {
 
 /// Stride 1, F(4×4, 3×3): 36 products for 16 outputs of 9 taps, a quarter.
 ///
-/// Polynomials are multiplied by their values at six points: here 0, ±a, ±b, ∞ with a = √2 and b = 1/a. The greatest
-/// error is a quarter of that with Lavin's 0, ±1, ±2, ∞ (and as small as with a = 3/2): powers of a stay near 1, and
-/// a², b² = 2, ½ are exact.
+/// The algorithm multiplies polynomials by their values at six points: here 0, ±a, ±b, ∞ with a = √2 and b = 1/a. The
+/// largest error is a quarter of that with Lavin's 0, ±1, ±2, ∞ (and as small as with a = 3/2): powers of a stay near
+/// 1, and a² = 2 and b² = ½ are exact.
 ///
 ///         ⎡ 1   0   0 ⎤          ⎡ 1   0  -5/2  0   1   0 ⎤          ⎡ 1    p    p    q    q   0 ⎤   p = a/6
 ///         ⎢ b   1   a ⎥          ⎢ 0  -b   -½   a   1   0 ⎥          ⎢ 0   1/3 -1/3 -1/3  1/3  0 ⎥   q = -a/3
@@ -178,7 +179,7 @@ enum Winograd {
 ///         ⎢ a  -1   b ⎥          ⎢ 0   a   -2  -b   1   0 ⎥
 ///         ⎣ 0   0   1 ⎦          ⎣ 0   1    0 -5/2  0   1 ⎦
 ///
-/// A tile of three outputs does without -b, one of two without ±b:
+/// A tile of three outputs leaves out the point -b, a tile of two ±b:
 ///
 ///         ⎡ 1  -a  -½   b   0 ⎤     ⎡ 1  ½  -1/6 -2/3  0 ⎤         ⎡ 1  0  -½  0 ⎤     ⎡ 1  a/4  a/4  0 ⎤
 ///         ⎢ 0  -1   b   1   0 ⎥     ⎢ 0  b   a/6 -a/3  0 ⎥         ⎢ 0  a   1  0 ⎥     ⎣ 0   ½   -½   1 ⎦
@@ -186,7 +187,7 @@ enum Winograd {
 ///         ⎢ 0  -2   0   1   0 ⎥                                    ⎣ 0 -2   0  1 ⎦
 ///         ⎣ 0   a  -2  -b   1 ⎦
 ///
-/// The data gradient is the same from dy.
+/// The data gradient applies the same matrices to dy.
 enum WinogradStride1: WinogradScheme {
   typealias TurnedInput = Input
   typealias TurnedOutput = Output
@@ -335,16 +336,16 @@ enum WinogradStride1: WinogradScheme {
 
 // MARK: Stride 2
 
-/// Stride 2. The outer taps of a kernel's line meet the odd samples of the input alone, the middle tap the even ones:
+/// Stride 2. The outer taps of a kernel's line only meet odd samples of the input, the middle tap only even ones:
 ///
 ///     y_i = g₀·o_i + g₂·o_{i+1}  +  g₁·e_i          o_i = x[2i − 1], e_i = x[2i]
 ///
-/// The first part is a convolution with stride 1 and two taps, F(4, 2): five products for four outputs; the second takes
-/// four, all with the same weight. So there are 81 products for 16 outputs of 9 taps: 9/16. Samples lie in `d` as in
-/// the input, o₀ e₀ o₁ e₁ …; products are the five, then the four.
+/// The first part is a convolution with stride 1 and two taps, F(4, 2): five products for four outputs. The second
+/// takes four products, all with the same weight. That makes 81 products for 16 outputs of 9 taps: 9/16. Samples lie in
+/// `d` as in the input, o₀ e₀ o₁ e₁ …; the five products come first, then the four.
 ///
-/// The points of F(4, 2) are ±3/2, ±½, ∞, where every coefficient is a dyadic fraction or a sixth of one, and the error
-/// is the smallest of ten choices that were tried.
+/// The points of F(4, 2) are ±3/2, ±½, ∞: every coefficient is a dyadic fraction or a sixth of one, and the error is
+/// the smallest of ten choices.
 ///
 ///         ⎡  1/6   1/4 ⎤          ⎡ -3/8  -1/4  3/2  1  0 ⎤          ⎡  1     1     1    1   0 ⎤
 ///         ⎢ -1/6   1/4 ⎥          ⎢  3/8  -1/4 -3/2  1  0 ⎥          ⎢ 3/2  -3/2    ½   -½   0 ⎥
@@ -352,16 +353,16 @@ enum WinogradStride1: WinogradScheme {
 ///         ⎢   ½   -1/4 ⎥          ⎢  9/8  -9/4  -½   1  0 ⎥          ⎣ 27/8 -27/8  1/8 -1/8  1 ⎦
 ///         ⎣   0     1  ⎦          ⎣  9/16   0  -5/2  0  1 ⎦
 ///
-/// A tile of three outputs does without the point -3/2, one of two without both ±3/2, and of the last products they take
-/// three and two:
+/// A tile of three outputs leaves out the point -3/2, a tile of two ±3/2; of the last four products they take three and
+/// two:
 ///
 ///         ⎡ -3/4   0    3   0 ⎤          ⎡  1    1    1   0 ⎤
 ///         ⎢ -3/2  -2    2   0 ⎥          ⎢ 3/2   ½   -½   0 ⎥         ⎡ -1   -2   0 ⎤         ⎡ 1   1   0 ⎤
 ///     T = ⎢  3/4  -2    1   0 ⎥      S = ⎣ 9/4  1/4  1/4  1 ⎦     T = ⎢  1   -2   0 ⎥     S = ⎣ ½  -½   1 ⎦
 ///         ⎣  3/8 -1/4 -3/2  1 ⎦                                       ⎣ -1/4  0   1 ⎦
 ///
-/// The data gradient has the same products with the kernel turned around: from dy, an even sample by its middle tap, and
-/// the odd samples after them, o_{i+1} = g₀'·dy_i + g₂'·dy_{i+1}, by F(4, 2).
+/// The data gradient takes the same products from dy with the kernel rotated: the middle tap gives an even sample, and
+/// F(4, 2) gives the odd samples, o_{i+1} = g₀'·dy_i + g₂'·dy_{i+1}.
 enum WinogradStride2: WinogradScheme {
   static let advance = 8, margin = 1, turnedMargin = 0
   static func products(of weight: Int) -> Range<Int> { weight < 5 ? weight..<weight + 1 : 5..<9 }

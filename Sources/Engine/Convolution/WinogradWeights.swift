@@ -1,16 +1,16 @@
 import CSystem
 
-/// Makes U, panel by panel. It takes four times the weight's memory, so it is made for each use: keeping it would double
-/// the memory of a small batch's step and save a hundredth of its time.
+/// Transforms a weight, panel by panel. U takes four times the weight's memory, so it is recomputed for each use:
+/// keeping it would double the memory of a small batch's step and save a hundredth of its time.
 struct WinogradWeightMaker {
   private let context: Context
   private let weight: UnsafePointer<Float>, c: Int, k: Int, turned: Bool
   private let vectors: WinogradVectors
-  /// A panel's part of the turned weight, for each thread.
+  /// The part of the turned weight that makes a panel, for each thread.
   private let parts: UnsafeMutablePointer<Float>
   private static let part = 9 * Panels.depth * Panels.width
 
-  /// - turned: from filters to channels, the last tap first.
+  /// - turned: whether U leads from filters to channels, with the last tap first.
   init(_ context: Context, _ arena: Arena, _ weight: UnsafePointer<Float>, _ c: Int, _ k: Int, turned: Bool) {
     self.context = context
     self.weight = weight
@@ -27,12 +27,13 @@ struct WinogradWeightMaker {
     context.run(pieces(c, of: Panels.depth) * across) { index, thread in
       let rows = piece(index / across, of: Panels.depth, in: 0..<c)
       let column = index % across * Panels.width
-      makePanel(T.self, rows, column, into: u[0].data + u[0].place(rows.lowerBound, column), step: u.step, thread)
+      let panel = u[0].data + u[0].place(rows.lowerBound, column)
+      makePanel(T.self, rows, column, into: panel, step: u.step, thread)
     }
     return u
   }
 
-  /// The panel of some rows from a column on, of all 36 matrices, which are `step` floats apart.
+  /// Makes the panel of some rows from a column on, of all 36 matrices, which are `step` floats apart.
   func makePanel<T: LineTransform>(
     _: T.Type, _ rows: Range<Int>, _ column: Int, into u: UnsafeMutablePointer<Float>, step: Int, _ thread: Int
   ) {
@@ -53,7 +54,7 @@ struct WinogradWeightMaker {
     }
     for row in 0..<rows.count {
       let from = from + row &* line
-      // The rows of a panel are far apart.
+      // The hardware does not prefetch rows that are far apart.
       if !turned { for i in 0..<9 { csystem_prefetch(from + (i &* tap &+ 4 &* line)) } }
       var i = 0
       while i < width {
@@ -78,7 +79,7 @@ struct WinogradWeights {
   subscript(_ weight: Int) -> Panels { Panels(first.data + weight * step, rows: first.rows, columns: first.columns) }
 }
 
-/// A panel of each of the 36 matrices for every thread, in place of all their panels.
+/// One panel of each of the 36 matrices for every thread.
 struct WinogradPanels {
   let step = Winograd.step(Panels.depth * Panels.width)
   private let first: UnsafeMutablePointer<Float>
@@ -92,7 +93,7 @@ struct WinogradPanels {
   subscript(_ thread: Int) -> UnsafeMutablePointer<Float> { first + thread * Winograd.allWeights * step }
 }
 
-/// What a transform keeps between its two directions, for each thread.
+/// The values that a transform keeps between lines and columns, for each thread.
 struct WinogradVectors {
   private let first: UnsafeMutablePointer<Lanes>
 
@@ -104,7 +105,7 @@ struct WinogradVectors {
 }
 
 extension Winograd {
-  /// Floats from one product's matrix to the next: a cache line more than the matrix, since transforms write all of them
-  /// at once, which at a multiple of 4096 bytes would fight for one set of the L1 cache.
+  /// Floats from one product's matrix to the next: a cache line more than the matrix. A transform writes to all
+  /// matrices in turn; at a multiple of 4096 bytes they would compete for one set of the L1 cache.
   static func step(_ floats: Int) -> Int { floats + 16 }
 }

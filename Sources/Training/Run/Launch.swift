@@ -33,6 +33,12 @@ package enum Launch {
   /// Starts MPI. What can fail comes in `context`, so that a failure can be said by the rank that meets it.
   package static func ranks() -> MPICommunicator {
     csystem_flush_lines()
+    let kernels = ProcessInfo.processInfo.environment["APUS_KERNELS"]
+    guard MicroKernels.choose(kernels) else {
+      throw LaunchError(
+        "APUS_KERNELS is \(kernels ?? ""); this processor can run "
+          + MicroKernels.all.filter { $0.isSupported() }.map(\.name).joined(separator: ", "))
+    }
     StopSignal.install()
     // Open MPI would start a helper beside a process without a launcher, for processes that it may start later, and fails
     // where that finds no ssh. There are none. Other libraries and versions do not know the variable.
@@ -98,12 +104,19 @@ package enum Launch {
     ]
   }
 
+  /// The instruction set that is compiled for, and the micro-kernels where they are not the default.
+  private static var baseline: String {
+    let baseline = String(cString: csystem_baseline())
+    let kernels = MicroKernels.current.name
+    return kernels == MicroKernels.all[0].name ? baseline : "\(baseline) with \(kernels) kernels"
+  }
+
   /// What the numbers of a run depend on besides recipe and data: where it differs, results are equal within rounding
   /// instead of bit for bit.
   package static func fingerprint(_ context: Context) -> [String: String] {
     [
       "ranks": "\(context.communicator.size)", "processor": String(cString: csystem_processor_name()),
-      "baseline": String(cString: csystem_baseline()), "blas": String(cString: copenblas_config()),
+      "baseline": baseline, "blas": String(cString: copenblas_config()),
       "kernels": String(cString: copenblas_core()), "mpi": MPICommunicator.library,
       "convolution": context.convolution.rawValue,
     ]
