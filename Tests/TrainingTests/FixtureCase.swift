@@ -15,7 +15,9 @@ struct FixtureCase {
     var name: String, rate: Double, momentum: Double, nesterov: Bool, decay: Double, exclude: Bool, rateInside: Bool
     var trust: Double?, norms: String?
   }
-  struct Rates: Decodable { var name: String, warmup: Int, steps: Int, start: Double? }
+  struct Rates: Decodable {
+    var name: String, warmup: Int, steps: Int, start: Double?, warmupEnds: Schedule.WarmupEnd?
+  }
   struct Recipe: Decodable {
     var encoder: Encoder
     var method: Method?, batchNorm: BatchNormRecipe?, optimizer: Optimizer?, schedule: Rates?

@@ -6,8 +6,9 @@ import Shards
 /// SwAV: Unsupervised Learning of Visual Features by Contrasting Cluster Assignments. Caron et al. 2020,
 /// arXiv:2006.09882; reference facebookresearch/swav, `main_swav.py`.
 ///
-/// The crops of the first kind of view are assigned to prototypes, and every crop predicts the assignments of the others.
-/// Crops of one kind share a BN batch, as the reference concatenates crops of one size.
+/// The crops of the first kind of view are assigned to prototypes, and every crop predicts the assignments of the
+/// others. In the encoder the crops of one kind share a BN batch, as the reference encodes crops of one size together. The head
+/// runs once, on the features of all crops in the order of the crops (`src/resnet50.py`, `forward`).
 ///
 /// Departs from the reference: its queues are a rank's own, ours hold the global batch's embeddings in order, so that
 /// they are the same on any number of ranks.
@@ -32,6 +33,15 @@ package struct SwAV: MethodRecipe {
   package var queue = 0
   /// When the queue begins to fill; it is used once it is full.
   package var queueFrom = Length.epochs(15)
+  /// Which crops share a BN batch in the head.
+  package var headBatch = HeadBatch.all
+
+  package enum HeadBatch: String, Codable, CaseIterable, Sendable {
+    /// All crops: the reference's.
+    case all
+    /// The crops of one kind, as in the encoder; the running statistics then move once for each kind.
+    case kind
+  }
 
   package init() {}
 
@@ -129,34 +139,76 @@ package struct SwAV: MethodRecipe {
       step = input.step
       normalisePrototypes()
       return setting.context.scratch { arena in
-        let z = arena.tensor(n: input.views.reduce(0) { $0 + $1.n }, c: dimension)
+        let crops = input.views.reduce(0) { $0 + $1.n }
+        let features = arena.tensor(n: crops, c: setting.encoder.features)
+        let gradient = arena.tensor(like: features)
         var outcome = Outcome(loss: 0)
-        encode(0, at: 0, of: z, input) { outcome = predict(z, input) }
+        encode(0, at: 0, into: features, gradient, input) {
+          setting.context.scratch { arena in
+            let z = arena.tensor(n: crops, c: dimension)
+            project(0, at: 0, features, gradient, z, input) { outcome = predict(z, input) }
+          }
+        }
         return outcome
       }
     }
 
-    /// Encodes the crops of a kind and of those after it, goes on with `body`, and takes the gradients back.
+    /// Encodes the crops of a kind and of those after it, runs `body`, and takes the gradients back.
     /// - Parameters:
-    ///   - row: where the kind's embeddings are in z.
-    ///   - z: all embeddings, not normalised; their gradients once `body` is done.
-    private func encode(_ kind: Int, at row: Int, of z: Tensor, _ input: MethodInput, _ body: () -> Void) {
+    ///   - row: the kind's first row in `features` and `gradient`.
+    ///   - features: of all crops, (V·n, C), crop after crop.
+    ///   - gradient: theirs, which `body` fills.
+    private func encode(
+      _ kind: Int, at row: Int, into features: Tensor, _ gradient: Tensor, _ input: MethodInput, _ body: () -> Void
+    ) {
       guard kind < input.views.count else { return body() }
       let context = setting.context
       let views = input.views[kind]
-      let mine = z.images(row..<row + views.n)
+      let rows = row..<row + views.n
       context.scratch { arena in
-        let count = input.count == 0 ? 1 : views.n / input.count
-        let pass = encoder.pass(context, groups(input, views: count, in: arena), reduces: kind == 0)
-        let tape = encoder.network.forward(views, pass)
-        context.run(1) { _, _ in mine.data.update(from: tape.output.data, count: mine.count) }
-        encode(kind + 1, at: row + views.n, of: z, input, body)
-        encoder.network.backward(mine, tape, pass)
+        let groups = groups(input, views: count(views.n, input), in: arena)
+        // Backward of the first kind is the last to add to the gradients.
+        let pass = encoder.pass(context, groups, reduces: kind == 0)
+        let tape = encoder.network.forward(views, tap: .features, pass)
+        copy(tape.features, to: features.images(rows))
+        encode(kind + 1, at: rows.upperBound, into: features, gradient, input, body)
+        encoder.network.backward(gradient.images(rows), tape, pass)
       }
     }
 
+    /// Takes features through the head, one BN batch after the other, runs `body`, and takes the gradients back.
+    /// - Parameters:
+    ///   - kind: the first kind of view whose features are to do, and `row` its first row.
+    ///   - z: embeddings of all crops, (V·n, D), not normalised; `body` turns them into their gradients.
+    private func project(
+      _ kind: Int, at row: Int, _ features: Tensor, _ gradient: Tensor, _ z: Tensor, _ input: MethodInput,
+      _ body: () -> Void
+    ) {
+      guard kind < input.views.count else { return body() }
+      let context = setting.context
+      let end = recipe.headBatch == .all ? input.views.count : kind + 1
+      let rows = row..<row + input.views[kind..<end].reduce(0) { $0 + $1.n }
+      let mine = z.images(rows)
+      context.scratch { arena in
+        let groups = groups(input, views: count(rows.count, input), in: arena)
+        let pass = encoder.pass(context, groups, reduces: false)
+        let head = encoder.network.head
+        let tape = context.part(.head) { head.forward(features.images(rows), pass) }
+        copy(tape.output, to: mine)
+        project(end, at: rows.upperBound, features, gradient, z, input, body)
+        context.part(.head) { head.backward(mine, tape, dx: gradient.images(rows), pass) }
+      }
+    }
+
+    /// How many crops of each image some rows are.
+    private func count(_ rows: Int, _ input: MethodInput) -> Int { input.count == 0 ? 1 : rows / input.count }
+
+    private func copy(_ from: Tensor, to: Tensor) {
+      setting.context.run(1) { _, _ in to.data.update(from: from.data, count: from.count) }
+    }
+
     /// Codes, predictions, loss.
-    /// - z: (V·n, D) embeddings, crop after crop; becomes their gradient.
+    /// - Parameter z: embeddings, (V·n, D), crop after crop; becomes their gradient.
     private func predict(_ z: Tensor, _ input: MethodInput) -> Outcome {
       let context = setting.context
       let n = input.count

@@ -4,12 +4,20 @@ import Foundation
 package struct Schedule: Codable, Sendable, Equatable {
   package enum Shape: String, Codable, Sendable, CaseIterable { case constant, cosine, step, exponential }
   package enum Unit: String, Codable, Sendable, CaseIterable { case step, epoch }
+  package enum WarmupEnd: String, Codable, Sendable, CaseIterable {
+    /// The one after the warm-up (SimCLR, BYOL).
+    case exclusive
+    /// The last one of the warm-up (SwAV's `np.linspace`).
+    case inclusive
+  }
 
   package var name: Shape
   /// Linear before the shape begins (SimCLR: 10 epochs).
   package var warmup: Length
   /// Where the warm-up starts, as a rate (SwAV: 0.3 at batch 4096); scaled like the rate itself.
   package var start: Double
+  /// Which step is the first at the full rate.
+  package var warmupEnds: WarmupEnd
   /// How often the rate moves: MoCo's reference moves it by epoch, SimCLR's by step.
   package var per: Unit
   /// cosine: where it ends, as a rate (AdCo 0.0006, SwAV 0.0006); scaled like the rate itself.
@@ -19,15 +27,18 @@ package struct Schedule: Codable, Sendable, Equatable {
   package var every: Length?
   package var factor: Double
 
-  enum CodingKeys: String, CodingKey, CaseIterable { case name, warmup, start, per, final, at, every, factor }
+  enum CodingKeys: String, CodingKey, CaseIterable {
+    case name, warmup, start, warmupEnds, per, final, at, every, factor
+  }
 
   package init(
-    _ name: Shape = .cosine, warmup: Length = .steps(0), start: Double = 0, per: Unit = .step, final: Double = 0,
-    at: [Length] = [], every: Length? = nil, factor: Double = 0.1
+    _ name: Shape = .cosine, warmup: Length = .steps(0), start: Double = 0, warmupEnds: WarmupEnd = .exclusive,
+    per: Unit = .step, final: Double = 0, at: [Length] = [], every: Length? = nil, factor: Double = 0.1
   ) {
     self.name = name
     self.warmup = warmup
     self.start = start
+    self.warmupEnds = warmupEnds
     self.per = per
     self.final = final
     self.at = at
@@ -41,6 +52,7 @@ package struct Schedule: Codable, Sendable, Equatable {
     name = try values.value(.name, default: fallback.name)
     warmup = try values.value(.warmup, default: fallback.warmup)
     start = try values.value(.start, default: fallback.start)
+    warmupEnds = try values.value(.warmupEnds, default: fallback.warmupEnds)
     per = try values.value(.per, default: fallback.per)
     final = try values.value(.final, default: fallback.final)
     at = try values.value(.at, default: fallback.at)
@@ -69,9 +81,10 @@ package struct Schedule: Codable, Sendable, Equatable {
     let warmup = steps(warmup)
     if step < warmup {
       let first = start * scale
-      return first + (base - first) * Double(step) / Double(warmup)
+      let intervals = warmupEnds == .inclusive ? max(1, warmup - 1) : warmup
+      return first + (base - first) * Double(step) / Double(intervals)
     }
-    // The step that the shape is read at, and where it ends.
+    // The shape is a function of the step, or of the epoch's first step.
     let now = per == .step ? step : step / plan.stepsPerEpoch * plan.stepsPerEpoch
     let passed = Double(max(0, now - warmup))
     let length = Double(max(1, plan.totalSteps - warmup))
