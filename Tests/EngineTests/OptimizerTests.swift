@@ -118,6 +118,20 @@ private struct OptimizerCase {
     }
   }
 
+  /// apex's LARC leaves a weight alone whose gradient is exactly 0; the other families let decay shrink it.
+  @Test(arguments: LARS.RatePlacement.allCases, LARS.TrustRatio.allCases)
+  func aGradientOfZero(rateIn: LARS.RatePlacement, ratio: LARS.TrustRatio) {
+    let test = OptimizerCase()
+    let parameters = ParameterSlab(test.layout)
+    parameters.copy(test.start.parameters)
+    LARS(decay: 0.05, trust: 0.02, rateIn: rateIn, ratio: ratio, exclude: [])
+      .update(
+        parameters, ParameterSlab(test.layout), momentum: ParameterSlab(test.layout), rate: 0.5,
+        Context(arena: Arena(reserving: 1 << 20)))
+    let isAlone = parameters.bits == test.start.parameters.bits
+    #expect(isAlone == (rateIn == .outside && ratio == .separate))
+  }
+
   /// The four combinations are four different optimizers once the rate changes.
   @Test func combinationsDiffer() {
     var results: [[UInt32]] = []

@@ -23,6 +23,8 @@ enum ReferenceOptimizers {
     let denominator = combined ? norm(total) : norm(g) + decay * norm(state.w)
     var ratio = 1.0
     if !excluded, norm(state.w) > 0, denominator > 0 { ratio = trust * norm(state.w) / denominator }
+    // apex's LARC adapts a gradient, and adds decay to it, only where it is not 0.
+    if !inside, !combined, norm(g) == 0 { ratio = 0 }
     for i in g.indices {
       let adapted = ratio * total[i]
       if inside {
