@@ -5,6 +5,7 @@ package enum Purpose: UInt64, CaseIterable, Sendable {
   case order = 1
   case split, crop, flip, colour, grey, blur, solarise, initialisation, shuffle, queue, probe, check
   case bank, negatives
+  case rotate, tiles
 }
 
 /// A stream of random draws that is a pure function of its key. There is no state to save: the same key gives the

@@ -15,10 +15,14 @@ import Testing
       {"crop": {"scale": [0.08, 1], "ratio": [0.75, 1.333], "interpolation": "bicubic", "sampling": "height"}},
       {"flip": 0.5},
       {"colour": {"probability": 0.8, "brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.2,
-                  "brightnessBy": "summand"}},
+                  "brightnessBy": "summand", "contrastBy": "channel", "saturationBy": "hsv"}},
       {"grey": 0.2}, {"blur": {"probability": 0.5, "sigma": [0.1, 2.0], "sharing": "batch"}},
       {"solarise": {"probability": 0.2, "threshold": 0.5}}, {"normalise": "dataset"}]},
-     {"size": 96, "operations": [{"crop": {}}, {"normalise": {"mean": [0.5, 0.5, 0.5], "deviation": [1, 2, 3]}}]}]
+     {"size": 96, "operations": [{"crop": {}}, {"normalise": {"mean": [0.5, 0.5, 0.5], "deviation": [1, 2, 3]}}]},
+     {"count": 4, "size": 16, "same": ["flip"], "operations": [
+       {"tiles": {"grid": 2, "scale": [0.6, 1], "jitter": 0.1, "orders": 24}}, {"flip": 0.5}, {"rotate": "random"},
+       {"channels": "ab"}]},
+     {"size": 16, "operations": [{"channels": 2}]}]
     """
 
   @Test func decodesAndEncodes() throws {
@@ -31,12 +35,19 @@ import Testing
             Crop(scale: Bounds(0.08, 1), ratio: Bounds(0.75, 1.333), interpolation: .bicubic, sampling: .height),
             Flip(probability: 0.5),
             Colour(
-              probability: 0.8, brightness: 0.8, contrast: 0.8, saturation: 0.8, hue: 0.2, brightnessBy: .summand),
+              probability: 0.8, brightness: 0.8, contrast: 0.8, saturation: 0.8, hue: 0.2, brightnessBy: .summand,
+              contrastBy: .channel, saturationBy: .hsv),
             Grey(probability: 0.2), Blur(sharing: .batch), Solarise(), Normalise.dataset,
           ]),
         ViewRecipe(
           size: 96,
           operations: [Crop(), Normalise.explicit(mean: [0.5, 0.5, 0.5], deviation: [1, 2, 3])]),
+        ViewRecipe(
+          count: 4, size: 16, same: ["flip"],
+          operations: [
+            Tiles(grid: 2, scale: Bounds(0.6, 1), jitter: 0.1, orders: 24), Flip(), Rotate.random, Channels.colour,
+          ]),
+        ViewRecipe(size: 16, operations: [Channels.one(2)]),
       ])
     #expect(try JSONDecoder().decode([ViewRecipe].self, from: JSONEncoder().encode(recipes)) == recipes)
     #expect(recipes[0] != recipes[1])
@@ -53,16 +64,18 @@ import Testing
 
   @Test(arguments: [
     Refusal(
-      #"[{"sise": 224}]"#, "[0]: a view has no `sise`; did you mean `size`? It takes `count`, `size`, `operations`"),
+      #"[{"sise": 224}]"#,
+      "[0]: a view has no `sise`; did you mean `size`? It takes `count`, `size`, `same`, "
+        + "`operations`"),
     Refusal(#"[{"count": 1}]"#, "[0]: `size` is missing"),
     Refusal(
       #"[{"size": 8, "operations": [{"gray": 0.2}]}]"#,
       "[0].operations[0]: the list of operations has no `gray`; did you mean `grey`? It takes `crop`, `centre`, "
-        + "`flip`, `colour`, `grey`, `blur`, `solarise`, `normalise`"),
+        + "`tiles`, `flip`, `rotate`, `colour`, `grey`, `blur`, `solarise`, `channels`, `normalise`"),
     Refusal(
       #"[{"size": 8, "operations": [{"colour": {"brigthness": 1}}]}]"#,
       "[0].operations[0].colour: colour has no `brigthness`; did you mean `brightness`? It takes `probability`, "
-        + "`brightness`, `contrast`, `saturation`, `hue`, `brightnessBy`"),
+        + "`brightness`, `contrast`, `saturation`, `hue`, `brightnessBy`, `contrastBy`, `saturationBy`"),
     Refusal(
       #"[{"size": 8, "operations": [{"flip": 0.5, "grey": 1}]}]"#,
       "[0].operations[0]: an operation is one key and its values, such as `{flip: 0.5}`; found 2 keys"),
@@ -109,7 +122,27 @@ import Testing
     Invalid([Blur(kernel: 4)], 3, "blur.kernel is 4; expected an odd number below 40 for views of 20 pixels"),
     Invalid([Blur(kernel: 41)], 3, "blur.kernel is 41; expected an odd number below 40 for views of 20 pixels"),
     Invalid([Normalise.imagenet], 1, "normalise: imagenet has 3 channels, the data have 1; use `dataset`"),
+    Invalid([Channels.one(3)], 3, "channels is 3; the data have channels 0 to 2"),
+    Invalid([Channels.colour], 1, "channels: L and ab need red, green and blue, the data have 1 channels"),
+    Invalid(
+      [Channels.lightness, Normalise.dataset], 3,
+      "normalise: dataset, but `channels` made other values of the data set's; give mean and deviation"),
+    Invalid(
+      [Channels.one(1), Normalise.imagenet], 3, "normalise: imagenet has 3 channels, the data have 1; use `dataset`"),
+    Invalid([Tiles(grid: 1)], 3, "tiles.grid is 1.0; expected 2.0 to 8.0"),
+    Invalid([Tiles(grid: 2, orders: 25)], 3, "tiles.orders is 25; expected 0, or 2 to 24 for 4 tiles"),
+    Invalid([Tiles(grid: 2)], 3, "tiles: the view has count 1, but a grid of 2 has 4 tiles"),
+    Invalid(
+      [Rotate.each, Rotate.random], 3,
+      "views: `rotate` and `rotate` each give a target; a kind of view has one at most"),
   ]
+
+  @Test func sameListsOperationsThatAreThere() {
+    let error = #expect(throws: RecipeError.self) {
+      _ = try ViewRecipe(count: 2, size: 8, same: ["crop", "flip"], operations: [Crop()]).validate(channels: 3)
+    }
+    #expect(error?.description == "views: `same` lists `flip`, which is not among the operations of the view")
+  }
 
   @Test(arguments: invalid) func validates(_ invalid: Invalid) {
     let error = #expect(throws: RecipeError.self) {
@@ -123,6 +156,8 @@ import Testing
       size: 28, operations: [Crop(), Colour(brightness: 0.4, saturation: 0.4, hue: 0.1), Grey(), Blur()])
     #expect(try recipe.validate(channels: 1) == ["saturation, hue, grey do nothing on 1-channel data: left out"])
     #expect(try recipe.validate(channels: 3) == [])
+    let grey = ViewRecipe(size: 28, operations: [Channels.lightness, Colour(saturation: 0.4)])
+    #expect(try grey.validate(channels: 3) == ["saturation does nothing on 1-channel data: left out"])
   }
 }
 
@@ -141,7 +176,9 @@ import Testing
   }
   static let operations: [any Augmentation] = [
     Flip(), Colour(probability: 0.8, brightness: 0.8, contrast: 0.8, saturation: 0.8, hue: 0.2),
-    Colour(brightness: 0.8, brightnessBy: .summand), Grey(probability: 0.5), Blur(kernel: 5),
+    Colour(brightness: 0.8, brightnessBy: .summand),
+    Colour(contrast: 0.8, saturation: 0.8, contrastBy: .channel, saturationBy: .hsv), Grey(probability: 0.5),
+    Blur(kernel: 5), Rotate.random,
     Blur(kernel: 3, sharing: .batch), Solarise(probability: 0.5),
   ]
 
@@ -149,7 +186,7 @@ import Testing
   @Test(arguments: operations.indices) func pureAndInRange(_ index: Int) throws {
     let operation = Self.operations[index]
     for size in [1, 2, 3, 7, 16, 31, 64] {
-      for channels in [1, 2, 3, 5] where (try? operation.validate(size: size, channels: channels)) != nil {
+      for channels in [1, 2, 3, 5] where (try? operation.validate(ViewRecipe(size: size), channels: channels)) != nil {
         var results: Set<[Float]> = []
         for seed in 0..<20 as Range<UInt64> {
           let key = ViewKey(seed: seed, epoch: 1, step: 3, sample: 4, view: 1)

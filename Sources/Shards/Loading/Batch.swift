@@ -1,8 +1,29 @@
 /// All views of one kind in a batch.
 package struct ViewGroup {
   package let recipe: ViewRecipe
+  package let channels: Int
   /// (recipe.count · images, size, size, channels): all images of view 0, then of view 1.
   package let pixels: UnsafeMutablePointer<Float>
+  /// (recipe.count · images), in the order of `pixels`: what a puzzle asks for. Nil where the recipe has none.
+  package let targets: UnsafeMutablePointer<Int32>?
+  /// Values of a view.
+  package var length: Int { recipe.size * recipe.size * channels }
+
+  /// Memory for the views of some images.
+  init(_ kind: Views.Kind, images: Int) {
+    recipe = kind.recipe
+    channels = kind.channels
+    let views = recipe.count * images
+    let count = views * recipe.size * recipe.size * channels
+    let memory = UnsafeMutableRawPointer.allocate(byteCount: count * 4, alignment: 64)
+    pixels = memory.bindMemory(to: Float.self, capacity: count)
+    targets = kind.hasTargets ? .allocate(capacity: views) : nil
+  }
+
+  func deallocate() {
+    pixels.deallocate()
+    targets?.deallocate()
+  }
 }
 
 /// A rank's share of a step's global batch. All of it is the loader's, valid until `release`; another step's then.

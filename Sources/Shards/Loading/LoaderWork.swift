@@ -6,8 +6,6 @@ import Ranks
 final class LoaderWork: @unchecked Sendable {
   /// Memory of one batch.
   private struct Slot {
-    /// By group.
-    let pixels: [UnsafeMutablePointer<Float>]
     /// What the caller gets.
     let batch: Batch
     let samples: UnsafeMutablePointer<Int>
@@ -50,22 +48,21 @@ final class LoaderWork: @unchecked Sendable {
     // A smaller last batch may fall to a rank whose share of a full one is rounded down.
     let images = share(of: order.batch, rank: rank, ranks: ranks).count + 1
     chunk = min(16, max(1, images / (4 * threads)))
-    memory = ahead * images * 4 * views.recipes.reduce(0) { $0 + $1.count * $1.size * $1.size * views.channels }
-    slots = (0..<ahead).map { _ in
-      let groups = views.recipes.map { recipe in
-        let count = recipe.count * images * recipe.size * recipe.size * views.channels
-        let memory = UnsafeMutableRawPointer.allocate(byteCount: count * 4, alignment: 64)
-        return ViewGroup(recipe: recipe, pixels: memory.bindMemory(to: Float.self, capacity: count))
+    memory =
+      ahead * images * 4
+      * views.kinds.reduce(0) {
+        $0 + $1.recipe.count * ($1.recipe.size * $1.recipe.size * $1.channels + ($1.hasTargets ? 1 : 0))
       }
-      return Slot(
-        pixels: groups.map(\.pixels), batch: Batch(groups: groups), samples: .allocate(capacity: images),
+    slots = (0..<ahead).map { _ in
+      Slot(
+        batch: Batch(groups: views.kinds.map { ViewGroup($0, images: images) }), samples: .allocate(capacity: images),
         labels: .allocate(capacity: images))
     }
   }
 
   deinit {
     for slot in slots {
-      slot.pixels.forEach { $0.deallocate() }
+      for group in slot.batch.groups { group.deallocate() }
       slot.samples.deallocate()
       slot.labels.deallocate()
     }
@@ -184,12 +181,17 @@ final class LoaderWork: @unchecked Sendable {
         let record = source.record(sample)
         slot.samples[i] = sample
         slot.labels[i] = record.label
+        let key = ViewKey(seed: seed, epoch: epoch, step: step, sample: sample, view: 0)
         try bytes.with(record) { bytes in
-          try maker.make(
-            bytes, record, ViewKey(seed: seed, epoch: epoch, step: step, sample: sample, view: 0), decode
-          ) { group, index in
-            let size = views.recipes[group].size
-            return slot.pixels[group] + (index * positions.count + i) * size * size * views.channels
+          try maker.make(bytes, record, key, decode) { kind, index in
+            let group = slot.batch.groups[kind]
+            return group.pixels + (index * positions.count + i) * group.length
+          }
+        }
+        for (kind, group) in zip(views.kinds, slot.batch.groups) {
+          guard let targets = group.targets else { continue }
+          for index in 0..<kind.recipe.count {
+            targets[index * positions.count + i] = Int32(kind.target(index: index, key))
           }
         }
       } catch {

@@ -40,10 +40,11 @@ package struct Blur: Augmentation {
   /// Taps for a view of this size.
   package func taps(size: Int) -> Int { kernel ?? (size / 10 | 1) }
 
-  package func validate(size: Int, channels: Int) throws(RecipeError) -> [String] {
+  package func validate(_ kind: ViewRecipe, channels: Int) throws(RecipeError) -> [String] {
     try require("blur.probability", probability, in: 0...1)
     try require("blur.sigma", sigma.low, in: 0.01...1000)
     try require("blur.sigma", sigma.high, in: 0.01...1000)
+    let size = kind.size
     let taps = taps(size: size)
     guard taps % 2 == 1, taps > 0, taps / 2 < size else {
       throw RecipeError("blur.kernel is \(taps); expected an odd number below \(2 * size) for views of \(size) pixels")

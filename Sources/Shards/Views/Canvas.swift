@@ -1,10 +1,12 @@
 /// A view in the making: `channels` planes of size × size values in [0, 1], so that every operation runs along
 /// contiguous values of one channel. The finished view is written out channels-last.
 package struct Canvas {
-  package let size: Int, channels: Int
+  package let size: Int
+  /// Planes in use: operations may leave fewer than there were.
+  package internal(set) var channels: Int
   /// Floats from one plane to the next: a multiple of 16, with room for a vector load behind the last value.
   package let stride: Int
-  /// channels · stride floats.
+  /// As many as it was made with, `stride` floats each.
   package let planes: UnsafeMutablePointer<Float>
   let workspace: Workspace
 

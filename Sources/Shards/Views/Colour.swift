@@ -9,6 +9,8 @@ package struct Colour: Augmentation {
   /// h: turns of the colour circle, uniform in -h ... h; at most 0.5.
   package var hue = 0.0
   package var brightnessBy = Brightness.factor
+  package var contrastBy = Contrast.image
+  package var saturationBy = Saturation.blend
 
   /// How brightness changes.
   package enum Brightness: String, Codable, CaseIterable, Sendable {
@@ -17,9 +19,25 @@ package struct Colour: Augmentation {
     case summand
   }
 
+  /// What contrast keeps.
+  package enum Contrast: String, Codable, CaseIterable, Sendable {
+    /// torchvision's: the mean luminance of the view.
+    case image
+    /// TensorFlow's and BYOL's: the mean of each channel.
+    case channel
+  }
+
+  /// How saturation changes.
+  package enum Saturation: String, Codable, CaseIterable, Sendable {
+    /// torchvision's: each pixel is blended with its luminance.
+    case blend
+    /// TensorFlow's and BYOL's: a factor on S of HSV, at most 1; hue and value stay.
+    case hsv
+  }
+
   package init(
     probability: Double = 1, brightness: Double = 0, contrast: Double = 0, saturation: Double = 0, hue: Double = 0,
-    brightnessBy: Brightness = .factor
+    brightnessBy: Brightness = .factor, contrastBy: Contrast = .image, saturationBy: Saturation = .blend
   ) {
     self.probability = probability
     self.brightness = brightness
@@ -27,10 +45,12 @@ package struct Colour: Augmentation {
     self.saturation = saturation
     self.hue = hue
     self.brightnessBy = brightnessBy
+    self.contrastBy = contrastBy
+    self.saturationBy = saturationBy
   }
 
   private enum CodingKeys: String, CodingKey, CaseIterable {
-    case probability, brightness, contrast, saturation, hue, brightnessBy
+    case probability, brightness, contrast, saturation, hue, brightnessBy, contrastBy, saturationBy
   }
 
   package init(from decoder: any Swift.Decoder) throws {
@@ -41,9 +61,11 @@ package struct Colour: Augmentation {
     saturation = try keys.value(.saturation, default: saturation)
     hue = try keys.value(.hue, default: hue)
     brightnessBy = try keys.value(.brightnessBy, default: brightnessBy)
+    contrastBy = try keys.value(.contrastBy, default: contrastBy)
+    saturationBy = try keys.value(.saturationBy, default: saturationBy)
   }
 
-  package func validate(size: Int, channels: Int) throws(RecipeError) -> [String] {
+  package func validate(_ kind: ViewRecipe, channels: Int) throws(RecipeError) -> [String] {
     try require("colour.probability", probability, in: 0...1)
     try require("colour.brightness", brightness, in: 0...10)
     try require("colour.contrast", contrast, in: 0...10)
@@ -78,8 +100,8 @@ package struct Colour: Augmentation {
       switch order[i] {
       case 0 where brightness > 0:
         if added { Colour.lighten(canvas, by: bright) } else { Colour.brighten(canvas, bright) }
-      case 1 where contrast > 0: Colour.contrast(canvas, contrasted)
-      case 2 where saturation > 0 && canvas.channels == 3: Colour.saturate(canvas, saturated)
+      case 1 where contrast > 0: Colour.contrast(canvas, contrasted, by: contrastBy)
+      case 2 where saturation > 0 && canvas.channels == 3: Colour.saturate(canvas, saturated, by: saturationBy)
       case 3 where hue > 0 && canvas.channels == 3: Colour.turn(canvas, turn)
       default: break
       }
@@ -102,22 +124,39 @@ package struct Colour: Augmentation {
     }
   }
 
-  /// Blends with the mean luminance of the view; other than red, green and blue, each channel with its own mean.
-  package static func contrast(_ canvas: Canvas, _ factor: Float) {
-    let r = canvas.plane(0)
-    let g = canvas.plane(min(1, canvas.channels - 1))
-    let b = canvas.plane(canvas.channels - 1)
-    let colour = canvas.channels == 3 ? mean(canvas) { luminance(r[$0], g[$0], b[$0]) } : 0
+  /// Blends with a mean: of the view's luminance, or of each channel. Only red, green and blue have a luminance; other
+  /// channels keep their own means.
+  package static func contrast(_ canvas: Canvas, _ factor: Float, by kind: Contrast = .image) {
+    func blend(_ plane: UnsafeMutablePointer<Float>, with mean: Float) {
+      let rest = (1 - factor) * mean
+      for i in 0..<canvas.area { plane[i] = unit(rest.addingProduct(plane[i], factor)) }
+    }
+    if canvas.channels == 3, kind == .image {
+      let r = canvas.plane(0)
+      let g = canvas.plane(1)
+      let b = canvas.plane(2)
+      let grey = mean(canvas) { luminance(r[$0], g[$0], b[$0]) }
+      for plane in [r, g, b] { blend(plane, with: grey) }
+      return
+    }
     for c in 0..<canvas.channels {
-      let p = canvas.plane(c)
-      let rest = (1 - factor) * (canvas.channels == 3 ? colour : mean(canvas) { p[$0] })
-      for i in 0..<canvas.area { p[i] = unit(rest.addingProduct(p[i], factor)) }
+      let plane = canvas.plane(c)
+      blend(plane, with: mean(canvas) { plane[$0] })
     }
   }
 
-  /// Blends with the luminance of each pixel.
-  package static func saturate(_ canvas: Canvas, _ factor: Float) {
-    let (r, g, b) = (canvas.plane(0), canvas.plane(1), canvas.plane(2))
+  package static func saturate(_ canvas: Canvas, _ factor: Float, by kind: Saturation = .blend) {
+    switch kind {
+    case .blend: blend(canvas, factor)
+    case .hsv: stretch(canvas, factor)
+    }
+  }
+
+  /// Blends each pixel with its luminance.
+  private static func blend(_ canvas: Canvas, _ factor: Float) {
+    let r = canvas.plane(0)
+    let g = canvas.plane(1)
+    let b = canvas.plane(2)
     let other = 1 - factor
     for i in 0..<canvas.area {
       let rest = luminance(r[i], g[i], b[i]) * other
@@ -127,12 +166,32 @@ package struct Colour: Augmentation {
     }
   }
 
+  /// S ← min(1, factor·S) in HSV.
+  ///
+  /// With V the largest of the three values and R their range, S is R/V. A channel is V - R·c, where c depends on the
+  /// hue alone; so its distance from V grows by the same factor as S, min(factor, V/R).
+  private static func stretch(_ canvas: Canvas, _ factor: Float) {
+    let r = canvas.plane(0)
+    let g = canvas.plane(1)
+    let b = canvas.plane(2)
+    for i in 0..<canvas.area {
+      let high = larger(larger(r[i], g[i]), b[i])
+      let range = high - smaller(smaller(r[i], g[i]), b[i])
+      let k = smaller(factor, high / (range > 0 ? range : 1))
+      r[i] = unit(high - (high - r[i]) * k)
+      g[i] = unit(high - (high - g[i]) * k)
+      b[i] = unit(high - (high - b[i]) * k)
+    }
+  }
+
   /// Turns the hue by a share of the colour circle, keeping the largest and the smallest of the three values.
   ///
   /// With h in sixths of a turn, V the largest value and R the range, a channel is V - R·clamp(min(k, 4 - k), 0, 1),
   /// k = (n + h) mod 6, n = 5, 3, 1 for red, green, blue: no branch and one division.
   package static func turn(_ canvas: Canvas, _ turn: Float) {
-    let (r, g, b) = (canvas.plane(0), canvas.plane(1), canvas.plane(2))
+    let r = canvas.plane(0)
+    let g = canvas.plane(1)
+    let b = canvas.plane(2)
     let shift = 6 * turn
     for i in 0..<canvas.area {
       let x = r[i]

@@ -9,7 +9,7 @@ package struct Flip: Augmentation {
   package init(from decoder: any Swift.Decoder) throws { probability = try Double(from: decoder) }
   package func encode(to encoder: any Encoder) throws { try probability.encode(to: encoder) }
 
-  package func validate(size: Int, channels: Int) throws(RecipeError) -> [String] {
+  package func validate(_ kind: ViewRecipe, channels: Int) throws(RecipeError) -> [String] {
     try require("flip", probability, in: 0...1)
     return []
   }

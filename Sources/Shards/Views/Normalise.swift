@@ -38,7 +38,7 @@ package enum Normalise: Augmentation {
     try value.encode(self == .dataset ? "dataset" : self == .imagenet ? "imagenet" : "none")
   }
 
-  package func validate(size: Int, channels: Int) throws(RecipeError) -> [String] {
+  package func validate(_ kind: ViewRecipe, channels: Int) throws(RecipeError) -> [String] {
     if self == .imagenet, channels != 3 {
       throw RecipeError("normalise: imagenet has 3 channels, the data have \(channels); use `dataset`")
     }

@@ -18,7 +18,7 @@ package struct Solarise: Augmentation {
     threshold = try keys.value(.threshold, default: threshold)
   }
 
-  package func validate(size: Int, channels: Int) throws(RecipeError) -> [String] {
+  package func validate(_ kind: ViewRecipe, channels: Int) throws(RecipeError) -> [String] {
     try require("solarise.probability", probability, in: 0...1)
     try require("solarise.threshold", threshold, in: 0...1)
     return []

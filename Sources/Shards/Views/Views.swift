@@ -1,37 +1,94 @@
 /// All views of one image, prepared for a data set: which recipes, in which order, with everything resolved.
 package struct Views: Sendable {
-  /// One view: the recipe it belongs to, its index within it, and its operations.
-  struct View: Sendable {
-    let group: Int, index: Int, size: Int
-    let framing: any Framing
-    let augmentations: [(operation: any Augmentation, occurrence: Int)]
+  /// How the draws of an operation are keyed.
+  struct Keying: Sendable {
+    /// Operations of the same name before it.
+    let occurrence: Int
+    /// Whether all views of the kind share its draws.
+    let isSame: Bool
   }
 
-  package let recipes: [ViewRecipe]
+  /// A kind of view.
+  package struct Kind: Sendable {
+    package let recipe: ViewRecipe
+    /// Of the finished views.
+    package let channels: Int
+    /// Its first view, counted over all views of a sample.
+    let first: Int
+    let framing: (operation: any Framing, keying: Keying)
+    let augmentations: [(operation: any Augmentation, keying: Keying, channels: Int)]
+    let puzzle: (operation: any Puzzle, keying: Keying)?
+    /// Whether its views have targets.
+    package var hasTargets: Bool { puzzle != nil }
+
+    /// The key of an operation of the view that is number `index` of the kind.
+    func key(_ sample: ViewKey, index: Int, _ keying: Keying) -> ViewKey {
+      var key = sample
+      key.first = first
+      key.index = index
+      key.count = recipe.count
+      key.view = keying.isSame ? first : first + index
+      key.occurrence = keying.occurrence
+      return key
+    }
+
+    /// The target of the view that is number `index` of the kind; -1 where it has none.
+    /// - Parameter sample: seed, epoch, step and sample; the view is filled in.
+    package func target(index: Int, _ sample: ViewKey) -> Int {
+      guard let puzzle else { return -1 }
+      return puzzle.operation.target(key(sample, index: index, puzzle.keying))
+    }
+  }
+
+  package let kinds: [Kind]
+  /// Of the data.
   package let channels: Int
   /// What recipes ask for and the data cannot show.
   package let notices: [String]
-  let views: [View]
 
   /// - Throws: a recipe that cannot be run on such data.
   package init(_ recipes: [ViewRecipe], channels: Int, mean: [Double], deviation: [Double]) throws(RecipeError) {
     guard !recipes.isEmpty else { throw RecipeError("views: the list is empty; expected at least one kind of view") }
     var notices: [String] = []
-    var views: [View] = []
-    for (group, recipe) in recipes.enumerated() {
+    var kinds: [Kind] = []
+    var first = 0
+    for recipe in recipes {
       for notice in try recipe.validate(channels: channels) where !notices.contains(notice) { notices.append(notice) }
-      let augmentations = recipe.augmentations.map {
-        ($0.operation.resolved(mean: mean, deviation: deviation), $0.occurrence)
-      }
-      for index in 0..<recipe.count {
-        views.append(
-          View(group: group, index: index, size: recipe.size, framing: recipe.framing, augmentations: augmentations))
-      }
+      kinds.append(Kind(recipe, first: first, mean: mean, deviation: deviation))
+      first += recipe.count
     }
-    self.recipes = recipes
+    self.kinds = kinds
     self.channels = channels
     self.notices = notices
-    self.views = views
+  }
+}
+
+extension Views.Kind {
+  /// - Parameters:
+  ///   - first: number of its first view.
+  ///   - mean, deviation: by channel of the data.
+  init(_ recipe: ViewRecipe, first: Int, mean: [Double], deviation: [Double]) {
+    var framing: (any Framing, Views.Keying) = (Centre(), Views.Keying(occurrence: 0, isSame: false))
+    var augmentations: [(any Augmentation, Views.Keying, Int)] = []
+    var puzzle: (any Puzzle, Views.Keying)?
+    var channels: [Int?] = Array(mean.indices)
+    for (body, occurrence) in recipe.numbered {
+      let keying = Views.Keying(occurrence: occurrence, isSame: recipe.same.contains(type(of: body).name))
+      if let operation = body as? any Framing { framing = (operation, keying) }
+      if let operation = body as? any Augmentation {
+        let resolved = operation.resolved(
+          mean: channels.map { $0.map { mean[$0] } ?? 0 }, deviation: channels.map { $0.map { deviation[$0] } ?? 1 })
+        channels = operation.channels(of: channels)
+        augmentations.append((resolved, keying, channels.count))
+      }
+      if let operation = body as? any Puzzle, operation.answers > 0 { puzzle = (operation, keying) }
+    }
+    self.recipe = recipe
+    self.first = first
+    self.framing = framing
+    self.augmentations = augmentations
+    self.puzzle = puzzle
+    self.channels = channels.count
   }
 }
 
@@ -57,27 +114,31 @@ package final class ViewMaker {
   /// Decodes an image once and makes all its views.
   /// - Parameters:
   ///   - key: seed, epoch, step and sample; the view is filled in.
-  ///   - out: where a view goes, (size, size, channels), by group and index within it.
+  ///   - out: where a view goes, (size, size, channels of its kind), by kind and index within it.
   package func make(
     _ bytes: UnsafeRawBufferPointer, _ record: ImageRecord, _ key: ViewKey, _ mode: DecodeMode,
     into out: (_ group: Int, _ index: Int) -> UnsafeMutablePointer<Float>
   ) throws {
-    var key = key
     frames.removeAll(keepingCapacity: true)
-    for (i, view) in views.views.enumerated() {
-      key.view = i
-      frames.append(view.framing.frame(width: record.width, height: record.height, size: view.size, key))
+    for kind in views.kinds {
+      for index in 0..<kind.recipe.count {
+        frames.append(
+          kind.framing.operation.frame(
+            width: record.width, height: record.height, size: kind.recipe.size,
+            kind.key(key, index: index, kind.framing.keying)))
+      }
     }
     let decoded = try decode(bytes, record, mode)
-    for (i, view) in views.views.enumerated() {
-      let canvas = Canvas(size: view.size, channels: views.channels, in: workspace)
-      canvas.fill(from: pixels, decoded.map(frames[i], pixels), view.framing.interpolation)
-      key.view = i
-      for (operation, occurrence) in view.augmentations {
-        key.occurrence = occurrence
-        operation.apply(to: canvas, key)
+    for (group, kind) in views.kinds.enumerated() {
+      for index in 0..<kind.recipe.count {
+        var canvas = Canvas(size: kind.recipe.size, channels: views.channels, in: workspace)
+        canvas.fill(from: pixels, decoded.map(frames[kind.first + index], pixels), kind.framing.operation.interpolation)
+        for (operation, keying, channels) in kind.augmentations {
+          operation.apply(to: canvas, kind.key(key, index: index, keying))
+          canvas.channels = channels
+        }
+        canvas.write(to: out(group, index))
       }
-      canvas.write(to: out(view.group, view.index))
     }
   }
 
@@ -90,9 +151,11 @@ package final class ViewMaker {
     let union = frames.dropFirst().reduce(frames[0].clip) { $0.union($1.clip) }
     // The decoder looks at the union; the view that shows the least of it decides.
     var target = 1.0
-    for (frame, view) in zip(frames, views.views) {
-      let share = max(Double(union.width) / frame.width, Double(union.height) / frame.height)
-      target = max(target, Double(view.size) * share)
+    for kind in views.kinds {
+      for frame in frames[kind.first..<kind.first + kind.recipe.count] {
+        let share = max(Double(union.width) / frame.width, Double(union.height) / frame.height)
+        target = max(target, Double(kind.recipe.size) * share)
+      }
     }
     return try decoder.decode(
       bytes, record, region: union, target: Int(target.rounded(.up)), scaled: true, into: &pixels)

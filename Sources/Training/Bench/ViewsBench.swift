@@ -48,8 +48,7 @@ package struct ViewsBench {
     while warm < 256 {
       let batch = try loader.next()
       for group in batch.groups {
-        let recipe = group.recipe
-        sums.add(group.pixels, count: recipe.count * batch.count * recipe.size * recipe.size * data.channels)
+        sums.add(group.pixels, count: group.recipe.count * batch.count * group.length)
       }
       warm += batch.count
       loader.release(batch)

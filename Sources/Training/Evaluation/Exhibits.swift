@@ -69,7 +69,7 @@ package enum Exhibits {
     let batch = try loader.next()
     defer { loader.release(batch) }
     return .views(
-      batch.groups[0].pixels, count: recipe.count, images: count, size: recipe.size, channels: data.channels,
+      batch.groups[0].pixels, count: recipe.count, images: count, size: recipe.size, channels: batch.groups[0].channels,
       names: try batch.samples.map { try data.key($0) })
   }
 

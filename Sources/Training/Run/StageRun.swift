@@ -83,7 +83,7 @@ package final class StageRun {
     (candidates, chance) = context.dry {
       let nowhere = UnsafeMutablePointer<Float>(bitPattern: 64)!
       let views = stage.views.map {
-        Tensor(nowhere, n: $0.count * shares[rank], h: $0.size, w: $0.size, c: data.channels)
+        Tensor(nowhere, n: $0.count * shares[rank], h: $0.size, w: $0.size, c: $0.channels(of: data.channels))
       }
       let samples = Array(repeating: 0, count: shares[rank])
       let outcome = method.step(
@@ -93,7 +93,8 @@ package final class StageRun {
     }
     for trained in method.trained { context.dry { trained.reducer.finish() } }
     context.arena.seal()
-    let pixels = stage.views.reduce(0) { $0 + $1.count * $1.size * $1.size } * data.channels * shares[rank] * 4
+    let pixels =
+      stage.views.reduce(0) { $0 + $1.count * $1.size * $1.size * $1.channels(of: data.channels) } * shares[rank] * 4
     memory = (
       context.arena.peak,
       method.saved.reduce(method.unsavedBytes) { $0 + $1.bytes.count }
@@ -118,6 +119,12 @@ package final class StageRun {
     }
     var notices = try stage.method.value.validate(stage, images: data.count)
     for view in stage.views { notices += try view.validate(channels: data.channels) }
+    let channels = stage.views[0].channels(of: data.channels)
+    guard channels == data.channels else {
+      throw RecipeError(
+        "views: the first kind has \(channels) channels, the data \(data.channels): its encoder is what is evaluated, on "
+          + "images as they are; let a kind that keeps all channels be the first")
+    }
     try checkParts(stage, ranks: ranks)
     return notices
   }
@@ -193,7 +200,7 @@ package final class StageRun {
     views.removeAll(keepingCapacity: true)
     for group in batch.groups {
       let size = group.recipe.size
-      views.append(Tensor(group.pixels, n: group.recipe.count * batch.count, h: size, w: size, c: data.channels))
+      views.append(Tensor(group.pixels, n: group.recipe.count * batch.count, h: size, w: size, c: group.channels))
     }
     return MethodInput(
       step: batch.step, epoch: batch.epoch, batch: batch.globalCount, shares: shares(step: batch.step),
