@@ -24,8 +24,9 @@ def crop(size, o):
 
 
 def colour(_, o):
-    if o["brightnessBy"] != "factor":
-        raise SystemExit(f"torchvision changes brightness by `factor`, not by `{o['brightnessBy']}`")
+    for what, known in ("brightness", "factor"), ("contrast", "image"), ("saturation", "blend"):
+        if o[what + "By"] != known:
+            raise SystemExit(f"torchvision changes {what} by `{known}`, not by `{o[what + 'By']}`")
     return [T.RandomApply([T.ColorJitter(o["brightness"], o["contrast"], o["saturation"], o["hue"])], o["probability"])]
 
 

@@ -27,6 +27,18 @@ import Training
     if name.contains("imagenet") { #expect(once.contains("1.3333333333333333")) }
   }
 
+  /// TensorFlow's jitter is not torchvision's: recipes "as published" in TensorFlow or JAX have theirs.
+  @Test(arguments: BuiltInRecipes.all.keys.filter { $0.hasSuffix("-imagenet") }.sorted())
+  func publishedJitter(_ name: String) throws {
+    let isTensorFlows = name.hasPrefix("simclr") || name.hasPrefix("byol")
+    let colours = try Recipe(name).stages[0].views.flatMap(\.operations).compactMap { $0.body as? Colour }
+    #expect(!colours.isEmpty)
+    for colour in colours {
+      #expect(colour.contrastBy == (isTensorFlows ? .channel : .image))
+      #expect(colour.saturationBy == (isTensorFlows ? .hsv : .blend))
+    }
+  }
+
   /// A run's folder stands for the recipe that it was made by.
   @Test func aRunIsARecipe() throws {
     let run = FileManager.default.temporaryDirectory.appendingPathComponent("run-\(UUID().uuidString)")
@@ -177,6 +189,21 @@ import Training
         2000, 200, 200,
       ])
     #expect(rates(Schedule(.exponential, every: .steps(25), factor: 0.5), [24, 25, 99]) == [2, 1, 0.25])
+  }
+
+  /// facebookresearch/swav precomputes its warm-up as `np.linspace(0.3, 4.8, 14)`, whose last value is 4.8.
+  @Test func anInclusiveWarmUpReachesItsEnd() {
+    let plan = RunPlan(stepsPerEpoch: 7, batch: 4096, length: .epochs(10))
+    func rates(_ warmup: Length, _ ends: Schedule.WarmupEnd) -> [Double] {
+      let schedule = Schedule(.cosine, warmup: warmup, start: 0.3, warmupEnds: ends)
+      return (0..<16).map { schedule.rate(step: $0, base: 4.8, scale: 1, plan) }
+    }
+    let inclusive = rates(.epochs(2), .inclusive)
+    let exclusive = rates(.epochs(2), .exclusive)
+    #expect(inclusive[0] == 0.3 && abs(inclusive[6] - 2.376923076923077) < 1e-12)
+    #expect(abs(inclusive[13] - 4.8) < 1e-12 && abs(exclusive[13] - 4.478571428571429) < 1e-12)
+    #expect(inclusive[14] == 4.8 && inclusive[14...] == exclusive[14...])
+    #expect(rates(.steps(1), .inclusive)[0] == 0.3)
   }
 
   /// Reference values of facebookresearch/moco's rule, lr·½(1 + cos(π e/E)), at epochs of 200.

@@ -1,4 +1,8 @@
 /// What stands before the residual blocks: one unit, or ResNet-D's three, and max-pool 3×3 stride 2 for large images.
+///
+/// The max-pool pads as torchvision's does: its first window begins at pixel -1. TensorFlow's SAME begins at pixel 0 where
+/// the size is even. Trained from scratch they are equally good, but weights that were trained with the other one see the
+/// maps shifted by a pixel: that must be kept in mind where SimCLR's or BYOL's published weights are imported.
 struct ResNetStem {
   let units: [ConvNorm]
   let pools: Bool

@@ -59,7 +59,9 @@ package struct KNN: Evaluation {
       since: start, context.communicator)
   }
 
-  /// How many classes have more votes than `label` (or as many and a lower number); Int.max where it has none.
+  /// How many classes have more votes than `label` (or as many and a lower number); Int.max where it has none: a class
+  /// that no neighbour has is not among the best five, even where fewer than five have votes. Programs that sort all
+  /// classes by votes count such a class, if its number is low enough.
   private func place(
     of label: Int, _ similarities: UnsafeBufferPointer<Float>, _ indices: UnsafeBufferPointer<Int32>,
     _ train: FeatureTable
