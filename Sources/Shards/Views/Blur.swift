@@ -88,7 +88,7 @@ package struct Blur: Augmentation {
         (blurred + (radius + size - 1 + r) * width).update(from: blurred + (radius + size - 1 - r) * width, count: size)
       }
       for row in 0..<size {
-        // What it writes behind a row is overwritten by the next one, or lies in the plane's padding.
+        // It writes whole vectors: the next row overwrites what is too much, and the last row's lies in the padding.
         weighted(blurred + row * width, step: width, weights, count, count: size, into: plane + row * size)
       }
     }

@@ -77,7 +77,7 @@ package final class Workspace {
     buffers[slot.rawValue]?.deallocate()
     let raw = UnsafeMutableRawPointer.allocate(byteCount: count * 4, alignment: 64)
     let buffer = raw.bindMemory(to: Float.self, capacity: count)
-    // Vectors may load values behind a row's end; they must not be signalling.
+    // Vector loads may read behind a row's end, where no signalling NaN may be.
     buffer.initialize(repeating: 0, count: count)
     buffers[slot.rawValue] = buffer
     capacities[slot.rawValue] = count

@@ -35,7 +35,11 @@ package enum Normalise: Augmentation {
       return
     }
     var value = encoder.singleValueContainer()
-    try value.encode(self == .dataset ? "dataset" : self == .imagenet ? "imagenet" : "none")
+    switch self {
+    case .dataset: try value.encode("dataset")
+    case .imagenet: try value.encode("imagenet")
+    case .none, .explicit: try value.encode("none")
+    }
   }
 
   package func validate(_ kind: ViewRecipe, channels: Int) throws(RecipeError) -> [String] {

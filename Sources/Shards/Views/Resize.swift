@@ -19,8 +19,8 @@ package enum Interpolation: String, Codable, CaseIterable, Sendable {
 
 /// The weights of a resize along one axis: output i is Σ weights[i·taps + t] · input[starts[i] + t], 0 ≤ t < taps.
 struct Taps {
-  /// The same for every output, so that loops over them are predictable; even. Where an output needs fewer the rest
-  /// are zeros, which may reach over the clip's end.
+  /// An even number, the same for every output, so that the processor predicts the loop over them. An output that needs
+  /// fewer has zero weights for the rest, which may read beyond the clip's end.
   let taps: Int
   let starts: UnsafePointer<Int32>
   let weights: UnsafePointer<Float>
@@ -91,7 +91,7 @@ extension Canvas {
     let top = Int(y.starts[0])
     let bottom = min(Int(y.starts[size - 1]) + y.taps, clip.y + clip.height)
     let width = (size * pixels.channels + 15) / 16 * 16 + 16
-    // Rows that only zero weights look at lie behind the last one; they hold old values, never NaN.
+    // Zero weights read rows behind the last one. Those hold values of earlier images, never NaN.
     let rows = workspace.floats(.columns, (bottom - top + y.taps) * width)
     alongRows(pixels, x, rows: top..<bottom, columns: clip.x..<clip.x + clip.width, into: rows, width)
     alongColumns(rows, width, top: top, y, channels: pixels.channels)
@@ -122,8 +122,8 @@ extension Canvas {
     }
   }
 
-  /// One row. Four channels at a time: lanes beyond the last channel hold neighbours, and what they write is
-  /// overwritten by the next pixel, or lies in the row's padding.
+  /// Resizes one row, four channels at a time. Lanes beyond the last channel compute values of neighbours; the next pixel
+  /// overwrites them, and those of the last pixel lie in the row's padding.
   private static func filter(
     _ line: UnsafePointer<Float>, _ x: Taps, size: Int, channels: Int, into out: UnsafeMutablePointer<Float>
   ) {
@@ -181,8 +181,8 @@ extension Canvas {
   }
 }
 
-/// out[i] = Σ weights[t] · source[i + t·step] for i in 0 ..< count. Reads and writes whole vectors of 16; four of them
-/// at a time hide the latency of a sum.
+/// out[i] = Σ weights[t] · source[i + t·step] for i in 0 ..< count. Reads and writes whole vectors of 16, four at a time,
+/// so that one sum need not wait for another.
 func weighted(
   _ source: UnsafePointer<Float>, step: Int, _ weights: UnsafePointer<Float>, _ taps: Int, count: Int,
   into out: UnsafeMutablePointer<Float>
