@@ -91,18 +91,19 @@ import Testing
     #expect(Set(seen.flatMap(\.targets).flatMap { $0 }) == [0, 1, 2, 3])
   }
 
-  /// A puzzle of 2 × 2 tiles beside the tiles row by row: the same tiles, in the order that the target stands for.
+  /// A puzzle of 2 × 2 tiles, and the tiles row by row: the same tiles, in the order that the target stands for.
   @Test func aJigsawOfFourTiles() throws {
     let recipes = [24, 0].map { orders in
       ViewRecipe(count: 4, size: 5, operations: [Tiles(grid: 2, jitter: 0, orders: orders)])
     }
     #expect(recipes[0].puzzle?.answers == 24 && recipes[1].puzzle == nil)
-    let seen = try Self.load(recipes, count: 400)
+    let puzzles = try Self.load([recipes[0]], count: 400)
+    let plain = try Self.load([recipes[1]], count: 400)
     var orders: [Int32: [Int]] = [:]
-    for image in seen {
+    for (image, rows) in zip(puzzles, plain) {
       let target = image.targets[0][0]
-      #expect(image.targets[0] == [target, target, target, target] && image.targets[1] == [])
-      let order = image.views[0].map { tile in image.views[1].firstIndex(of: tile) ?? -1 }
+      #expect(image.targets == [[target, target, target, target]] && rows.targets == [[]])
+      let order = image.views[0].map { tile in rows.views[0].firstIndex(of: tile) ?? -1 }
       #expect(orders[target, default: order] == order, "sample \(image.sample)")
       orders[target] = order
     }
