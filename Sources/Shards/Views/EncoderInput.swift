@@ -145,9 +145,14 @@ extension ViewRecipe {
   /// The view with whatever its operations take from the training set filled in.
   package func resolved(mean: [Double], deviation: [Double]) -> ViewRecipe {
     var view = self
+    var channels: [Int?] = Array(mean.indices)
     view.operations = operations.map { row in
       guard let augmentation = row.body as? any Augmentation else { return row }
-      return Operation(augmentation.resolved(mean: mean, deviation: deviation))
+      let known = channels
+      channels = augmentation.channels(of: channels)
+      return Operation(
+        augmentation.resolved(
+          mean: known.map { $0.map { mean[$0] } ?? 0 }, deviation: known.map { $0.map { deviation[$0] } ?? 1 }))
     }
     return view
   }

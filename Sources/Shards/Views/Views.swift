@@ -72,14 +72,12 @@ extension Views.Kind {
     var augmentations: [(any Augmentation, Views.Keying, Int)] = []
     var puzzle: (any Puzzle, Views.Keying)?
     var channels: [Int?] = Array(mean.indices)
-    for (body, occurrence) in recipe.numbered {
+    for (body, occurrence) in recipe.resolved(mean: mean, deviation: deviation).numbered {
       let keying = Views.Keying(occurrence: occurrence, isSame: recipe.same.contains(type(of: body).name))
       if let operation = body as? any Framing { framing = (operation, keying) }
       if let operation = body as? any Augmentation {
-        let resolved = operation.resolved(
-          mean: channels.map { $0.map { mean[$0] } ?? 0 }, deviation: channels.map { $0.map { deviation[$0] } ?? 1 })
         channels = operation.channels(of: channels)
-        augmentations.append((resolved, keying, channels.count))
+        augmentations.append((operation, keying, channels.count))
       }
       if let operation = body as? any Puzzle, operation.answers > 0 { puzzle = (operation, keying) }
     }

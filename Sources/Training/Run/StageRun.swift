@@ -31,6 +31,7 @@ package final class StageRun {
   /// What an input holds, in arrays that are made once.
   private var shares: [Int]
   private var views: [Tensor] = []
+  private var targets: [UnsafePointer<Int32>?] = []
 
   /// - Throws: `RecipeError` or `RunError`, the same on every rank.
   package init(_ stage: Stage, data: DataSet, heldOut: DataSet?, seed: UInt64, index: Int, _ context: Context) throws {
@@ -198,13 +199,16 @@ package final class StageRun {
   /// A batch as the method takes it; its pixels stay the loader's.
   package func input(_ batch: Batch) -> MethodInput {
     views.removeAll(keepingCapacity: true)
+    targets.removeAll(keepingCapacity: true)
     for group in batch.groups {
       let size = group.recipe.size
       views.append(Tensor(group.pixels, n: group.recipe.count * batch.count, h: size, w: size, c: group.channels))
+      targets.append(group.targets.map { UnsafePointer($0) })
     }
     return MethodInput(
       step: batch.step, epoch: batch.epoch, batch: batch.globalCount, shares: shares(step: batch.step),
-      rank: context.communicator.rank, samples: batch.samples, labels: batch.labels, views: views)
+      rank: context.communicator.rank, samples: batch.samples, labels: batch.labels, views: views,
+      targets: targets)
   }
 
   /// Images of every rank in a step.
