@@ -20,6 +20,7 @@ import argparse
 import hashlib
 import io
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -30,7 +31,7 @@ try:
     import PIL
     from PIL import Image
 except ImportError as error:
-    sys.exit(f"graytiles needs numpy and Pillow ({error}); Scripts/install --oracles puts them into .venv")
+    sys.exit(f"graytiles needs numpy and Pillow ({error}); Scripts/install --tiles installs them")
 
 Image.MAX_IMAGE_PIXELS = None
 SIDE, BLOCK, MARGIN, SHORTER = 64, 256, 32, 1280
@@ -130,7 +131,9 @@ def others(shares):
             for file in files:
                 path = os.path.join(folder, file)
                 wanted = known.get(below, lambda f: True)(file) and not file.startswith(COPIES)
-                if not file.endswith((".jpg", ".png")) or not wanted or os.path.islink(path) or path in taken:
+                if not file.endswith((".jpg", ".png")) or not wanted or os.path.islink(path):
+                    continue
+                if os.path.realpath(path) in taken:
                     continue
                 if owner == PLASMA and not folder.endswith("/contents/images"):
                     continue
@@ -239,21 +242,22 @@ def build(out, cache):
     folder = Folder(aside)
     rest = others(shares)
     say(f"{len(CLASSES)} photographs and {len(rest)} other wallpapers")
-    pool = []
-    for name, path in rest:
-        pixels = photograph(path)
-        pool += anywhere(pixels, sum(blocks(pixels, name), []), name, MOST_OF_ANOTHER)
-    say(f"{len(pool)} tiles of other wallpapers")
-    folder.add("unlabelled", pool)
-    left = POOL - len(pool)
-    for number, (name, (owner, path)) in enumerate(CLASSES.items()):
-        pixels = photograph(os.path.join(shares[owner], path))
-        train, test = blocks(pixels, name)
-        folder.add(f"train/{name}", on_grid(pixels, train, name, TRAIN))
-        folder.add(f"test/{name}", on_grid(pixels, test, name, TEST))
-        share = left * (number + 1) // len(CLASSES) - left * number // len(CLASSES)
-        folder.add("unlabelled", anywhere(pixels, train, name, share))
-        say(f"{name}: {folder.counts[f'train/{name}']} to train on, {folder.counts[f'test/{name}']} to test")
+    classes = [(name, os.path.join(shares[owner], path)) for name, (owner, path) in CLASSES.items()]
+    with multiprocessing.Pool(len(os.sched_getaffinity(0))) as processes:
+        photographs = processes.imap(photograph, [path for _, path in rest + classes])
+        unlabelled = []
+        for (name, _), pixels in zip(rest, photographs):
+            unlabelled += anywhere(pixels, sum(blocks(pixels, name), []), name, MOST_OF_ANOTHER)
+        say(f"{len(unlabelled)} tiles of other wallpapers")
+        folder.add("unlabelled", unlabelled)
+        left = POOL - len(unlabelled)
+        for number, ((name, _), pixels) in enumerate(zip(classes, photographs)):
+            train, test = blocks(pixels, name)
+            folder.add(f"train/{name}", on_grid(pixels, train, name, TRAIN))
+            folder.add(f"test/{name}", on_grid(pixels, test, name, TEST))
+            share = left * (number + 1) // len(classes) - left * number // len(classes)
+            folder.add("unlabelled", anywhere(pixels, train, name, share))
+            say(f"{name}: {folder.counts[f'train/{name}']} to train on, {folder.counts[f'test/{name}']} to test")
 
     counts = {split: folder.total(split) for split in COUNTS}
     if counts != COUNTS:
@@ -295,7 +299,7 @@ def check(out):
         sys.exit(f"{out} holds {manifest['counts']}, expected {COUNTS}; make the folder anew")
     say(f"{len(there)} files are as the manifest says; pixels {manifest['pixels'][:16]}")
     if manifest["pixels"] != PIXELS:
-        say(f"these pixels, made by Pillow {manifest['pillow']}, are not the ones that the README's figures are of")
+        say(f"these pixels, made by Pillow {manifest['pillow']}, are not the ones that the published figures are of")
 
 
 def main():
