@@ -137,8 +137,8 @@ def in_turn(what, count, key="views_per_second", **sides):
 
 
 def steps_in_turn(what, count, **sides):
-    """One step of every side in each of `count` rounds, as `in_turn`, after one that warms up. A side is the programs of
-    a Stepper.
+    """One step of every side in each of `count` rounds, as `in_turn`, after one round of warm-up. A side is a list of
+    programs for a Stepper.
 
     Returns the rounds, and what each side says at its end, by its name."""
     with contextlib.ExitStack() as stack:

@@ -217,7 +217,9 @@ class Table:
         words = ["--steps", str(rounds), "--turns", TURN]
         ddp = peers(SMALL, *words, "--processors", ",".join(map(str, cpus)), script="torch_ddp.py")
         steps, _ = steps_in_turn(
-            "DDP", rounds, ranks=[(self.two_ranks(rounds), cpus)], alone=[(peers(SMALL, *words), [cpu]) for cpu in cpus],
+            "DDP", rounds,
+            ranks=[(self.two_ranks(rounds), cpus)],
+            alone=[(peers(SMALL, *words), [cpu]) for cpu in cpus],
             DDP=[(ddp, cpus)])
         theirs = f"{median(steps, 'DDP'):.1f} views/s"
         self.row(10, "2 ranks × 1 thread, global BN, against PyTorch DDP over gloo, local BN",

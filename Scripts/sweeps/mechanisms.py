@@ -94,7 +94,8 @@ def jobs(apus, options):
                 own = {option: k}
                 if mechanism == LEARNED:  # a row's gradient is its share of the probability
                     own["method.bankRate"] = BANK_RATE * k / BANK_SIZE
-                all_jobs.append(job(apus, {"mechanism": mechanism, "k": k}, recipe, {**sets, **own}, seed, options.budget))
+                keys = {"mechanism": mechanism, "k": k}
+                all_jobs.append(job(apus, keys, recipe, {**sets, **own}, seed, options.budget))
         # The momentum table has a run with one of the curves in common.
         queues = [(k, MOMENTUM) for k in options.negatives] + [(LENGTH, m) for m in options.momenta]
         for k, m in dict.fromkeys(queues):
@@ -112,7 +113,8 @@ def points(all_jobs, results, options):
             continue
         k, m = keys["k"], keys.get("momentum", MOMENTUM)
         for key, name in (("linear", "Linear probe"), ("knn", "kNN, k = 20")):
-            same = {"unit": "%", "y": percent(line[key]), "scale": "log", "seed": keys["seed"], "curve": keys["mechanism"]}
+            same = {"unit": "%", "y": percent(line[key]), "scale": "log", "seed": keys["seed"],
+                    "curve": keys["mechanism"]}
             if m == MOMENTUM and k in options.negatives:
                 yield {"figure": f"{name} against the number of negatives", "x": k, "axis": "negatives K", **same}
             if keys["mechanism"] == QUEUE and k == LENGTH and m in options.momenta:
