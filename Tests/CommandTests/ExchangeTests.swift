@@ -21,7 +21,7 @@ private struct Exported {
   var parameters: [String: Data] { tensors.filter { !$0.key.contains("running_") && !$0.key.contains("num_batches") } }
 }
 
-extension CommandTests {
+extension ShortCommandTests {
   /// Weights leave a run as a file, and another run starts from it.
   @Suite final class ExchangeTests {
     let work: Workplace

@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-extension CommandTests {
+extension ShortCommandTests {
   /// What the program says of itself.
   @Suite final class HelpTests {
     let work: Workplace

@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-extension CommandTests {
+extension ShortCommandTests {
   /// What the README says of the program.
   @Suite struct ReadmeTests {
     @Test func everyCommandIsListed() throws {

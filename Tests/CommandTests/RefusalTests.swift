@@ -89,7 +89,7 @@ struct Refusal: Sendable, CustomTestStringConvertible {
   ]
 }
 
-extension CommandTests {
+extension ShortCommandTests {
   /// What cannot work is refused before step 0, in words, and the whole job is gone within seconds.
   @Suite final class RefusalTests {
     let work: Workplace
