@@ -1,8 +1,7 @@
 import Foundation
 import Shards
 import Testing
-
-@testable import Training
+import Training
 
 /// The README and the pages of `Training.docc` say what the program says.
 @Suite struct PagesTests {
@@ -41,7 +40,7 @@ import Testing
   }
 
   @Test func operationsAreListed() throws {
-    #expect(try names(in: "Recipes", under: "## Operations").sorted() == Operation.all.map { $0.name }.sorted())
+    #expect(try names(in: "Recipes", under: "## Operations").sorted() == Shards.Operation.all.map { $0.name }.sorted())
   }
 
   @Test func methodsAreListed() throws {
