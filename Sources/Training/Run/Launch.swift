@@ -33,12 +33,6 @@ package enum Launch {
   /// Starts MPI. What can fail comes in `context`, so that a failure can be said by the rank that meets it.
   package static func ranks() -> MPICommunicator {
     csystem_flush_lines()
-    let kernels = ProcessInfo.processInfo.environment["APUS_KERNELS"]
-    guard MicroKernels.choose(kernels) else {
-      throw LaunchError(
-        "APUS_KERNELS is \(kernels ?? ""); this processor can run "
-          + MicroKernels.all.filter { $0.isSupported() }.map(\.name).joined(separator: ", "))
-    }
     StopSignal.install()
     // Open MPI would start a helper beside a process without a launcher, for processes that it may start later, and fails
     // where that finds no ssh. There are none. Other libraries and versions do not know the variable.
@@ -50,12 +44,21 @@ package enum Launch {
   /// - Throws: `LaunchError` where more threads are asked for than there are processors for them, where the system does
   ///   not give so many, or where a launcher started more processes than MPI knows of.
   package static func context(_ communicator: MPICommunicator, threads: Int?) throws -> Context {
+    try chooseKernels()
     try checkLauncher(communicator)
     csystem_remember_processors()
     let count = try threadCount(communicator, asked: threads)
     try checkThreads(count)
     communicator.takeTurns(threads: count)
     return Context(threads: count, communicator: communicator)
+  }
+
+  /// The micro-kernels that `APUS_KERNELS` names, else the default ones.
+  private static func chooseKernels() throws(LaunchError) {
+    let name = ProcessInfo.processInfo.environment["APUS_KERNELS"]
+    if MicroKernels.choose(name) { return }
+    let known = MicroKernels.all.filter { $0.isSupported() }.map(\.name).joined(separator: ", ")
+    throw LaunchError("APUS_KERNELS is \(name ?? ""); this processor can run \(known)")
   }
 
   private static func checkLauncher(_ communicator: MPICommunicator) throws(LaunchError) {
