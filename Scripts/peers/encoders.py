@@ -13,8 +13,8 @@ from torch import nn
 
 
 def _torchvision():
-    """Imports torchvision beside a PyTorch that it was not compiled for. Its own operators are then missing; the networks
-    use none of them."""
+    """Imports torchvision beside a PyTorch that it was not compiled for. Its own operators are then missing; the
+    networks use none of them."""
     global _operators
     _operators = torch.library.Library("torchvision", "FRAGMENT")
     for signature in ("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -111,7 +111,8 @@ class ResNet(resnet.ResNet):
 
     @staticmethod
     def pooled_shortcut(projection):
-        """A mean over 2x2, then 1x1. With stride 2 the mean counts the padding as zeros; with stride 1 it leaves it out."""
+        """A mean over 2x2, then 1x1. The mean counts the padding as zeros with stride 2, and leaves it out with stride
+        1."""
         conv, bn = projection
         stride = conv.stride[0]
         pad = nn.ZeroPad2d((0, 1, 0, 1)) if stride == 2 else nn.ReplicationPad2d((0, 1, 0, 1))

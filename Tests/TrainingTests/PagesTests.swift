@@ -39,6 +39,12 @@ import Training
     #expect(try names(in: "Recipes", under: "## Built in").sorted() == BuiltInRecipes.all.keys.sorted())
   }
 
+  @Test func everyRecipeFileIsInTheTable() throws {
+    let files = try FileManager.default.contentsOfDirectory(atPath: Self.root.path + "/Sources/Training/Recipes")
+      .filter { $0.hasSuffix(".yaml") }
+    #expect(files.sorted() == BuiltInRecipes.all.keys.map { $0 + ".yaml" }.sorted())
+  }
+
   @Test func operationsAreListed() throws {
     #expect(try names(in: "Recipes", under: "## Operations").sorted() == Shards.Operation.all.map { $0.name }.sorted())
   }
