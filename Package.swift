@@ -73,14 +73,6 @@ let foundation = [
 let runtime: [LinkerSetting] =
   environment["APUS_STATIC"] == nil ? [] : [.unsafeFlags(["-static-stdlib"] + foundation.map { "-l" + $0 })]
 
-/// Recipes that the binary carries.
-let recipes = [
-  "adco-graytiles", "adco-imagenet", "byol-graytiles", "byol-imagenet", "end-to-end-graytiles", "end-to-end-imagenet",
-  "memory-bank-graytiles", "memory-bank-imagenet", "moco-v1-graytiles", "moco-v1-ig1b", "moco-v1-imagenet",
-  "moco-v2-fashion", "moco-v2-graytiles", "moco-v2-imagenet", "simclr-v1-fashion", "simclr-v1-graytiles",
-  "simclr-v1-imagenet", "simclr-v2-graytiles", "simclr-v2-imagenet", "swav-graytiles", "swav-imagenet",
-]
-
 let package = Package(
   name: "apus",
   products: [.executable(name: "apus", targets: ["apus"])],
@@ -117,7 +109,7 @@ let package = Package(
       dependencies: [
         "Shards", "Engine", "Files", "Limits", "HDF5", "CPNG", "CZlib", "CSystem", "COpenBLAS", "Yams",
       ],
-      resources: recipes.map { .embedInCode("Recipes/\($0).yaml") }, swiftSettings: kernels),
+      resources: [.embedInCode("Recipes")], swiftSettings: kernels),
     .executableTarget(
       name: "apus",
       dependencies: ["Training", "Files", "Limits", .product(name: "ArgumentParser", package: "swift-argument-parser")],

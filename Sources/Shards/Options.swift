@@ -42,18 +42,30 @@ extension Swift.Decoder {
   ///   - others: keys that somebody else reads.
   /// - Throws: `DecodingError` that names an unknown key and the nearest valid one, a missing key, or what `check` refuses.
   package func options<T: Options>(_ defaults: T, besides others: [String] = []) throws -> T {
+    let options = try self.options(defaults, of: T.title, required: T.required, besides: others)
+    do { try options.check() } catch { throw invalid(error.description) }
+    return options
+  }
+
+  /// The stored properties of any type, read as options.
+  /// - Parameters:
+  ///   - what: what these are options of, for messages.
+  ///   - required: keys without a default.
+  ///   - others: keys that somebody else reads.
+  ///   - ignored: keys that nobody reads any more.
+  package func options<T: Decodable>(
+    _ defaults: T, of what: String, required: [String] = [], besides others: [String] = [], ignoring ignored: [String] = []
+  ) throws -> T {
     let values = DefaultValues(of: defaults)
     let given = try container(keyedBy: AnyKey.self)
     let known = others + values.names
-    for key in given.allKeys where !known.contains(key.stringValue) {
-      throw unknown(key.stringValue, known: known, of: T.title)
+    for key in given.allKeys where !(known + ignored).contains(key.stringValue) {
+      throw unknown(key.stringValue, known: known, of: what)
     }
-    for key in T.required where !given.contains(AnyKey(key)) {
+    for key in required where !given.contains(AnyKey(key)) {
       throw DecodingError.keyNotFound(AnyKey(key), .init(codingPath: codingPath, debugDescription: "it has no default"))
     }
-    let options = try T(from: OptionsDecoder(given: self, defaults: values))
-    do { try options.check() } catch { throw invalid(error.description) }
-    return options
+    return try T(from: OptionsDecoder(given: self, defaults: values))
   }
 
   package func options<T: Options>(_ type: T.Type, besides others: [String] = []) throws -> T {
@@ -64,6 +76,9 @@ extension Swift.Decoder {
 extension KeyedDecodingContainerProtocol {
   /// The value at a key; options are read by `Decoder.options`, alone or in a list.
   package func value<T: Decodable>(_ type: T.Type, forKey key: Key) throws -> T {
+    guard contains(key) else {
+      throw DecodingError.keyNotFound(key, .init(codingPath: codingPath, debugDescription: "it has no default"))
+    }
     if let options = type as? any Options.Type {
       return try superDecoder(forKey: key).options(options) as! T
     }

@@ -38,6 +38,7 @@ extension Swift.Decoder {
 extension KeyedDecodingContainer {
   /// The value at a key, or a default where the key is absent.
   package func value<T: Decodable>(_ key: Key, default fallback: T) throws -> T {
-    try decodeIfPresent(T.self, forKey: key) ?? fallback
+    guard contains(key), try !decodeNil(forKey: key) else { return fallback }
+    return try value(T.self, forKey: key)
   }
 }

@@ -11,9 +11,8 @@ struct RecipesCommand: ParsableCommand {
   struct List: PrintsResults {
     static let configuration = CommandConfiguration(abstract: "List the built-in recipes.")
     func run() {
-      for (name, text) in BuiltInRecipes.all.sorted(by: { $0.key < $1.key }) {
-        let title = text.split(separator: "\n").first.map { $0.drop { $0 == "#" || $0 == " " } } ?? ""
-        print(name.padding(toLength: 22, withPad: " ", startingAt: 0) + title)
+      for recipe in BuiltInRecipes.all {
+        print(recipe.name.padding(toLength: 22, withPad: " ", startingAt: 0) + recipe.description)
       }
     }
   }

@@ -49,7 +49,7 @@ private struct OptimizerCase {
       for step in 0..<5 {
         let gradients = gradients(step)
         let bits = gradients.bits
-        optimizer.update(parameters, gradients, momentum: momentum, rate: Self.rate(step), context)
+        optimizer.update(parameters, gradients, state: [momentum], step: step, rate: Self.rate(step), context)
         #expect(gradients.bits == bits, "\(what): gradients are not changed")
         #expect(parameters.paddingIsZero && momentum.paddingIsZero, "\(what): padding")
       }
@@ -144,7 +144,8 @@ private struct OptimizerCase {
         parameters.copy(test.start.parameters)
         for step in 0..<5 {
           LARS(decay: 0.05, rateIn: rateIn, ratio: ratio)
-            .update(parameters, test.gradients(step), momentum: momentum, rate: OptimizerCase.rate(step), context)
+            .update(
+              parameters, test.gradients(step), state: [momentum], step: step, rate: OptimizerCase.rate(step), context)
         }
         results.append(parameters.bits)
       }

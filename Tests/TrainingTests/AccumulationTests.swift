@@ -38,7 +38,7 @@ import Training
           ).loss
       }
       gradients = Array(method.encoder.gradients.buffer)
-      method.update(SGD(), rate: 0.01, context)
+      method.update(SGD(), step: step, rate: 0.01, context)
     }
     let state = method.state.first { $0.name == "queue/keys" }!
     let queue = state.bytes.bindMemory(to: Float.self)

@@ -90,7 +90,7 @@ import Training
         outcome.losses.append(told.loss)
         outcome.inBatch.append(told.figures[.inBatch] ?? 0)
       }
-      running.update(SGD(), rate: 0.01, context)
+      running.update(SGD(), step: step, rate: 0.01, context)
     }
     outcome.weights = Array(running.encoder.state.parameters.buffer)
     for array in running.state where array.rows != nil || array.name == "bank/z" {

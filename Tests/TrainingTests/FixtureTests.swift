@@ -93,10 +93,10 @@ import Training
     let exclude: [Exclusion] = o.exclude ? [.normalisation, .bias] : []
     switch (o.name, o.rateInside) {
     case ("sgd", false):
-      return SGD(momentum: Float(o.momentum), nesterov: o.nesterov, decay: Float(o.decay), exclude: exclude)
+      return SGD(momentum: o.momentum, nesterov: o.nesterov, decay: o.decay, exclude: exclude)
     case ("lars", let inside):
       return LARS(
-        momentum: Float(o.momentum), nesterov: o.nesterov, decay: Float(o.decay), trust: Float(try #require(o.trust)),
+        momentum: o.momentum, nesterov: o.nesterov, decay: o.decay, trust: try #require(o.trust),
         rateIn: inside ? .inside : .outside, ratio: o.norms == "joint" ? .combined : .separate, exclude: exclude)
     default: throw RunError("\(fixture.path): optimizer \(o) is not known here")
     }
@@ -172,13 +172,13 @@ import Training
       }
       let rate = schedule.rate(step: step, base: o.rate, scale: 1, plan)
       #expect(abs(rate - (try #require(header.rates))[step]) <= 1e-12 * o.rate)
-      method.update(optimizer, rate: rate, context)
+      method.update(optimizer, step: step, rate: rate, context)
     }
     for trained in method.trained {
       let prefix = prefix(trained, method)
       FixtureCase.outcome(trained.state.parameters, "final." + prefix, into: &outcome)
       FixtureCase.outcome(trained.state.statistics, "final." + prefix, into: &outcome)
-      FixtureCase.outcome(trained.momentum, "final.velocity." + prefix, into: &outcome)
+      FixtureCase.outcome(trained.moments[0].slab, "final.velocity." + prefix, into: &outcome)
     }
     addState(method, to: &outcome)
     return outcome

@@ -36,7 +36,7 @@ import Training
   }
 
   @Test func builtInRecipesAreListed() throws {
-    #expect(try names(in: "Recipes", under: "## Built in").sorted() == BuiltInRecipes.all.keys.sorted())
+    #expect(try names(in: "Recipes", under: "## Built in").sorted() == BuiltInRecipes.names)
   }
 
   @Test func everyRecipeFileIsInTheTable() throws {

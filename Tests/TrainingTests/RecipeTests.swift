@@ -14,14 +14,14 @@ import Training
     length: 10 steps
     """
 
-  @Test(arguments: BuiltInRecipes.all.keys.sorted()) func builtInRecipesAreRead(_ name: String) throws {
+  @Test(arguments: BuiltInRecipes.names) func builtInRecipesAreRead(_ name: String) throws {
     let recipe = try Recipe(name)
     #expect(recipe.stages.count == 1)
     for stage in recipe.stages { _ = try stage.method.value.validate(stage, images: 1_000_000) }
   }
 
   /// The resolved text reads back as the same recipe, to the last bit of every number.
-  @Test(arguments: BuiltInRecipes.all.keys.sorted()) func resolvedTextIsAFixedPoint(_ name: String) throws {
+  @Test(arguments: BuiltInRecipes.names) func resolvedTextIsAFixedPoint(_ name: String) throws {
     let once = try Recipe(name).yaml
     #expect(try Recipe(yaml: once, from: "resolved").yaml == once)
     if name.contains("imagenet") { #expect(once.contains("1.3333333333333333")) }
@@ -57,7 +57,20 @@ import Training
     ("method: {name: simclear}", "did you mean `simclr`?"),
     ("method: {name: simclr, temprature: 1}", "did you mean `temperature`?"),
     ("optimizer: {name: sgd, rate: -1}", "`rate` is -1.0; it must be above 0"),
-    ("optimizer: {name: adam, rate: 1}", "optimizer.name"),
+    ("optimizer: {name: adamax, rate: 1}", "the table of optimizers has no `adamax`; did you mean `adam`?"),
+    ("optimizer: {name: adam, rate: 1, beta1: 1}", "`beta1` is 1.0; it must be in [0, 1)"),
+    ("optimizer: {name: adam, rate: 1, trust: 1}", "adam has no `trust`"),
+    ("optimizer: {name: sgd, rate: 1, momentun: 1}", "sgd has no `momentun`; did you mean `momentum`?"),
+    ("batch: 1:20", "batch: found `1:20`, which YAML reads as 80; write a plain decimal number"),
+    ("batch: 0100", "batch: found `0100`"),
+    ("optimizer: {name: sgd, rate: 1:30.5}", "optimizer.rate: found `1:30.5`"),
+    ("log: 0 steps", "`log` is 0 steps; it must be above 0"),
+    ("checkpoint: {every: 0%}", "checkpoint: `every` is 0%; it must be above 0"),
+    ("views: [{count: 2, size: 16, operations: [{flip: 1.5}]}]", "flip is 1.5"),
+    ("views: [{count: 3, size: 16}]", "simclr: views have counts [3]"),
+    ("accumulate: 2", "another loss; use more ranks, or moco"),
+    ("schedule: {name: cosine, wramup: 1 steps}", "a schedule has no `wramup`; did you mean `warmup`?"),
+    ("monitor: {every: 1 steps, tets: 1}", "monitor has no `tets`; did you mean `test`?"),
     ("batchNorm: {group: 1}", "at least 2 images"),
     ("schedule: {name: step}", "needs `at`"),
     ("encoder: {name: resnet19}", "encoder.name"),
@@ -81,6 +94,45 @@ import Training
     let error = #expect(throws: RecipeError.self) { try Recipe(yaml: yaml, from: "test") }
     #expect(error?.description.contains(words) == true, "\(error?.description ?? "no error")")
     #expect(error?.description.hasPrefix("recipe test: ") == true)
+  }
+
+  /// What a run of an earlier version wrote down can still be read.
+  @Test func optionsOfAnotherOptimizerAreReadFromOldRuns() throws {
+    let old = "optimizer={name: sgd, rate: 0.06, trust: 0.001, rateIn: inside, ratio: combined}"
+    let text = try Recipe(yaml: Self.tiny, from: "test", overrides: [old]).yaml
+    #expect(try text == Recipe(yaml: Self.tiny, from: "test").yaml)
+  }
+
+  /// Every optimizer is written with all of its options, and read back.
+  @Test(arguments: Optimizers.all.map { $0.name }) func optimizersAreResolved(_ name: String) throws {
+    let recipe = try Recipe(yaml: Self.tiny, from: "test", overrides: ["optimizer={name: \(name), rate: 0.1}"])
+    let text = try recipe.yaml
+    #expect(try Recipe(yaml: text, from: "resolved").yaml == text)
+    #expect(text.contains("decay: ") && text.contains("scaling: \(name == "adam" ? "none" : "linear")"), "\(text)")
+  }
+
+  /// The head's initial weights go with the optimizer: as small as the reference's under LARS alone.
+  @Test func theHeadGoesWithTheOptimizer() throws {
+    func stage(_ optimizer: String, _ more: [String] = []) throws -> Stage {
+      try Recipe(yaml: Self.tiny, from: "test", overrides: ["optimizer={name: \(optimizer), rate: 0.1}"] + more).stages[0]
+    }
+    func deviation(_ stage: Stage) -> Double? { (stage.method.value as? SimCLR)?.headDeviation }
+    #expect(try deviation(stage("lars")) == 0.01 && deviation(stage("sgd")) == nil && deviation(stage("adam")) == nil)
+    let small = try stage("sgd", ["method.headDeviation=0.01"])
+    #expect(try small.method.value.validate(small, images: 1000).contains { $0.contains("goes with LARS") })
+    let large = try stage("sgd", ["method.headDeviation=0.05"])
+    #expect(try large.method.value.validate(large, images: 1000).isEmpty)
+  }
+
+  /// Every file of the folder is in the table, with a line that describes it.
+  @Test func theTableOfRecipesIsTheFolder() throws {
+    let folder = #filePath.components(separatedBy: "/Tests/")[0] + "/Sources/Training/Recipes"
+    let files = try FileManager.default.contentsOfDirectory(atPath: folder).filter { $0.hasSuffix(".yaml") }
+    #expect(BuiltInRecipes.names == files.map { String($0.dropLast(5)) }.sorted())
+    for recipe in BuiltInRecipes.all {
+      #expect(recipe.description.count > 20 && !recipe.description.contains("\n"), "\(recipe.name)")
+    }
+    #expect(BuiltInRecipes["simclr-v1-fashion"]?.description.hasPrefix("SimCLR on Fashion-MNIST") == true)
   }
 
   @Test func overridesReachEveryDepth() throws {
@@ -204,6 +256,12 @@ import Training
     #expect(abs(inclusive[13] - 4.8) < 1e-12 && abs(exclusive[13] - 4.478571428571429) < 1e-12)
     #expect(inclusive[14] == 4.8 && inclusive[14...] == exclusive[14...])
     #expect(rates(.steps(1), .inclusive)[0] == 0.3)
+  }
+
+  @Test func aWarmUpAsLongAsTheRunIsSaid() {
+    #expect(Schedule(.cosine, warmup: .epochs(9)).warnings(plan).isEmpty)
+    let warnings = Schedule(.cosine, warmup: .epochs(20)).warnings(plan)
+    #expect(warnings.count == 1 && warnings[0].contains("is 20 epochs, 200 steps, but the run has 100"))
   }
 
   /// Reference values of facebookresearch/moco's rule, lr·½(1 + cos(π e/E)), at epochs of 200.

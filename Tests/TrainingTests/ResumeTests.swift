@@ -29,6 +29,7 @@ import Training
 
   static let methods = [
     "simclr": "method: {name: simclr, temperature: 0.5, head: [features, 16], headDeviation: 0.1}\nbatchNorm: global",
+    "adam": "method: {name: simclr, temperature: 0.5, head: [features, 16]}\nbatchNorm: global",
     "simclr v2": """
     method: {name: simclr, temperature: 0.5, head: [16], headDeviation: 0.1, memory: {queue: 50, momentum: 0.9}}
     batchNorm: {group: 6}
@@ -47,17 +48,20 @@ import Training
       "method: {name: adco, temperature: 0.2, bankTemperature: 0.1, head: [features, 16], negatives: 20, momentum: 0.9}\nbatchNorm: {shuffle: 6}",
   ]
 
-  private func stageRun(_ method: String) throws -> StageRun {
-    let yaml = """
+  static func recipe(_ method: String) -> String {
+    """
       encoder: {name: resnet18, width: 0.0625, stem: small}
       views: [{count: \(method == "memory-bank" ? 1 : 2), size: 8, operations: [{crop: {scale: [0.3, 1]}}, {flip: 0.5}, {normalise: dataset}]}]
-      optimizer: {name: sgd, rate: 0.5, momentum: 0.9, decay: 1.0e-4}
+      optimizer: \(method == "adam" ? "{name: adam, rate: 0.01}" : "{name: sgd, rate: 0.5, momentum: 0.9, decay: 1.0e-4}")
       schedule: {name: cosine}
       batch: 12
       length: 6 steps
       \(Self.methods[method]!)
       """
-    let recipe = try Recipe(yaml: yaml, from: "test")
+  }
+
+  private func stageRun(_ method: String) throws -> StageRun {
+    let recipe = try Recipe(yaml: Self.recipe(method), from: "test")
     let stageRun = try StageRun(recipe.stages[0], data: data, heldOut: nil, seed: 1, index: 0, Context())
     stageRun.method.initialise()
     return stageRun
@@ -132,6 +136,8 @@ import Training
   /// - part: what the names of the arrays hold.
   /// - changed: an array that must not be the same any more.
   @Test(arguments: [
+    ("adam", "/momentum/", "encoder/parameters/encoder.conv1.weight"),
+    ("adam", "/square/", "encoder/parameters/encoder.conv1.weight"),
     ("simclr", "/momentum/", "encoder/parameters/encoder.conv1.weight"),
     ("simclr", "/statistics/", "encoder/statistics/encoder.bn1.running_mean"),
     ("simclr", "encoder/parameters/", "encoder/parameters/encoder.conv1.weight"),

@@ -5,16 +5,27 @@ package final class Trained {
   package let network: Network
   package let state: NetworkState
   package let gradients: ParameterSlab
-  package let momentum: ParameterSlab
+  /// The optimizer's state, by its names, with the parameters' layout.
+  package let moments: [(name: String, slab: ParameterSlab)]
+  private let slabs: [ParameterSlab]
   package let reducer: GradientReducer
 
-  package init(_ name: String, _ network: Network, _ context: Context) {
+  package init(_ name: String, _ network: Network, _ optimizer: any Optimizer = SGD(), _ context: Context) {
     self.name = name
     self.network = network
     state = network.makeState()
     gradients = ParameterSlab(network.parameters)
-    momentum = ParameterSlab(network.parameters)
+    moments = type(of: optimizer).slabs.map { ($0, ParameterSlab(network.parameters)) }
+    slabs = moments.map(\.slab)
     reducer = GradientReducer(context, gradients)
+  }
+
+  /// Moves the parameters by their gradients.
+  /// - Parameters:
+  ///   - optimizer: of the kind that it was made for.
+  ///   - step: of the stage, from 0.
+  package func update(_ optimizer: any Optimizer, step: Int, rate: Float, _ context: Context) {
+    optimizer.update(state.parameters, gradients, state: slabs, step: step, rate: rate, context)
   }
 
   /// A pass that trains on a batch, or on one of the parts that it is computed in.

@@ -11,17 +11,24 @@ package struct LARS: Optimizer, Equatable {
   package enum RatePlacement: String, Codable, Sendable, CaseIterable { case inside, outside }
   package enum TrustRatio: String, Codable, Sendable, CaseIterable { case combined, separate }
 
-  package var momentum: Float, nesterov: Bool, decay: Float
+  package static let name = "lars"
+  package static let slabs = ["momentum"]
+
+  package var momentum = 0.9
+  package var nesterov = false
+  package var decay = 1e-6
   /// η
-  package var trust: Float
-  package var rateIn: RatePlacement
-  package var ratio: TrustRatio
-  package var exclude: [Exclusion]
+  package var trust = 1e-3
+  package var rateIn = RatePlacement.inside
+  package var ratio = TrustRatio.combined
+  /// Kinds without decay and trust ratio.
+  package var exclude: [Exclusion] = [.normalisation, .bias]
+
+  package init() {}
 
   package init(
-    momentum: Float = 0.9, nesterov: Bool = false, decay: Float = 1e-6, trust: Float = 1e-3,
-    rateIn: RatePlacement = .inside,
-    ratio: TrustRatio = .combined, exclude: [Exclusion] = [.normalisation, .bias]
+    momentum: Double = 0.9, nesterov: Bool = false, decay: Double = 1e-6, trust: Double = 1e-3,
+    rateIn: RatePlacement = .inside, ratio: TrustRatio = .combined, exclude: [Exclusion] = [.normalisation, .bias]
   ) {
     self.momentum = momentum
     self.nesterov = nesterov
@@ -32,17 +39,22 @@ package struct LARS: Optimizer, Equatable {
     self.exclude = exclude
   }
 
+  package var refusals: [(key: String, value: Double, range: String)] {
+    unsteady([("momentum", momentum)]) + negative([("decay", decay)]) + notPositive([("trust", trust)])
+  }
+
   package func update(
-    _ parameters: ParameterSlab, _ gradients: ParameterSlab, momentum velocity: ParameterSlab, rate: Float,
+    _ parameters: ParameterSlab, _ gradients: ParameterSlab, state: [ParameterSlab], step: Int, rate: Float,
     _ context: Context
   ) {
+    let momentum = Float(self.momentum)
     for entry in parameters.layout.entries where !entry.frozen {
       let w = parameters[entry.slice]
       let g = gradients[entry.slice]
-      let v = velocity[entry.slice]
+      let v = state[0][entry.slice]
       let count = entry.slice.count
       let excluded = exclude.contains { $0.covers(entry.kind) }
-      let decay = excluded ? 0 : decay
+      let decay = excluded ? 0 : Float(self.decay)
       let r = excluded ? 1 : trustRatio(w, g, count, decay)
       let rate = rate * entry.rateFactor
       let inside = rateIn == .inside ? rate * r : r
@@ -73,6 +85,6 @@ package struct LARS: Optimizer, Equatable {
       }
       denominator = sum.squareRoot()
     }
-    return weight > 0 && denominator > 0 ? Float(Double(trust) * weight / denominator) : 1
+    return weight > 0 && denominator > 0 ? Float(Double(Float(trust)) * weight / denominator) : 1
   }
 }

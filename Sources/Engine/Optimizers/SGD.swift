@@ -2,26 +2,38 @@
 ///
 ///     g ← g + λ·w;   v ← m·v + g;   w ← w − η·v   (Nesterov: w ← w − η·(g + m·v))
 package struct SGD: Optimizer, Equatable {
-  package var momentum: Float, nesterov: Bool, decay: Float
-  /// Kinds without decay.
-  package var exclude: [Exclusion]
+  package static let name = "sgd"
+  package static let slabs = ["momentum"]
 
-  package init(momentum: Float = 0.9, nesterov: Bool = false, decay: Float = 1e-4, exclude: [Exclusion] = []) {
+  package var momentum = 0.9
+  package var nesterov = false
+  package var decay = 1e-4
+  /// Kinds without decay.
+  package var exclude: [Exclusion] = []
+
+  package init() {}
+
+  package init(momentum: Double = 0.9, nesterov: Bool = false, decay: Double = 1e-4, exclude: [Exclusion] = []) {
     self.momentum = momentum
     self.nesterov = nesterov
     self.decay = decay
     self.exclude = exclude
   }
 
+  package var refusals: [(key: String, value: Double, range: String)] {
+    unsteady([("momentum", momentum)]) + negative([("decay", decay)])
+  }
+
   package func update(
-    _ parameters: ParameterSlab, _ gradients: ParameterSlab, momentum velocity: ParameterSlab, rate: Float,
+    _ parameters: ParameterSlab, _ gradients: ParameterSlab, state: [ParameterSlab], step: Int, rate: Float,
     _ context: Context
   ) {
+    let momentum = Float(self.momentum)
     for entry in parameters.layout.entries where !entry.frozen {
       let w = parameters[entry.slice]
       let g = gradients[entry.slice]
-      let v = velocity[entry.slice]
-      let decay = exclude.contains { $0.covers(entry.kind) } ? 0 : decay
+      let v = state[0][entry.slice]
+      let decay = exclude.contains { $0.covers(entry.kind) } ? 0 : Float(self.decay)
       let rate = rate * entry.rateFactor
       context.elementwise(entry.slice.count) { range in
         for i in range {

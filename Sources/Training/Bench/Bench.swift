@@ -98,7 +98,7 @@ package struct Bench {
         context.communicator.barrier()
         let start = ContinuousClock.now
         _ = step(pixels.baseAddress!)
-        context.part(.update) { method.update(optimizer, rate: 0.03, context) }
+        context.part(.update) { method.update(optimizer, step: 0, rate: 0.03, context) }
         return (ContinuousClock.now - start).seconds
       }
       try before()

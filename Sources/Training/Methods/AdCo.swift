@@ -128,7 +128,7 @@ package struct AdCo: MethodRecipe {
       self.setting = setting
       let layers = recipe.head.plain(features: setting.encoder.features)
       let d = layers.last!.outputs
-      trained = [Trained("query", Network(setting.encoder, head: layers), setting.context)]
+      trained = [setting.trained("query", Network(setting.encoder, head: layers))]
       groups = StepGroups(setting)
       key = MomentumEncoder(of: trained[0], momentum: recipe.momentum)
       loss = SpreadInfoNCE(temperature: Float(recipe.temperature))

@@ -85,7 +85,7 @@ package struct BYOL: MethodRecipe {
       let head = recipe.head.normalised(features: features, lastBias: false)
       let predictor = recipe.predictor.normalised(features: features, lastBias: false)
       let network = Network(setting.encoder, head: head + predictor)
-      trained = [Trained("online", network, setting.context)]
+      trained = [setting.trained("online", network)]
       target = network.makeState()
       dimension = head.last!.outputs
       embeddings = Embeddings(dimension: dimension)

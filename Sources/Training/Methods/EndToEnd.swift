@@ -44,7 +44,7 @@ package struct EndToEnd: MethodRecipe {
       self.setting = setting
       let layers = recipe.head.plain(features: setting.encoder.features)
       let network = Network(setting.encoder, head: layers)
-      trained = [Trained("query", network, setting.context), Trained("key", network, setting.context)]
+      trained = [setting.trained("query", network), setting.trained("key", network)]
       embeddings = Embeddings(dimension: layers.last!.outputs)
       loss = BatchInfoNCE(temperature: Float(recipe.temperature))
       groups = StepGroups(setting)

@@ -10,12 +10,15 @@ package protocol MethodRecipe: Options, Sendable {
   /// - Returns: warnings in words.
   func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String]
   func make(_ setting: MethodSetting) -> any Method
+  /// With the defaults that depend on how it is trained.
+  func completed(for optimizer: any Optimizer) -> Self
   /// The likely cause of a symptom, as the options that are to be changed.
   func remedy(_ symptom: Symptom) -> String
 }
 
 extension MethodRecipe {
   package static var title: String { name }
+  package func completed(for optimizer: any Optimizer) -> Self { self }
   package func remedy(_ symptom: Symptom) -> String { "lower optimizer.rate, or lengthen schedule.warmup" }
 }
 
@@ -29,11 +32,13 @@ package struct MethodSetting {
   package let images: Int
   /// How long the stage is: schedules of the method's own are functions of the step.
   package let plan: RunPlan
+  /// Whose state goes with what is trained.
+  package let optimizer: any Optimizer
   package let context: Context
 
   package init(
     encoder: ResNet.Options, normalisation: NormalisationGroups = .global, seed: UInt64 = 1, accumulate: Int = 1,
-    images: Int, plan: RunPlan, context: Context
+    images: Int, plan: RunPlan, optimizer: any Optimizer = SGD(), context: Context
   ) {
     self.encoder = encoder
     self.normalisation = normalisation
@@ -41,8 +46,13 @@ package struct MethodSetting {
     self.accumulate = accumulate
     self.images = images
     self.plan = plan
+    self.optimizer = optimizer
     self.context = context
   }
+
+  /// A network that is to be trained.
+  /// - name: of its state in a checkpoint, such as `encoder` or `query`.
+  package func trained(_ name: String, _ network: Network) -> Trained { Trained(name, network, optimizer, context) }
 }
 
 /// A rank's share of one step, as tensors.
@@ -150,11 +160,9 @@ extension Method {
   }
 
   /// Moves the parameters by their gradients, and then what follows them.
-  package func update(_ optimizer: any Optimizer, rate: Double, _ context: Context) {
-    for trained in trained {
-      optimizer.update(
-        trained.state.parameters, trained.gradients, momentum: trained.momentum, rate: Float(rate), context)
-    }
+  /// - step: of the stage.
+  package func update(_ optimizer: any Optimizer, step: Int, rate: Double, _ context: Context) {
+    for trained in trained { trained.update(optimizer, step: step, rate: Float(rate), context) }
     commit()
   }
 }

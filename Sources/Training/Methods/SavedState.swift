@@ -70,6 +70,7 @@ extension NetworkState {
 }
 
 extension Trained {
-  /// Values and momentum under its name.
-  package var saved: [SavedState] { state.saved(name) + momentum.saved(name + "/momentum") }
+  /// Values and the optimizer's state under its name.
+  package var saved: [SavedState] { state.saved(name) + moments.flatMap { $0.slab.saved("\(name)/\($0.name)") } }
+}
 }

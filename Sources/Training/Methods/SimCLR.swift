@@ -19,8 +19,10 @@ package struct SimCLR: MethodRecipe {
   package var temperature = 0.1
   /// Widths of the head's layers; v1 has two, v2 three.
   package var head: [HeadWidth] = [.features, .channels(128)]
-  /// Standard deviation of the head's initial weights.
-  package var headDeviation = 0.01
+  /// Standard deviation of the head's initial weights. By default the reference's 0.01 with LARS, whose steps do not
+  /// depend on a weight's size, and 1/√(3 · inputs), uniform, with other optimizers.
+  package var headDeviation: Double?
+  private static let larsDeviation = 0.01
   /// Factor on the loss: the reference code computes twice the paper's.
   package var lossScale = 1.0
   /// Whether both views are in one BN batch, as the reference's are.
@@ -49,7 +51,7 @@ package struct SimCLR: MethodRecipe {
 
   package func check() throws(RecipeError) {
     try require("temperature", temperature, temperature > 0, "above 0")
-    try require("headDeviation", headDeviation, headDeviation > 0, "above 0")
+    if let headDeviation { try require("headDeviation", headDeviation, headDeviation > 0, "above 0") }
     try require("lossScale", lossScale, lossScale > 0, "above 0")
     try requireLayers("head", head)
   }
@@ -66,6 +68,11 @@ package struct SimCLR: MethodRecipe {
         "simclr with fixed BN groups leaks: the two views of an image share statistics with few others, so the pretext "
           + "task gets easy; batchNorm: global is the paper's")
     }
+    if let headDeviation, headDeviation <= Self.larsDeviation, !(stage.optimizer.algorithm is LARS) {
+      warnings.append(
+        "method.headDeviation is \(headDeviation), which goes with LARS; \(type(of: stage.optimizer.algorithm).name) "
+          + "leaves so small a head behind: leave headDeviation out, or take 0.05")
+    }
     if let memory, memory.queue >= 2 * images {
       warnings.append(
         "the memory of \(memory.queue) keys holds both views of each of the \(images) images about "
@@ -81,12 +88,18 @@ package struct SimCLR: MethodRecipe {
     }
   }
 
+  package func completed(for optimizer: any Optimizer) -> SimCLR {
+    var completed = self
+    if optimizer is LARS { completed.headDeviation = headDeviation ?? Self.larsDeviation }
+    return completed
+  }
+
   package func layers(features: Int) -> [Head.Layer] {
     head.enumerated().map { i, width in
       let isLast = i == head.count - 1
       return Head.Layer(
         width.resolved(features: features), bias: false, isLast ? .scale : .scaleAndShift, relu: !isLast,
-        weight: .normal(headDeviation))
+        weight: headDeviation.map(Initialisation.normal))
     }
   }
 
@@ -110,7 +123,7 @@ package struct SimCLR: MethodRecipe {
       self.setting = setting
       groups = StepGroups(setting)
       let layers = recipe.layers(features: setting.encoder.features)
-      let encoder = Trained("encoder", Network(setting.encoder, head: layers), setting.context)
+      let encoder = setting.trained("encoder", Network(setting.encoder, head: layers))
       let dimension = layers.last!.outputs
       trained = [encoder]
       self.dimension = dimension

@@ -115,7 +115,7 @@ package struct SwAV: MethodRecipe {
       self.setting = setting
       let layers = recipe.head.normalised(features: setting.encoder.features, lastBias: true)
       let network = Network(setting.encoder, head: layers, prototypes: recipe.prototypes)
-      trained = [Trained("encoder", network, setting.context)]
+      trained = [setting.trained("encoder", network)]
       dimension = layers.last!.outputs
       embeddings = Embeddings(dimension: dimension)
       sinkhorn = Sinkhorn(epsilon: recipe.epsilon, iterations: recipe.iterations)
@@ -329,7 +329,7 @@ package struct SwAV: MethodRecipe {
         frozen.withUnsafeBufferPointer {
           encoder.state.parameters[weight].update(from: $0.baseAddress!, count: weight.count)
         }
-        encoder.momentum[weight].update(repeating: 0, count: weight.count)
+        for moment in encoder.moments { moment.slab[weight].update(repeating: 0, count: weight.count) }
       }
       if let queue, isQueueing {
         queue.enqueue(fresh)

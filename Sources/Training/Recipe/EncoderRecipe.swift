@@ -2,40 +2,33 @@ import Engine
 import Shards
 
 /// The encoder, as a recipe writes it.
-package struct EncoderRecipe: Codable, Sendable, Equatable {
-  package var name: ResNet.Depth
+package struct EncoderRecipe: Options, Sendable, Equatable {
+  package static let title = "an encoder"
+  package static let required = ["name"]
+
+  package var name = ResNet.Depth.resnet50
   /// Factor on all channel counts, also below 1.
-  package var width: Double
-  package var stem: ResNet.Stem
+  package var width = 1.0
+  package var stem = ResNet.Stem.imagenet
   /// `b`, or `d` for ResNet-D's stem and shortcuts.
-  package var variant: ResNet.Variant
+  package var variant = ResNet.Variant.b
   /// Share of a bottleneck's channels that the choice between two 3×3 streams squeezes to (SimCLR v2: 0.0625); 0 for
   /// one stream. The reference's one flag switches this on together with `variant: d`.
-  package var selectiveKernels: Double
-  package var zeroInitLastBN: Bool
-  package var initialisation: ResNet.InitialisationScheme
+  package var selectiveKernels = 0.0
+  package var zeroInitLastBN = false
+  package var initialisation = ResNet.InitialisationScheme.kaiming
 
-  enum CodingKeys: String, CodingKey, CaseIterable {
-    case name, width, stem, variant, selectiveKernels, zeroInitLastBN, initialisation
-  }
+  package init() {}
 
-  package init(from decoder: any Decoder) throws {
-    let values = try decoder.strict(CodingKeys.self, of: "an encoder")
-    name = try values.decode(ResNet.Depth.self, forKey: .name)
-    width = try values.value(.width, default: 1)
-    stem = try values.value(.stem, default: .imagenet)
-    variant = try values.value(.variant, default: .b)
-    selectiveKernels = try values.value(.selectiveKernels, default: 0)
-    zeroInitLastBN = try values.value(.zeroInitLastBN, default: false)
-    initialisation = try values.value(.initialisation, default: .kaiming)
+  package func check() throws(RecipeError) {
     guard width.isFinite, width * 64 >= 1, width <= 16 else {
-      throw decoder.invalid("`width` is \(width); it must give at least one channel (1/64) and be at most 16")
+      throw RecipeError("`width` is \(width); it must give at least one channel (1/64) and be at most 16")
     }
     guard (0...1).contains(selectiveKernels) else {
-      throw decoder.invalid("`selectiveKernels` is \(selectiveKernels); it must be 0 (none) to 1; SimCLR v2: 0.0625")
+      throw RecipeError("`selectiveKernels` is \(selectiveKernels); it must be 0 (none) to 1; SimCLR v2: 0.0625")
     }
     guard selectiveKernels == 0 || name.hasBottlenecks else {
-      throw decoder.invalid(
+      throw RecipeError(
         "`selectiveKernels` is \(selectiveKernels), but \(name.rawValue) has no bottlenecks, whose 3×3 they take the "
           + "place of; leave them out, or take resnet50, resnet101 or resnet152")
     }

@@ -1,3 +1,5 @@
+import Shards
+
 /// How long something lasts, in the unit that its author thinks in: `100 epochs`, `500 steps`, `50000 images`, `5%`.
 package enum Length: Sendable, Equatable, CustomStringConvertible {
   case steps(Int)
@@ -34,6 +36,16 @@ package enum Length: Sendable, Equatable, CustomStringConvertible {
     case "%": self = .percent(value)
     default: return nil
     }
+  }
+
+  /// Refuses to do something every 0 steps. What rounds to 0 steps, as a small share of a short run, is every step.
+  func requireAboveZero(_ key: String) throws(RecipeError) {
+    let isZero =
+      switch self {
+      case .steps(let n), .images(let n): n == 0
+      case .epochs(let n), .percent(let n): n == 0
+      }
+    if isZero { throw RecipeError("`\(key)` is \(self); it must be above 0, such as 10 steps") }
   }
 
   /// Steps, rounded to the nearest.

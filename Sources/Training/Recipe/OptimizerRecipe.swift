@@ -2,10 +2,9 @@ import Engine
 import Foundation
 import Shards
 
-/// An optimizer and its rate, as a recipe writes them.
-package struct OptimizerRecipe: Codable, Sendable, Equatable {
-  package enum Name: String, Codable, Sendable, CaseIterable { case sgd, lars }
-
+/// An optimizer and its rate, as a recipe writes them: `{name: sgd, rate: 0.03, …}`, the other keys as the optimizer
+/// defines them.
+package struct OptimizerRecipe: Codable, Sendable {
   /// How the rate follows the batch.
   package enum Scaling: String, Codable, Sendable, CaseIterable {
     /// rate × B/256 (Goyal et al. 2017, arXiv:1706.02677)
@@ -23,54 +22,36 @@ package struct OptimizerRecipe: Codable, Sendable, Equatable {
     }
   }
 
-  package var name: Name
+  package var algorithm: any Optimizer
   package var rate: Double
   package var scaling: Scaling
-  package var momentum: Double
-  package var nesterov: Bool
-  package var decay: Double
-  /// Kinds of parameters without decay, and for LARS without trust.
-  package var exclude: [Exclusion]
-  /// LARS: η, and which of the two families.
-  package var trust: Double
-  package var rateIn: LARS.RatePlacement
-  package var ratio: LARS.TrustRatio
 
-  enum CodingKeys: String, CodingKey, CaseIterable {
-    case name, rate, scaling, momentum, nesterov, decay, exclude, trust, rateIn, ratio
-  }
+  private enum CodingKeys: String, CodingKey, CaseIterable { case name, rate, scaling }
+  /// Runs of earlier versions wrote down LARS's options for every optimizer.
+  private static let writtenForAll = ["trust", "rateIn", "ratio"]
 
   package init(from decoder: any Decoder) throws {
-    let values = try decoder.strict(CodingKeys.self, of: "an optimizer")
-    name = try values.decode(Name.self, forKey: .name)
-    rate = try values.decode(Double.self, forKey: .rate)
-    scaling = try values.value(.scaling, default: .linear)
-    momentum = try values.value(.momentum, default: 0.9)
-    nesterov = try values.value(.nesterov, default: false)
-    decay = try values.value(.decay, default: name == .sgd ? 1e-4 : 1e-6)
-    exclude = try values.value(.exclude, default: name == .sgd ? [] : [.normalisation, .bias])
-    trust = try values.value(.trust, default: 1e-3)
-    rateIn = try values.value(.rateIn, default: .inside)
-    ratio = try values.value(.ratio, default: .combined)
-    func check(_ value: Double, _ key: CodingKeys, _ isAllowed: Bool, _ range: String) throws {
-      if !isAllowed || !value.isFinite {
-        throw decoder.invalid("`\(key.stringValue)` is \(value); it must be \(range)")
-      }
+    let values = try decoder.container(keyedBy: CodingKeys.self)
+    let name = try values.decode(String.self, forKey: .name)
+    guard let type = Optimizers.all.first(where: { $0.name == name }) else {
+      throw decoder.unknown(name, known: Optimizers.all.map { $0.name }, of: "the table of optimizers")
     }
-    try check(rate, .rate, rate > 0, "above 0")
-    try check(momentum, .momentum, 0 <= momentum && momentum < 1, "in [0, 1)")
-    try check(decay, .decay, decay >= 0, "at least 0")
-    try check(trust, .trust, trust > 0, "above 0")
+    let common = CodingKeys.allCases.map(\.stringValue)
+    algorithm = try decoder.options(
+      type.init(), of: name, besides: common, ignoring: type == SGD.self ? Self.writtenForAll : [])
+    rate = try values.decode(Double.self, forKey: .rate)
+    scaling = try values.value(.scaling, default: type == Adam.self ? .none : .linear)
+    guard rate > 0, rate.isFinite else { throw decoder.invalid("`rate` is \(rate); it must be above 0") }
+    if let refusal = algorithm.refusals.first {
+      throw decoder.invalid("`\(refusal.key)` is \(refusal.value); it must be \(refusal.range)")
+    }
   }
 
-  package func make() -> any Optimizer {
-    switch name {
-    case .sgd: SGD(momentum: Float(momentum), nesterov: nesterov, decay: Float(decay), exclude: exclude)
-    case .lars:
-      LARS(
-        momentum: Float(momentum), nesterov: nesterov, decay: Float(decay), trust: Float(trust), rateIn: rateIn,
-        ratio: ratio,
-        exclude: exclude)
-    }
+  package func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(type(of: algorithm).name, forKey: .name)
+    try container.encode(rate, forKey: .rate)
+    try container.encode(scaling, forKey: .scaling)
+    try algorithm.encode(to: encoder)
   }
 }

@@ -25,6 +25,7 @@ package struct Recipe: Sendable {
         throw RecipeError("it is no YAML mapping")
       }
       for override in overrides { try root.apply(override) }
+      try root.refuseOldNumbers(at: "")
       try self.init(root, name: source)
     } catch let error as DecodingError {
       throw RecipeError("recipe \(source): \(RecipeError(error))")
@@ -59,7 +60,9 @@ package struct Recipe: Sendable {
     }
     stages = try overlays.map { overlay in
       let merged = Node.mapping(base).merged(with: .mapping(overlay))
-      return try Recipe.stage(merged)
+      let stage = try Recipe.stage(merged)
+      try stage.check()
+      return stage
     }
   }
 
@@ -102,10 +105,10 @@ package struct Recipe: Sendable {
 
   /// The text of a file, a built-in recipe, or what a run was made by.
   package static func text(of source: String) throws -> String {
-    if let text = BuiltInRecipes.all[source] { return text }
+    if let recipe = BuiltInRecipes[source] { return recipe.text }
     let files = FileManager.default
     guard let data = files.contents(atPath: source + "/recipe.yaml") ?? files.contents(atPath: source) else {
-      let names = BuiltInRecipes.all.keys.sorted()
+      let names = BuiltInRecipes.names
       let near = nearest(to: source, in: names).map { "; did you mean `\($0)`?" } ?? ";"
       throw RecipeError(
         "there is no recipe file and no built-in recipe `\(source)`\(near) Built in are \(names.joined(separator: ", "))"
@@ -138,6 +141,25 @@ extension Node {
     if let name = theirs["name"], let own = mine["name"], name != own, mine["optimizer"] == nil { return other }
     for (key, value) in theirs { mine[key] = mine[key].map { $0.merged(with: value) } ?? value }
     return .mapping(mine)
+  }
+
+  /// Refuses plain numbers that YAML 1.1 reads as other ones than they look like: `1:20` is 80 and `010` is 8.
+  fileprivate func refuseOldNumbers(at path: String) throws {
+    switch self {
+    case .mapping(let mapping):
+      for (key, value) in mapping {
+        try value.refuseOldNumbers(at: path.isEmpty ? key.string ?? "" : "\(path).\(key.string ?? "")")
+      }
+    case .sequence(let sequence):
+      for (i, value) in sequence.enumerated() { try value.refuseOldNumbers(at: "\(path)[\(i)]") }
+    case .scalar(let scalar) where scalar.style == .plain || scalar.style == .any:
+      let isOld = scalar.string.wholeMatch(of: /[-+]?([0-9][0-9_]*(:[0-9]+)+(\.[0-9_]*)?|0[0-9_]+)/) != nil
+      if isOld {
+        let reading = Int.construct(from: scalar).map { ", which YAML reads as \($0)" } ?? ""
+        throw RecipeError("\(path): found `\(scalar.string)`\(reading); write a plain decimal number")
+      }
+    default: break
+    }
   }
 
   /// Sets `a.b=value`.

@@ -1,7 +1,10 @@
 import Foundation
+import Shards
 
 /// The learning rate as a pure function of the step: there is nothing to restore on resume.
-package struct Schedule: Codable, Sendable, Equatable {
+package struct Schedule: Options, Sendable, Equatable {
+  package static let title = "a schedule"
+
   package enum Shape: String, Codable, Sendable, CaseIterable { case constant, cosine, step, exponential }
   package enum Unit: String, Codable, Sendable, CaseIterable { case step, epoch }
   package enum WarmupEnd: String, Codable, Sendable, CaseIterable {
@@ -11,28 +14,26 @@ package struct Schedule: Codable, Sendable, Equatable {
     case inclusive
   }
 
-  package var name: Shape
+  package var name = Shape.cosine
   /// Linear before the shape begins (SimCLR: 10 epochs).
-  package var warmup: Length
+  package var warmup = Length.steps(0)
   /// Where the warm-up starts, as a rate (SwAV: 0.3 at batch 4096); scaled like the rate itself.
-  package var start: Double
+  package var start = 0.0
   /// Which step is the first at the full rate.
-  package var warmupEnds: WarmupEnd
+  package var warmupEnds = WarmupEnd.exclusive
   /// How often the rate moves: MoCo's reference moves it by epoch, SimCLR's by step.
-  package var per: Unit
+  package var per = Unit.step
   /// cosine: where it ends, as a rate (AdCo 0.0006, SwAV 0.0006); scaled like the rate itself.
-  package var final: Double
+  package var final = 0.0
   /// step: where the rate is multiplied by `factor`. exponential: `every` so long.
-  package var at: [Length]
+  package var at: [Length] = []
   package var every: Length?
-  package var factor: Double
+  package var factor = 0.1
 
-  enum CodingKeys: String, CodingKey, CaseIterable {
-    case name, warmup, start, warmupEnds, per, final, at, every, factor
-  }
+  package init() {}
 
   package init(
-    _ name: Shape = .cosine, warmup: Length = .steps(0), start: Double = 0, warmupEnds: WarmupEnd = .exclusive,
+    _ name: Shape, warmup: Length = .steps(0), start: Double = 0, warmupEnds: WarmupEnd = .exclusive,
     per: Unit = .step, final: Double = 0, at: [Length] = [], every: Length? = nil, factor: Double = 0.1
   ) {
     self.name = name
@@ -46,28 +47,27 @@ package struct Schedule: Codable, Sendable, Equatable {
     self.factor = factor
   }
 
-  package init(from decoder: any Decoder) throws {
-    let values = try decoder.strict(CodingKeys.self, of: "a schedule")
-    let fallback = Schedule()
-    name = try values.value(.name, default: fallback.name)
-    warmup = try values.value(.warmup, default: fallback.warmup)
-    start = try values.value(.start, default: fallback.start)
-    warmupEnds = try values.value(.warmupEnds, default: fallback.warmupEnds)
-    per = try values.value(.per, default: fallback.per)
-    final = try values.value(.final, default: fallback.final)
-    at = try values.value(.at, default: fallback.at)
-    every = try values.decodeIfPresent(Length.self, forKey: .every)
-    factor = try values.value(.factor, default: fallback.factor)
+  package func check() throws(RecipeError) {
     guard start >= 0, final >= 0, factor > 0, factor <= 1 else {
-      throw decoder.invalid(
+      throw RecipeError(
         "start is \(start), final \(final) and factor \(factor); start and final must be at least 0, factor in (0, 1]")
     }
     if name == .step && at.isEmpty {
-      throw decoder.invalid("a step schedule needs `at`, such as [120 epochs, 160 epochs]")
+      throw RecipeError("a step schedule needs `at`, such as [120 epochs, 160 epochs]")
     }
     if name == .exponential && every == nil {
-      throw decoder.invalid("an exponential schedule needs `every`, such as 62500 steps")
+      throw RecipeError("an exponential schedule needs `every`, such as 62500 steps")
     }
+  }
+
+  /// Warns of parts that lie behind the end of the run.
+  package func warnings(_ plan: RunPlan) -> [String] {
+    let steps = plan.steps(warmup)
+    guard steps >= plan.totalSteps else { return [] }
+    return [
+      "schedule.warmup is \(warmup), \(steps) steps, but the run has \(plan.totalSteps): the rate is still rising at the "
+        + "end and never reaches optimizer.rate; shorten the warm-up, or lengthen the run"
+    ]
   }
 
   /// The rate of a step.

@@ -32,8 +32,8 @@ package struct Stage: Codable, Sendable {
   package init(from decoder: any Decoder) throws {
     let values = try decoder.strict(CodingKeys.self, of: "a recipe")
     name = try values.value(.name, default: "pretrain")
-    encoder = try values.decode(EncoderRecipe.self, forKey: .encoder)
-    views = try values.decode([ViewRecipe].self, forKey: .views)
+    encoder = try values.value(EncoderRecipe.self, forKey: .encoder)
+    views = try values.value([ViewRecipe].self, forKey: .views)
     method = try values.decode(AnyMethodRecipe.self, forKey: .method)
     batchNorm = try values.value(.batchNorm, default: BatchNormRecipe(.global))
     optimizer = try values.decode(OptimizerRecipe.self, forKey: .optimizer)
@@ -53,9 +53,21 @@ package struct Stage: Codable, Sendable {
       throw decoder.invalid("`accumulate` is \(accumulate); it must be 1 to the batch, \(batch)")
     }
     guard !views.isEmpty else { throw decoder.invalid("`views` is empty; list at least one kind of view") }
+    method = AnyMethodRecipe(method.value.completed(for: optimizer.algorithm))
+    do { try log.requireAboveZero("log") } catch { throw decoder.invalid(error.description) }
     if case .percent = length {
       throw decoder.invalid("`length` is a percentage of itself; give epochs, steps or images")
     }
+  }
+}
+
+extension Stage {
+  /// Refuses what cannot be run whatever the data are.
+  func check() throws(RecipeError) {
+    for view in views where !(1...16).contains(where: { (try? view.validate(channels: $0)) != nil }) {
+      _ = try view.validate(channels: 3)
+    }
+    _ = try method.value.validate(self, images: 1 << 40)
   }
 }
 
@@ -100,7 +112,9 @@ package struct BatchNormRecipe: Codable, Sendable, Equatable {
 }
 
 /// How the data set is gone through.
-package struct DataRecipe: Codable, Sendable, Equatable {
+package struct DataRecipe: Options, Sendable, Equatable {
+  package static let title = "data"
+
   /// The rest of an epoch that fills no batch.
   package var last: LastBatch = .drop
   package var decode: DecodeMode = .full
@@ -110,65 +124,50 @@ package struct DataRecipe: Codable, Sendable, Equatable {
   /// Batches made ahead.
   package var ahead = 3
 
-  enum CodingKeys: String, CodingKey, CaseIterable { case last, decode, block, window, ahead }
   package init() {}
 
-  package init(from decoder: any Decoder) throws {
-    let values = try decoder.strict(CodingKeys.self, of: "data")
-    let fallback = DataRecipe()
-    last = try values.value(.last, default: fallback.last)
-    decode = try values.value(.decode, default: fallback.decode)
-    block = try values.value(.block, default: fallback.block)
-    window = try values.value(.window, default: fallback.window)
-    ahead = try values.value(.ahead, default: fallback.ahead)
-    for (key, value) in [("block", block), ("window", window), ("ahead", ahead)] where !(1...65536).contains(value) {
-      throw decoder.invalid("`\(key)` is \(value); it must be 1 to 65536")
+  package func check() throws(RecipeError) {
+    for (key, value) in [("block", block), ("window", window), ("ahead", ahead)] {
+      try require(key, value, in: 1...65536)
     }
   }
 }
 
 /// kNN on held-out images while training.
-package struct MonitorRecipe: Codable, Sendable, Equatable {
-  /// How often; `0 steps` for never. Always at the end.
+package struct MonitorRecipe: Options, Sendable, Equatable {
+  package static let title = "monitor"
+
+  /// How often; `0 steps` for the end alone.
   package var every: Length = .percent(10)
   /// Labelled images that are taken from the training set and from the held-out set.
   package var train = 4000
   package var test = 1000
 
-  enum CodingKeys: String, CodingKey, CaseIterable { case every, train, test }
   package init() {}
 
-  package init(from decoder: any Decoder) throws {
-    let values = try decoder.strict(CodingKeys.self, of: "monitor")
-    let fallback = MonitorRecipe()
-    every = try values.value(.every, default: fallback.every)
-    train = try values.value(.train, default: fallback.train)
-    test = try values.value(.test, default: fallback.test)
+  package func check() throws(RecipeError) {
     guard train > 0, test > 0 else {
-      throw decoder.invalid("`train` is \(train) and `test` \(test) images; both must be above 0")
+      throw RecipeError("`train` is \(train) and `test` \(test) images; both must be above 0")
     }
   }
 }
 
 /// When checkpoints are written, besides at the end and on a signal.
-package struct CheckpointRecipe: Codable, Sendable, Equatable {
+package struct CheckpointRecipe: Options, Sendable, Equatable {
+  package static let title = "checkpoint"
+
   package var every: Length = .epochs(1)
   /// By the clock, whatever the steps.
   package var minutes = 15.0
   /// How many are kept, at least 2.
   package var keep = 2
 
-  enum CodingKeys: String, CodingKey, CaseIterable { case every, minutes, keep }
   package init() {}
 
-  package init(from decoder: any Decoder) throws {
-    let values = try decoder.strict(CodingKeys.self, of: "checkpoint")
-    let fallback = CheckpointRecipe()
-    every = try values.value(.every, default: fallback.every)
-    minutes = try values.value(.minutes, default: fallback.minutes)
-    keep = try values.value(.keep, default: fallback.keep)
+  package func check() throws(RecipeError) {
     guard keep >= 2, minutes > 0 else {
-      throw decoder.invalid("`keep` is \(keep) and `minutes` \(minutes); at least 2 are kept, minutes are above 0")
+      throw RecipeError("`keep` is \(keep) and `minutes` \(minutes); at least 2 are kept, minutes are above 0")
     }
+    try every.requireAboveZero("every")
   }
 }

@@ -51,15 +51,16 @@ package final class StageRun {
     guard plan.totalSteps > 0 else {
       throw RecipeError("length \(stage.length) is no step of \(stage.batch) images; make it longer")
     }
+    notices += stage.schedule.warnings(plan)
     rateScale = stage.optimizer.scaling.factor(batch: stage.batch)
     rate = stage.optimizer.rate * rateScale
-    optimizer = stage.optimizer.make()
+    optimizer = stage.optimizer.algorithm
     context.convolution = stage.convolution
     let encoder = stage.encoder.options(channels: data.channels)
     method = stage.method.value.make(
       MethodSetting(
         encoder: encoder, normalisation: stage.batchNorm.groups, seed: seed, accumulate: stage.accumulate,
-        images: data.count, plan: plan, context: context))
+        images: data.count, plan: plan, optimizer: optimizer, context: context))
     encoderInput = EncoderInput(stage.views[0], mean: data.mean, deviation: data.deviation)
     if let heldOut, heldOut.channels != data.channels {
       throw RunError(
@@ -158,7 +159,7 @@ package final class StageRun {
   @discardableResult
   package func update(step: Int) -> Double {
     let rate = rate(step: step)
-    context.part(.update) { method.update(optimizer, rate: rate, context) }
+    context.part(.update) { method.update(optimizer, step: step, rate: rate, context) }
     return rate
   }
 

@@ -1,0 +1,104 @@
+import Engine
+import Foundation
+import Shards
+import Testing
+import Training
+
+/// A method that learns from labels: softmax cross-entropy of one view. What a new method needs is in this file.
+private struct Supervised: MethodRecipe {
+  static let name = "supervised"
+  var classes = 3
+
+  func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] { [] }
+  func make(_ setting: MethodSetting) -> any Method { Running(self, setting) }
+
+  final class Running: Method {
+    let trained: [Trained]
+    private let context: Context
+
+    init(_ recipe: Supervised, _ setting: MethodSetting) {
+      context = setting.context
+      let layer = Head.Layer(recipe.classes, bias: true)
+      trained = [setting.trained("encoder", Network(setting.encoder, head: [layer]))]
+    }
+
+    func initialise() { encoder.state.initialise(seed: 1) }
+
+    func step(_ input: MethodInput) -> Outcome {
+      context.scratch { arena in
+        let pass = encoder.pass(context, BatchGroups(images: input.count, in: arena))
+        let tape = encoder.network.forward(input.views[0], pass)
+        let logits = tape.output
+        var outcome = Outcome(loss: 0, chance: log(Double(logits.c)))
+        var correct = 0.0
+        if !context.isDry {
+          for (i, label) in input.labels.enumerated() {
+            let row = UnsafeMutableBufferPointer(rebasing: logits.buffer[i * logits.c..<(i + 1) * logits.c])
+            let total = row.reduce(0) { $0 + exp(Double($1)) }
+            if row.max() == row[Int(label)] { correct += 1 }
+            outcome.loss -= (Double(row[Int(label)]) - log(total)) / Double(input.batch)
+            for j in row.indices {
+              row[j] = Float((exp(Double(row[j])) / total - (j == Int(label) ? 1 : 0)) / Double(input.batch))
+            }
+          }
+        }
+        outcome.figures[.accuracy] = correct / Double(input.batch)
+        encoder.network.backward(logits, tape, pass)
+        return outcome
+      }
+    }
+  }
+}
+
+@Suite struct SupervisedTests {
+  /// Labels reach the method, Adam moves it, and figures that are no contrast come out.
+  @Test func aMethodMayLearnFromLabels() throws {
+    let tiny = try TinyRun()
+    let data = try tiny.pack("labelled", count: 48)
+    var stage = try TinyRun.recipe([
+      "views=[{count: 1, size: 10, operations: [{normalise: dataset}]}]", "optimizer={name: adam, rate: 0.003}",
+      "method={name: memory-bank, negatives: 8}", "length=60 steps",
+    ]).stages[0]
+    stage.method = AnyMethodRecipe(Supervised())
+    let stageRun = try StageRun(stage, data: data, heldOut: nil, seed: 1, index: 0, Context())
+    stageRun.method.initialise()
+    #expect(stageRun.method.embeddings == nil && stageRun.candidates == nil)
+    let loader = try stageRun.loader(from: 0, threads: 1)
+    var outcomes: [Outcome] = []
+    for step in 0..<60 {
+      let batch = try loader.next()
+      let input = stageRun.input(batch)
+      #expect(input.epoch == step / 4 && input.labels.allSatisfy((0..<3).contains))
+      outcomes.append(stageRun.gradients(input))
+      loader.release(batch)
+      stageRun.update(step: step)
+    }
+    #expect(outcomes.suffix(4).allSatisfy { $0.loss < 0.5 * log(3) && $0.figures[.accuracy]! > 0.7 }, "\(outcomes)")
+    #expect(outcomes[0].figures[.candidates] == nil && outcomes[0].figures[.top1] == nil)
+  }
+
+  /// Other labels, or none, do not change a bit of what pre-training learns.
+  @Test(arguments: ResumeTests.methods.keys.sorted()) func preTrainingDoesNotSeeLabels(_ method: String) throws {
+    let tiny = try TinyRun()
+    let sets = [
+      try tiny.pack("right", count: 40),
+      try tiny.pack("poisoned", count: 40, classes: ["c", "a", "b"], shown: ["a", "b", "c"]),
+      try tiny.pack("unlabelled", count: 40, labelled: false),
+    ]
+    let results = try sets.map { data in
+      let recipe = try Recipe(yaml: ResumeTests.recipe(method), from: "test")
+      let stageRun = try StageRun(recipe.stages[0], data: data, heldOut: nil, seed: 1, index: 0, Context())
+      stageRun.method.initialise()
+      let loader = try stageRun.loader(from: 0, threads: 1)
+      for step in 0..<3 {
+        let batch = try loader.next()
+        _ = stageRun.gradients(stageRun.input(batch))
+        loader.release(batch)
+        stageRun.update(step: step)
+      }
+      return stageRun.method.saved.map { Array($0.bytes) }
+    }
+    let areEqual = results[0] == results[1] && results[0] == results[2]
+    #expect(areEqual)
+  }
+}
