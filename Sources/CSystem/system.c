@@ -38,9 +38,9 @@ void csystem_use_processors(void) {
   if (bound_is_known) sched_setaffinity(0, sizeof bound, &bound);
 }
 
-// Swift's view of it is in ThreadTeam.swift. A closure that does not escape lies on its maker's stack; Swift itself would
-// copy it to the heap before it lets another thread see it. It lives for the time of the call, and so until `borrow`
-// returns.
+// Swift's view of it is in ThreadTeam.swift. A closure that does not escape lies on its maker's stack; Swift itself
+// would copy it to the heap before it lets another thread see it. It lives for the time of the call, and so until
+// `borrow` returns.
 __attribute__((swiftcall)) void csystem_lend(const void *code, const void *captures, void *borrower,
                                              void (*borrow)(void *borrower, csystem_closure closure));
 void csystem_lend(const void *code, const void *captures, void *borrower,
@@ -56,8 +56,8 @@ int csystem_flush_output(void) {
   return ferror(stdout) ? -1 : 0;
 }
 
-// Where standard input, output or error was closed by whoever started the program, the next file that is opened would get
-// its number, and a checkpoint the lines of the log. Writing to what takes its place here fails.
+// Where standard input, output or error was closed by whoever started the program, the next file that is opened would
+// get its number, and a checkpoint the lines of the log. Writing to what takes its place here fails.
 __attribute__((constructor)) static void hold_standard_streams(void) {
   for (int stream = 0; stream <= 2; stream++)
     if (fcntl(stream, F_GETFD) < 0 && errno == EBADF) open("/dev/null", O_RDONLY);
@@ -99,8 +99,8 @@ static int64_t number_in(const char *path, const char *key) {
 
 _Static_assert(sizeof(cpu_set_t) == sizeof(uint64_t[16]), "a set of processors");
 
-// The first processor of those that share a processor's third-level cache and its memory. One of the two lies within the
-// other.
+// The first processor of those that share a processor's third-level cache and its memory. One of the two lies within
+// the other.
 static int32_t home_of(int cpu) {
   char path[96];
   snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/cache/index3/shared_cpu_list", cpu);
@@ -167,8 +167,8 @@ int csystem_leaves_avx512(void) {
 }
 
 #if defined(__x86_64__)
-// Runs before any Swift code, and is itself compiled for plain x86-64: a processor that lacks what this file, and all of
-// Swift's, were compiled for gets one line instead of an illegal instruction.
+// Runs before any Swift code, and is itself compiled for plain x86-64: a processor that lacks what this file, and all
+// of Swift's, were compiled for gets one line instead of an illegal instruction.
 __attribute__((constructor, target("arch=x86-64"))) static void check_processor(void) {
   __builtin_cpu_init();
   const char *lacks = NULL;

@@ -6,7 +6,8 @@ import Foundation
 /// What stands at the path decides how:
 /// - nothing, or a regular file: it is replaced, and keeps its permissions;
 /// - a link: it stays, and what it points to is replaced;
-/// - a device, a pipe, a socket, or an open file such as `/dev/stdout`: the bytes go into it, for it cannot be replaced;
+/// - a device, a pipe, a socket, or an open file such as `/dev/stdout`: the bytes go into it, for it cannot be
+///   replaced;
 /// - a folder: refused.
 package final class AtomicFile {
   /// As the caller named it.

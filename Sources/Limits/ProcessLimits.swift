@@ -35,8 +35,8 @@ package struct ProcessLimits: Equatable {
     return Int64(limit.rlim_cur)
   }
 
-  /// Lets this process open as many files as its hard limit allows: a data set has a file a shard. Not more than 65,536,
-  /// for some libraries walk over all that could be open.
+  /// Lets this process open as many files as its hard limit allows: a data set has a file a shard. Not more than
+  /// 65,536, for some libraries walk over all that could be open.
   package static func raiseOpenFiles() {
     var limit = rlimit()
     guard getrlimit(Int32(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }

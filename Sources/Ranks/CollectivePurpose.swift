@@ -2,8 +2,8 @@ import CMPI
 
 /// What a collective is for, and for which layer: what an error says, and what a control leaves out.
 ///
-/// Making one allocates nothing. A purpose is written where it is used, as a literal; one that others compare has a name
-/// here.
+/// Making one allocates nothing. A purpose is written where it is used, as a literal; one that others compare has a
+/// name here.
 package struct CollectivePurpose: Sendable, ExpressibleByStringLiteral {
   /// Such as "batch statistics".
   package let what: StaticString

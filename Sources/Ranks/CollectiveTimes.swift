@@ -4,8 +4,8 @@ import Threading
 /// which run beside the arithmetic.
 package final class CollectiveTimes {
   private var byChannel = [0.0, 0.0, 0.0]
-  /// Where set, gets the seconds of every collective but the sums of gradients: the same collectives, in the same order,
-  /// on every rank.
+  /// Where set, gets the seconds of every collective but the sums of gradients: the same collectives, in the same
+  /// order, on every rank.
   package var waits: [Double]?
 
   package init() {}

@@ -22,7 +22,8 @@ package struct NodeMemory {
   }
   package static func zeros(ranks: Int) -> Int { (ranks + slots) * 128 }
 
-  /// - Parameter memory: `bytes(ranks:)` on a cache line, the same for all ranks. Who puts a part there first has it near.
+  /// - Parameter memory: `bytes(ranks:)` on a cache line, the same for all ranks. Who puts a part there first has it
+  ///   near.
   package init(_ memory: UnsafeMutableRawPointer, ranks: Int, place: Int) {
     self.ranks = ranks
     self.place = place

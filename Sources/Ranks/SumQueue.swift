@@ -1,18 +1,19 @@
 import CMPI
 
-/// Sums over ranks that go on while this rank computes. All ranks put the same sums in the same order; when they do is no
-/// matter.
+/// Sums over ranks that go on while this rank computes. All ranks put the same sums in the same order; when they do is
+/// no matter.
 ///
 /// The ranks of a node add in memory that they share, nodes by MPI's non-blocking all-reduces, which move only when MPI
 /// is called. Each rank puts a copy of its part into the memory; one of them, sum after sum another, adds the parts in
-/// the order of ranks and the result to those of the other nodes; and each takes a copy of what comes out. A rank puts no
-/// part into a slot before it has taken the slot's last result, so one whose parts are all there is free for the next.
+/// the order of ranks and the result to those of the other nodes; and each takes a copy of what comes out. A rank puts
+/// no part into a slot before it has taken the slot's last result, so one whose parts are all there is free for the
+/// next.
 package struct SumQueue {
   /// Floats of a sum, at most. 64,000 bytes are just below what Open MPI sends over TCP without asking the receiver
-  /// first; larger ones took about twice as long over a 1 Gbit/s link between two hosts. And a megabyte under way, in 16
-  /// slots, fills such a link for the 8 ms that a block of arithmetic may keep the thread from the next poll; statistics,
-  /// which share the link, wait behind no more. (With one rank on each: where a node has several, a sum keeps its slot for
-  /// up to four polls.)
+  /// first; larger ones took about twice as long over a 1 Gbit/s link between two hosts. And a megabyte under way, in
+  /// 16 slots, fills such a link for the 8 ms that a block of arithmetic may keep the thread from the next poll;
+  /// statistics, which share the link, wait behind no more. (With one rank on each: where a node has several, a sum
+  /// keeps its slot for up to four polls.)
   package static let floats = NodeMemory.floats
   /// Time between polls.
   private static let interval = Duration.microseconds(100)
@@ -33,7 +34,8 @@ package struct SumQueue {
 
   /// - Parameters:
   ///   - memory: of this rank's node; nil where it has the node for itself.
-  ///   - adders: ranks of each node that add sums: as many as the smallest node has, for they pass them on to each other.
+  ///   - adders: ranks of each node that add sums: as many as the smallest node has, for they pass them on to each
+  ///     other.
   ///   - nodes: in all.
   package init(_ memory: NodeMemory?, adders: Int, nodes: Int) {
     self.memory = memory

@@ -1,7 +1,7 @@
 /// Options, as a recipe writes them. Each stands once: as a stored property with its default.
 ///
-/// A conforming type leaves `Codable` to the compiler. `Decoder.options` fills in the defaults, refuses unknown keys and
-/// calls `check`; options within options are read the same way.
+/// A conforming type leaves `Codable` to the compiler. `Decoder.options` fills in the defaults, refuses unknown keys
+/// and calls `check`; options within options are read the same way.
 package protocol Options: Codable {
   /// What these are options of, for messages, such as `a schedule`.
   static var title: String { get }
@@ -40,7 +40,8 @@ extension Swift.Decoder {
   /// - Parameters:
   ///   - defaults: used where the mapping gives nothing.
   ///   - others: keys that somebody else reads.
-  /// - Throws: `DecodingError` that names an unknown key and the nearest valid one, a missing key, or what `check` refuses.
+  /// - Throws: `DecodingError` that names an unknown key and the nearest valid one, a missing key, or what `check`
+  ///   refuses.
   package func options<T: Options>(_ defaults: T, besides others: [String] = []) throws -> T {
     let options = try self.options(defaults, of: T.title, required: T.required, besides: others)
     do { try options.check() } catch { throw invalid(error.description) }

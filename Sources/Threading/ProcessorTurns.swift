@@ -6,14 +6,15 @@ import Synchronization
 ///
 /// Ranks wait for the slowest of them at every normalisation, and where other work shares the machine a core may be
 /// slower than its neighbour for seconds on end. In turns each rank has the mean of them: of two ranks that train a
-/// ResNet-18 at 32 px on such a machine, 64 images each, a step waits 2 % of its time instead of 5 %, and takes 0.97 of it.
-/// Where cores are equal there is nothing to win. A change, after which the second-level cache is another's, costs about
-/// 0.1 ms: every 2 ms they cost 5 %.
+/// ResNet-18 at 32 px on such a machine, 64 images each, a step waits 2 % of its time instead of 5 %, and takes 0.97
+/// of it. Where cores are equal there is nothing to win. A change, after which the second-level cache is another's,
+/// costs about 0.1 ms: every 2 ms they cost 5 %.
 ///
-/// Only processors that share their third-level cache and their memory are taken in turns: elsewhere a rank would be far
-/// from what it works on.
+/// Only processors that share their third-level cache and their memory are taken in turns: elsewhere a rank would be
+/// far from what it works on.
 package final class ProcessorTurns: @unchecked Sendable {
-  /// Microseconds between changes: less than most layers take, which end in a normalisation, and much more than a change.
+  /// Microseconds between changes: less than most layers take, which end in a normalisation, and much more than a
+  /// change.
   private static let interval: UInt32 = 40_000
 
   /// Threads of a ring, at most: they move one after the other, and some core has two meanwhile.
@@ -26,7 +27,8 @@ package final class ProcessorTurns: @unchecked Sendable {
 
   /// Starts the turns; those of all ranks of a node are one process's work, so that two are not on one processor while
   /// another is idle. Nil where there is nobody to take turns.
-  /// - Parameter seats: of all ranks' threads on this node, which wait for this call or compute; a thread 0 takes no turns.
+  /// - Parameter seats: of all ranks' threads on this node, which wait for this call or compute; a thread 0 takes no
+  ///   turns.
   package init?(_ seats: [csystem_seat]) {
     rings = Self.rings(seats).filter(Self.canTurn)
     if rings.isEmpty { return nil }
@@ -46,7 +48,8 @@ package final class ProcessorTurns: @unchecked Sendable {
     for ring in rings { _ = Self.move(ring, by: 0) }
   }
 
-  /// The seats of one home, where all are of as many processors and no two overlap, in rings that are as even as can be.
+  /// The seats of one home, where all are of as many processors and no two overlap, in rings that are as even as can
+  /// be.
   package static func rings(_ seats: [csystem_seat]) -> [[csystem_seat]] {
     let homes = Dictionary(
       grouping: seats.filter { $0.thread != 0 && $0.home >= 0 }, by: { [UInt64($0.home), $0.space] }

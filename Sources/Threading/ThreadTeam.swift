@@ -162,8 +162,8 @@ package final class ThreadTeam: @unchecked Sendable {
   }
 }
 
-/// Calls `borrow` with the borrower and the closure's words, which are good until it returns. Nothing is allocated, while
-/// `withoutActuallyEscaping` allocates at every call.
+/// Calls `borrow` with the borrower and the closure's words, which are good until it returns. Nothing is allocated,
+/// while `withoutActuallyEscaping` allocates at every call.
 @_silgen_name("csystem_lend")
 private func lend(
   _ body: (_ block: Int, _ thread: Int) -> Void, to borrower: UnsafeMutableRawPointer,

@@ -73,7 +73,8 @@ extension CommandTests {
       return String(line.split(separator: "\t")[1])
     }
 
-    /// Two ranks of one thread change places where each is bound to a processor of its own, and stay where both have both.
+    /// Two ranks of one thread change places where each is bound to a processor of its own, and stay where both have
+    /// both.
     @Test(.enabled(if: neighbours.count == 2), arguments: [true, false])
     func boundRanksTakeTurns(areBound: Bool) throws {
       let own = Self.neighbours.map(String.init)

@@ -160,7 +160,8 @@ private struct AdversaryCase: Sendable {
     test = AdversaryCase(test, q: repeated(row, 3), keys: repeated(unit, 3), bank: repeated(unit, count))
     let run = test.run()
     #expect(abs(run.statistics.loss / 3 - log(Double(count + (inBatch ? 3 : 1)))) < 1e-5)
-    // The bank and the keys are one point, so the queries are pulled nowhere; nothing turns the bank's rows but the queries.
+    // The bank and the keys are one point, so the queries are pulled nowhere; nothing turns the bank's rows but the
+    // queries.
     #expect(run.q.allSatisfy { abs($0) < 1e-5 })
     #expect(abs(run.inBatch / 3 - (inBatch ? 2 / Double(count + 3) : 0)) < 1e-5)
   }

@@ -5,7 +5,8 @@ import Ranks
 import TestSupport
 import Testing
 
-/// A loss of one rank's rows of several matrices: what it finds, and the gradients of the whole, 0 in other ranks' rows.
+/// A loss of one rank's rows of several matrices: what it finds, and the gradients of the whole, 0 in other ranks'
+/// rows.
 private struct Outcome: Sendable {
   var statistics: LossStatistics
   var gradients: [[Float]]
@@ -277,7 +278,8 @@ private func map(_ name: String, _ n: Int, _ c: Int) -> Map {
 
   @Test(arguments: [1, 2, 3, 4], [2, 4]) func equalsPaper(ranks: Int, crops: Int) {
     let test = test(batch: 3, crops: crops)
-    // Sums in Double of scores over τ, at most 4/0.3 each: rounding of the codes and the result. Rows' norms are below 6.
+    // Sums in Double of scores over τ, at most 4/0.3 each: rounding of the codes and the result. Rows' norms are below
+    // 6.
     test.expect(Ranks.run(ranks) { test.run($0) }, within: (64 * roundoff, 6 * 64 * roundoff), "\(ranks) ranks")
   }
 

@@ -8,8 +8,8 @@ import Testing
 /// A batch of embeddings, the loss of the reference and the bounds.
 ///
 /// Bounds: a logit of D products of unit vectors is off by δ ≤ (D+4)·u/τ, a probability by the factor 1 ± (2δ+8u), and
-/// a row of the gradient sums M of them: |error| ≤ (row's + column's probability + 2)·scale/τ·(2δ + (M+10)·u), twice that
-/// through the normalisation, over the row's norm.
+/// a row of the gradient sums M of them: |error| ≤ (row's + column's probability + 2)·scale/τ·(2δ + (M+10)·u), twice
+/// that through the normalisation, over the row's norm.
 struct NTXentCase: Sendable, CustomStringConvertible {
   let batch: Int, width: Int, temperature: Double
   let z: Map

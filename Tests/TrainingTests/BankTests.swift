@@ -106,8 +106,9 @@ import Training
     return norm(difference, difference.count) / max(norm(b, b.count), .leastNormalMagnitude)
   }
 
-  /// Sums in another order: a few roundings (2⁻²⁴) through twenty layers and three steps, over temperatures of 0.1; after
-  /// a few more, a ReLU of so small a network falls on its other side. A part of a batch, or of a bank, that is left out changes the second digit.
+  /// Sums in another order: a few roundings (2⁻²⁴) through twenty layers and three steps, over temperatures of 0.1;
+  /// after a few more, a ReLU of so small a network falls on its other side. A part of a batch, or of a bank, that is
+  /// left out changes the second digit.
   @Test(arguments: methods.keys.sorted(), [2, 3, 4]) func ranksDoNotMatter(method: String, ranks: Int) throws {
     let one = Self.run(method, SingleProcess())
     let all = try Ranks.run(ranks) { Self.run(method, $0) }

@@ -5,8 +5,8 @@ import Shards
 import Testing
 import Training
 
-/// Runs that go wrong in each of the ways that the watch knows, and healthy ones of the same methods: the watch says so of
-/// the former alone, and names the option to change.
+/// Runs that go wrong in each of the ways that the watch knows, and healthy ones of the same methods: the watch says
+/// so of the former alone, and names the option to change.
 @Suite final class CollapseTests {
   private let folder = FileManager.default.temporaryDirectory.appendingPathComponent("collapse-\(UUID().uuidString)")
     .path
@@ -91,9 +91,9 @@ import Training
     for word in test.words { #expect(warnings.contains { $0.contains(word) }, "\(word) not in \(warnings)") }
   }
 
-  /// SwAV's assignments come near to one another before they spread; BYOL's predictions do so for longer than a test may
-  /// take. Rates and lengths are such that twenty seeds of twenty are healthy: so small a run is chaotic, and another order of
-  /// a sum is as good as another seed.
+  /// SwAV's assignments come near to one another before they spread; BYOL's predictions do so for longer than a test
+  /// may take. Rates and lengths are such that twenty seeds of twenty are healthy: so small a run is chaotic, and
+  /// another order of a sum is as good as another seed.
   @Test(arguments: [
     ("{name: simclr, temperature: 0.2, head: [32, 16], headDeviation: 0.2}", 0.02, 25),
     ("{name: swav, head: [32, 16], prototypes: 20, freeze: 5 steps}", 0.03, 300),

@@ -4,7 +4,8 @@ import Shards
 import Testing
 import Training
 
-/// Every built-in recipe is planned as its run would be, on as many ranks as leave each 16 images, without their machines.
+/// Every built-in recipe is planned as its run would be, on as many ranks as leave each 16 images, without their
+/// machines.
 @Suite(.serialized) struct DryRunTests {
   /// What the papers give an anchor to be told from: the positive and K negatives, 2N − 1 views, or prototypes.
   private static let candidates: [String: Int] = [

@@ -34,15 +34,16 @@ const char *cmpi_host(void);
 void cmpi_all_reduce(int channel, void *data, int64_t count, int type, int operation, cmpi_purpose purpose);
 /// Memory that the ranks of this node share, which begins with so many zeros. All ranks of the job call it, each with
 /// what its node needs, before they sum; another call gives the same. `has_room`: whether there are as many bytes, as
-/// the node's first rank found. MPI is not asked for memory that some node has no room for: with Open MPI one rank fails
-/// then, and the others wait for it for ever. NULL where a rank has its node for itself; and where some node's ranks
-/// cannot share memory: then every rank counts as a node of its own.
+/// the node's first rank found. MPI is not asked for memory that some node has no room for: with Open MPI one rank
+/// fails then, and the others wait for it for ever. NULL where a rank has its node for itself; and where some node's
+/// ranks cannot share memory: then every rank counts as a node of its own.
 void *cmpi_node_memory(int64_t bytes, int64_t zeros, int has_room);
 /// Gives every rank of this node the bytes of each, in the order of their places.
 void cmpi_gather_on_node(const void *send, void *receive, int64_t bytes);
 /// Begins the sum, in place, over those ranks of all nodes that have this one's place, which is among the first
-/// `cmpi_smallest_node`. It has the number of a request, 0 ..< CMPI_REQUESTS, whose last sum is done. The data may not be
-/// touched until this one is. Nothing moves but within MPI calls. `what` is kept: a text that lives as long as the program.
+/// `cmpi_smallest_node`. It has the number of a request, 0 ..< CMPI_REQUESTS, whose last sum is done. The data may not
+/// be touched until this one is. Nothing moves but within MPI calls. `what` is kept: a text that lives as long as the
+/// program.
 void cmpi_begin_sum_of_nodes(int request, float *data, int64_t count, const char *what);
 /// Moves all that is under way, and says whether the request is done.
 int cmpi_is_done(int request);

@@ -22,8 +22,8 @@ int cpng_header(const uint8_t *bytes, size_t length, cpng_info *info, char *mess
 /// transparency. `samples` has room for width * height * channels * depth / 8 bytes.
 int cpng_decode(const uint8_t *bytes, size_t length, const cpng_info *info, uint8_t *samples, char *message);
 
-/// Encodes 8-bit samples of 1 or 3 channels, row by row, into `bytes`, which has room for `*length`; where `bytes` is NULL
-/// only the room that is needed is said. `*length` is then what was written. Returns 0, or -1 with a message.
+/// Encodes 8-bit samples of 1 or 3 channels, row by row, into `bytes`, which has room for `*length`; where `bytes` is
+/// NULL only the room that is needed is said. `*length` is then what was written. Returns 0, or -1 with a message.
 int cpng_encode(const uint8_t *samples, int width, int height, int channels, uint8_t *bytes, size_t *length,
                 char *message);
 

@@ -1,7 +1,8 @@
 import Foundation
 
 /// Queries against rows that are drawn from a bank, which is spread over ranks by row. Wu et al. 2018, Unsupervised
-/// Feature Learning via Non-Parametric Instance Discrimination, arXiv:1805.01978; reference zhirongw/lemniscate.pytorch.
+/// Feature Learning via Non-Parametric Instance Discrimination, arXiv:1805.01978; reference
+/// zhirongw/lemniscate.pytorch.
 ///
 /// Candidate 0 of a query is its image's own row v₀, the K others are drawn and may repeat, or be that row too.
 ///
@@ -151,8 +152,8 @@ package struct DrawnContrast {
       return Float(sum / Double(sums.count * count) * Double(loss.images))
     }
 
-    /// Every score becomes the loss's derivative by it; for NCE the loss's terms are added up, each on the rank that has
-    /// the candidate.
+    /// Every score becomes the loss's derivative by it; for NCE the loss's terms are added up, each on the rank that
+    /// has the candidate.
     func differentiate(z: Float) {
       let scale = 1 / Double(batch)
       context.run(batch) { i, _ in

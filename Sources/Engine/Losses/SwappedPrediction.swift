@@ -1,7 +1,7 @@
 import Foundation
 
-/// Every crop predicts the codes of the assigned crops other than itself. Caron et al. 2020, arXiv:2006.09882, eq. 2 and
-/// 6; reference facebookresearch/swav, `main_swav.py`:
+/// Every crop predicts the codes of the assigned crops other than itself. Caron et al. 2020, arXiv:2006.09882, eq. 2
+/// and 6; reference facebookresearch/swav, `main_swav.py`:
 ///
 ///     L = 1/A Σ_{a<A} 1/(V−1) Σ_{v≠a} 1/B Σ_i −Σ_k q⁽ᵃ⁾_ik · log p⁽ᵛ⁾_ik,   p = softmax(S/τ)
 ///

@@ -122,8 +122,8 @@ extension Canvas {
     }
   }
 
-  /// Resizes one row, four channels at a time. Lanes beyond the last channel compute values of neighbours; the next pixel
-  /// overwrites them, and those of the last pixel lie in the row's padding.
+  /// Resizes one row, four channels at a time. Lanes beyond the last channel compute values of neighbours; the next
+  /// pixel overwrites them, and those of the last pixel lie in the row's padding.
   private static func filter(
     _ line: UnsafePointer<Float>, _ x: Taps, size: Int, channels: Int, into out: UnsafeMutablePointer<Float>
   ) {
@@ -181,8 +181,8 @@ extension Canvas {
   }
 }
 
-/// out[i] = Σ weights[t] · source[i + t·step] for i in 0 ..< count. Reads and writes whole vectors of 16, four at a time,
-/// so that one sum need not wait for another.
+/// out[i] = Σ weights[t] · source[i + t·step] for i in 0 ..< count. Reads and writes whole vectors of 16, four at a
+/// time, so that one sum need not wait for another.
 func weighted(
   _ source: UnsafePointer<Float>, step: Int, _ weights: UnsafePointer<Float>, _ taps: Int, count: Int,
   into out: UnsafeMutablePointer<Float>

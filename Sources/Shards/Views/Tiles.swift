@@ -107,8 +107,8 @@ package struct Tiles: Framing, Puzzle {
     (2...8).contains(grid) && (orders == 0 || (2...most(grid)).contains(orders))
   }
 
-  /// The same orders in every run, row by row first. Each next one is that of 32 drawn orders whose nearest order so far
-  /// is the farthest away: distance is how many tiles have another place.
+  /// The same orders in every run, row by row first. Each next one is that of 32 drawn orders whose nearest order so
+  /// far is the farthest away: distance is how many tiles have another place.
   private static func orders(_ count: Int, of tiles: Int) -> [[Int]] {
     var found = [Array(0..<tiles)]
     var draws = Draws(seed: 0, .tiles, UInt64(tiles))

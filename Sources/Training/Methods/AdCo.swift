@@ -14,12 +14,13 @@ import Shards
 ///     v ← m·v + g + λW,   W ← W − η·v
 ///
 /// Further kinds of views are further queries against the same keys; their losses are summed, and the loss that is told
-/// is the mean over queries, so that it stands beside ln(candidates). With the symmetric loss both views are queries, at
-/// half the weight. The bank is spread over ranks by row; its gradient needs the queries of all ranks, and nothing else.
+/// is the mean over queries, so that it stands beside ln(candidates). With the symmetric loss both views are queries,
+/// at half the weight. The bank is spread over ranks by row; its gradient needs the queries of all ranks, and nothing
+/// else.
 ///
-/// Departs from the reference: the momentum update follows the optimizer's at the end of a step instead of preceding the
-/// next step's keys; the steps that fill W count among the run's and follow its schedule, and take all queries part in
-/// them; ShuffleBN as in `MoCo`, one order for both views.
+/// Departs from the reference: the momentum update follows the optimizer's at the end of a step instead of preceding
+/// the next step's keys; the steps that fill W count among the run's and follow its schedule, and take all queries
+/// part in them; ShuffleBN as in `MoCo`, one order for both views.
 package struct AdCo: MethodRecipe {
   package static let name = "adco"
 

@@ -3,8 +3,8 @@ import Foundation
 import Randomness
 import Shards
 
-/// The memory bank of Unsupervised Feature Learning via Non-Parametric Instance Discrimination. Wu, Xiong, Yu, Lin 2018,
-/// arXiv:1805.01978; reference zhirongw/lemniscate.pytorch.
+/// The memory bank of Unsupervised Feature Learning via Non-Parametric Instance Discrimination. Wu, Xiong, Yu, Lin
+/// 2018, arXiv:1805.01978; reference zhirongw/lemniscate.pytorch.
 ///
 /// An embedding vᵢ of every image of the data set is kept from the last time that it was seen. An image's one view f is
 /// told from K rows of the bank that are drawn for it, its own row being the positive:

@@ -2,11 +2,13 @@ import Engine
 import Shards
 
 /// MoCo v2: Improved Baselines with Momentum Contrastive Learning. Chen, Fan, Girshick, He 2020, arXiv:2003.04297, on
-/// Momentum Contrast, He et al. 2019, arXiv:1911.05722, Algorithm 1; reference facebookresearch/moco, `moco/builder.py`.
+/// Momentum Contrast, He et al. 2019, arXiv:1911.05722, Algorithm 1; reference facebookresearch/moco,
+/// `moco/builder.py`.
 ///
-/// Departs from the reference: the momentum update follows the optimizer's at the end of a step instead of preceding the
-/// next step's keys, which is the same but for the first, void one; the queue wraps around at any length; ShuffleBN draws
-/// who shares BN statistics and lets these travel, instead of moving images (see `NormalisationGroups.shuffle`).
+/// Departs from the reference: the momentum update follows the optimizer's at the end of a step instead of preceding
+/// the next step's keys, which is the same but for the first, void one; the queue wraps around at any length;
+/// ShuffleBN draws who shares BN statistics and lets these travel, instead of moving images (see
+/// `NormalisationGroups.shuffle`).
 package struct MoCo: MethodRecipe {
   package static let name = "moco"
 

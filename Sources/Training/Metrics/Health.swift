@@ -6,8 +6,8 @@ package struct EmbeddingHealth: Sendable, Equatable {
   /// Mean over dimensions of the embeddings' deviation, times √d: 1 where they are spread evenly over the sphere, 0
   /// where they have collapsed to a point.
   package var deviation: Double
-  /// exp of the entropy of the covariance's eigenvalues, 1 ... d: how many dimensions are in use. 0 for a point. Nil where
-  /// no LAPACK is linked.
+  /// exp of the entropy of the covariance's eigenvalues, 1 ... d: how many dimensions are in use. 0 for a point. Nil
+  /// where no LAPACK is linked.
   ///
   /// Roy, Vetterli: The Effective Rank (2007).
   package var effectiveRank: Double?

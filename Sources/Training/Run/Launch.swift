@@ -11,8 +11,8 @@ import Threading
 /// The order matters: OpenBLAS reads its variables when it is loaded, MPI keeps signal handlers that stand before it
 /// starts, and binds the process, which says how many threads there are.
 package enum Launch {
-  /// OpenBLAS reads its kernels and its thread count once, when it is loaded. Where the user has set neither, the choice
-  /// is put into the environment and the program starts itself again; before MPI, which does not survive that.
+  /// OpenBLAS reads its kernels and its thread count once, when it is loaded. Where the user has set neither, the
+  /// choice is put into the environment and the program starts itself again; before MPI, which does not survive that.
   package static func chooseArithmetic() {
     let environment = ProcessInfo.processInfo.environment
     guard environment["APUS_STARTED"] == nil else { return }
@@ -34,8 +34,8 @@ package enum Launch {
   package static func ranks() -> MPICommunicator {
     csystem_flush_lines()
     StopSignal.install()
-    // Open MPI would start a helper beside a process without a launcher, for processes that it may start later, and fails
-    // where that finds no ssh. There are none. Other libraries and versions do not know the variable.
+    // Open MPI would start a helper beside a process without a launcher, for processes that it may start later, and
+    // fails where that finds no ssh. There are none. Other libraries and versions do not know the variable.
     setenv("OMPI_MCA_ess_singleton_isolated", "1", 0)
     return MPICommunicator()
   }
