@@ -61,7 +61,8 @@ int cmpi_start(void) {
     check(MPI_Comm_dup(MPI_COMM_WORLD, &channels[i]), "MPI_Comm_dup", "start");
     MPI_Comm_set_errhandler(channels[i], MPI_ERRORS_RETURN);
   }
-  check(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &node), "MPI_Comm_split_type", "start");
+  int status = MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &node);
+  check(status, "MPI_Comm_split_type", "start");
   MPI_Comm_set_errhandler(node, MPI_ERRORS_RETURN);
   MPI_Comm_rank(node, &node_rank);
   MPI_Comm_size(node, &node_size);
@@ -111,8 +112,8 @@ void cmpi_all_reduce(int channel, void *data, int64_t count, int type, int opera
   MPI_Op op = op_of(operation);
   for (int64_t done = 0; done < count; done += chunk) {
     int part = (int)(count - done < chunk ? count - done : chunk);
-    check_for(MPI_Allreduce(MPI_IN_PLACE, (char *)data + done * (int64_t)size_of(type), part, type_of(type), op, channels[channel]),
-              "MPI_Allreduce", purpose);
+    char *begin = (char *)data + done * (int64_t)size_of(type);
+    check_for(MPI_Allreduce(MPI_IN_PLACE, begin, part, type_of(type), op, channels[channel]), "MPI_Allreduce", purpose);
   }
 }
 
@@ -160,7 +161,8 @@ void cmpi_gather_on_node(const void *send, void *receive, int64_t bytes) {
 void cmpi_begin_sum_of_nodes(int request, float *data, int64_t count, const char *what) {
   if (count > chunk) cmpi_abort("a non-blocking all-reduce of more than MPI's counts hold: use smaller buckets", 70);
   request_purposes[request] = what;
-  check(MPI_Iallreduce(MPI_IN_PLACE, data, (int)count, MPI_FLOAT, MPI_SUM, nodes, &requests[request]), "MPI_Iallreduce", what);
+  int status = MPI_Iallreduce(MPI_IN_PLACE, data, (int)count, MPI_FLOAT, MPI_SUM, nodes, &requests[request]);
+  check(status, "MPI_Iallreduce", what);
 }
 
 int cmpi_is_done(int request) {

@@ -5,7 +5,9 @@ import Testing
 @Suite struct CommunicatorTests {
   /// Whatever the lengths, among them none and such as are no multiple of a float.
   @Test(arguments: [1, 2, 5]) func everyRankGetsAllMessages(ranks: Int) {
-    @Sendable func message(_ rank: Int) -> [UInt8] { (0..<rank * 3 % 7).map { UInt8(truncatingIfNeeded: 250 + rank + $0) } }
+    @Sendable func message(_ rank: Int) -> [UInt8] {
+      (0..<rank * 3 % 7).map { UInt8(truncatingIfNeeded: 250 + rank + $0) }
+    }
     let expected = (0..<ranks).map(message)
     #expect(Ranks.run(ranks) { $0.gather(message($0.rank)) }.allSatisfy { $0 == expected })
     #expect(SingleProcess().gather([7, 8, 9, 10, 11]) == [[7, 8, 9, 10, 11]])

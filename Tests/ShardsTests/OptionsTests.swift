@@ -58,7 +58,10 @@ private struct Shelf: Decodable {
   }
 
   @Test(arguments: [
-    (#"{"colour": "red", "wats": 1}"#, "a lamp has no `wats`; did you mean `watts`? It takes `place`, `colour`, `watts`"),
+    (
+      #"{"colour": "red", "wats": 1}"#,
+      "a lamp has no `wats`; did you mean `watts`? It takes `place`, `colour`, `watts`"
+    ),
     (#"{"wats": 1}"#, "did you mean `watts`?"),
     (#"{"watts": 1}"#, "`colour` is missing"),
     (#"{"colour": "red", "watts": 0}"#, "`watts` is 0; it must be at least 1"),

@@ -26,7 +26,8 @@ import Training
       ], timing: ["seconds": .number(1e-7), "a": .number(1e300)])
     #expect(
       line.json
-        == #"{"epoch":2,"loss":0.3333333333333333,"rate":0.1,"step":12,"timing":{"a":1e+300,"seconds":1e-07},"top1":null,"warnings":["a \"b\"\n\u0001\\é"]}"#
+        == #"{"epoch":2,"loss":0.3333333333333333,"rate":0.1,"step":12,"timing":{"a":1e+300,"seconds":1e-07},"#
+        + #""top1":null,"warnings":["a \"b\"\n\u0001\\é"]}"#
     )
   }
 

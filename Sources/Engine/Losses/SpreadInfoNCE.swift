@@ -177,7 +177,8 @@ package struct SpreadInfoNCE {
       let keys = candidates.keys
       let d = queries.all.c
       let gradient = adversary.gradient
-      precondition(gradient.n == m - keys && gradient.c == d, "a gradient \(gradient.shape) of \(m - keys) rows of \(d)")
+      precondition(
+        gradient.n == m - keys && gradient.c == d, "a gradient \(gradient.shape) of \(m - keys) rows of \(d)")
       context.run(batch) { i, _ in
         let s = scores.data + i * m
         let factor = Float(Double(scale) / Double(adversary.temperature) / sums[i].sharper)
