@@ -75,7 +75,7 @@ extension CommandTests {
 
     /// Two ranks of one thread change places where each is bound to a processor of its own, and stay where both have
     /// both.
-    @Test(.enabled(if: neighbours.count == 2), arguments: [true, false])
+    @Test(.enabled(if: neighbours.count == 2, "no two processors share a cache"), arguments: [true, false])
     func boundRanksTakeTurns(areBound: Bool) throws {
       let own = Self.neighbours.map(String.init)
       let pipes = own.map { work.path + "/turn-\($0)" }

@@ -133,7 +133,7 @@ struct Run {
     try writer.finish(mean: [0], deviation: [0])
   }
 
-  @Test(.enabled(if: Run.exists("/usr/bin/h5dump"))) func h5dumpReadsAShard() throws {
+  @Test(.enabled(if: Run.exists("/usr/bin/h5dump"), "h5dump is not installed")) func h5dumpReadsAShard() throws {
     let out = folder.path + "/set"
     try writeSet(out, images: 6, shardSize: 9999)
     let dump = try Run(

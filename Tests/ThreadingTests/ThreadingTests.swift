@@ -131,7 +131,7 @@ import Threading
   }
 
   /// Two threads that compute see both processors, and are at their own in the end, though stopped while they are not.
-  @Test(.enabled(if: boundProcessors().count > 1)) func threadsTakeTurns() throws {
+  @Test(.enabled(if: boundProcessors().count > 1, "there is one processor")) func threadsTakeTurns() throws {
     let pair = SeatedPair()
     let own = pair.own
     defer { pair.leave() }
@@ -150,7 +150,8 @@ import Threading
   }
 
   /// Where one of its threads has ended, the other stays at its own processor.
-  @Test(.enabled(if: boundProcessors().count > 1)) func aRingWithoutOneOfItsThreadsIsGivenUp() throws {
+  @Test(.enabled(if: boundProcessors().count > 1, "there is one processor"))
+  func aRingWithoutOneOfItsThreadsIsGivenUp() throws {
     let pair = SeatedPair()
     let own = pair.own
     defer { pair.leave() }

@@ -9,7 +9,8 @@ import Training
 
 /// After the first step, the threads that compute allocate no memory. Counted by an allocator that stands before the C
 /// library's, on the caller's thread and the team's, not on the loader's. The ranks are one, so that MPI takes no part.
-@Suite(.serialized, .enabled(if: callocations_work())) final class AllocationTests {
+@Suite(.serialized, .enabled(if: callocations_work(), "the C library's allocator cannot be replaced here"))
+final class AllocationTests {
   private let folder = FileManager.default.temporaryDirectory.appendingPathComponent("allocations-\(UUID().uuidString)")
     .path
   private let data: DataSet

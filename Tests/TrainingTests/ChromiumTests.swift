@@ -3,7 +3,7 @@ import Testing
 import Training
 
 /// The page in a real browser, where one is installed.
-@Suite(.serialized, .enabled(if: Chromium.path != nil)) struct ChromiumTests {
+@Suite(.serialized, .enabled(if: Chromium.path != nil, "Chromium is not installed")) struct ChromiumTests {
   @Test func opensWithoutComplaint() throws {
     let (dom, console) = try Chromium.open(Report.html(try .sample()))
     #expect(console.isEmpty, "\(console)")
