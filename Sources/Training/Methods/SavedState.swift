@@ -73,4 +73,3 @@ extension Trained {
   /// Values and the optimizer's state under its name.
   package var saved: [SavedState] { state.saved(name) + moments.flatMap { $0.slab.saved("\(name)/\($0.name)") } }
 }
-}
