@@ -1,5 +1,6 @@
 import ArgumentParser
 import Engine
+import Ranks
 import Shards
 import Training
 
@@ -7,7 +8,11 @@ struct EvaluateCommand: PrintsResults {
   static let configuration = CommandConfiguration(
     commandName: "evaluate",
     abstract: "Judge an encoder by kNN and a linear probe on frozen features, beside random weights and raw pixels.",
-    discussion: "Alone or under a launcher. Results go to RUN/evaluations.json and into RUN/report.html.")
+    discussion: """
+      Alone or under a launcher. Images are fed to the encoder as they were in training, whatever set they are from. \
+      Classes of the two sets are the same where their names are. Results go to RUN/evaluations.json and into \
+      RUN/report.html.
+      """)
 
   @Argument(help: "A run's folder, or weights in safetensors together with --recipe.")
   var path: String
@@ -21,6 +26,9 @@ struct EvaluateCommand: PrintsResults {
   @Option(help: "For weights: the recipe whose encoder they are.")
   var recipe: String?
 
+  @Option(help: "For a run: the step whose checkpoint is judged (default: the newest).")
+  var step: Int?
+
   @Option(help: "Labelled training images that are taken, evenly spread (default: all).")
   var limit: Int?
 
@@ -30,13 +38,17 @@ struct EvaluateCommand: PrintsResults {
   @Flag(help: "Leave random weights and raw pixels out.")
   var only = false
 
+  @Flag(help: "Leave held-out images out whose class the training images have not.")
+  var skipUnknown = false
+
   @Option(help: "Compute threads of each rank (default: what the launcher bound).")
   var threads: Int?
 
   func validate() throws {
-    for (name, value) in [("--limit", limit), ("--test-limit", testLimit)] {
+    for (name, value) in [("--limit", limit), ("--test-limit", testLimit), ("--step", step), ("--threads", threads)] {
       if let value, value < 1 { throw ValidationError("\(name) is \(value); it must be at least 1") }
     }
+    if recipe != nil, step != nil { throw ValidationError("--step is a run's; weights with --recipe have none") }
   }
 
   func run() throws {
@@ -47,25 +59,38 @@ struct EvaluateCommand: PrintsResults {
       }
       let train = try DataSet(at: paths.train)
       let heldOut = try DataSet(at: testPath)
-      let isRun = recipe == nil
-      let encoder =
-        try recipe.map { try FrozenEncoder(weights: path, recipe: Recipe($0), data: train) }
-        ?? FrozenEncoder(run: path, context.communicator)
+      let encoder = try encoder(train, context.communicator)
+      let isRoot = context.communicator.isRoot
+      func say(_ line: String) { if isRoot { print(line) } }
+      encoder.notices.forEach(say)
       var comparison = Comparison(encoder, train: train, test: heldOut, context: context)
       comparison.trainLimit = limit
       comparison.testLimit = testLimit
       comparison.baselines = !only
-      let isRoot = context.communicator.isRoot
-      if isRoot { for notice in encoder.notices { print(notice) } }
-      let outcome = try comparison.run { if isRoot { print($0) } }
-      guard isRoot else { return }
-      print("\n" + EvaluationTable(outcome.results).text)
-      print("\n" + Comparison.summary(outcome.results))
-      guard isRun else { return }
-      try RunFiles.add(outcome.results, to: path)
-      try RunFiles.write(try Exhibits.make(encoder, run: path, data: train, test: heldOut, outcome), to: path)
-      try Report.write(try ReportContent(run: path), to: RunFolder(path).report)
-      print("The report is \(RunFolder(path).report)")
+      comparison.skipsUnknown = skipUnknown
+      let outcome = try comparison.run(encoder.subject(path), say)
+      say("\n\(outcome.record.heading)\n")
+      say(EvaluationTable(outcome.record.results).text)
+      say("\n" + outcome.record.summary)
+      if isRoot, recipe == nil { try write(outcome, encoder, train, heldOut) }
     }
+  }
+
+  private func encoder(_ train: DataSet, _ communicator: any Communicator) throws -> FrozenEncoder {
+    guard let recipe else { return try FrozenEncoder(run: path, step: step, communicator) }
+    return try FrozenEncoder(weights: path, recipe: Recipe(recipe), data: train)
+  }
+
+  /// Into the run's folder.
+  private func write(
+    _ outcome: Comparison.Outcome, _ encoder: FrozenEncoder, _ train: DataSet, _ heldOut: DataSet
+  ) throws {
+    if RunFiles.hasOldEvaluations(path) {
+      print("\(RunFiles.evaluations) of an earlier version, which did not write down what was judged, is replaced.")
+    }
+    try RunFiles.add(outcome.record, to: path)
+    try RunFiles.write(try Exhibits.make(encoder, run: path, data: train, test: heldOut, outcome), to: path)
+    try Report.write(try ReportContent(run: path), to: RunFolder(path).report)
+    print("The report is \(RunFolder(path).report)")
   }
 }

@@ -105,8 +105,11 @@ struct InspectCommand: PrintsResults {
     if let last = try MetricsFile.read(folder.metrics).last(where: { $0["loss"] != nil }) {
       print("last metrics: \(last.json)")
     }
-    for result in try RunFiles.evaluations(of: path) {
-      print("\(result.identifier) on \(result.features): \(percent(result.top1)) %")
+    for record in try RunFiles.evaluations(of: path) {
+      print(record.heading)
+      for result in record.results {
+        print("  \(result.title) (\(result.identifier)) on \(result.features): \(result.main.name) \(result.main.text)")
+      }
     }
     guard verify else { return }
     let (newest, damaged) = try Checkpoint.newest(folder)

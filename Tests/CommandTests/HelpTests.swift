@@ -25,10 +25,16 @@ extension ShortCommandTests {
         ["pretrain"],
         ["<recipe>", "--data", "--run", "--test", "--init", "--set", "--threads", "--loader-threads", "--force"]
       ),
-      (["evaluate"], ["<path>", "--data", "--test", "--recipe", "--limit", "--test-limit", "--only", "--threads"]),
+      (
+        ["evaluate"],
+        [
+          "<path>", "--data", "--test", "--recipe", "--step", "--limit", "--test-limit", "--only", "--skip-unknown",
+          "--threads",
+        ]
+      ),
       (["report"], ["<path>", "--data"]),
       (["figure"], ["<points>", "<out>", "--title", "--summary"]),
-      (["export"], ["<path>", "<out>", "--probe", "--data"]),
+      (["export"], ["<path>", "<out>", "--step", "--probe", "--data"]),
       (["bench"], []),
       (["bench", "views"], ["<recipe>", "--data", "--set", "--loader-threads", "--seconds", "--json"]),
       (

@@ -136,7 +136,9 @@ extension ShortCommandTests {
       let outcome = try work("evaluate", run, "--data", data, ranks: 2)
       #expect(outcome.status == 1 && outcome.seconds < Workplace.soon)
       #expect(
-        outcome.output.contains("evaluation needs labels: \(data)/train has 0 labelled images"), "\(outcome.output)")
+        outcome.output.contains(
+          "evaluation needs labels, and none of the 290 images of the training set \(data)/train has one"),
+        "\(outcome.output)")
       let unsplit = try work("evaluate", run, "--data", data + "/train")
       #expect(unsplit.status == 1 && unsplit.output.contains("give --test, or pack with --split"), "\(unsplit.output)")
     }

@@ -102,6 +102,20 @@ import Training
     #expect(Set(checksums).count == 1)
   }
 
+  /// Numbers that are none are found where they are read, not in the first step.
+  @Test func weightsThatAreNotFiniteAreNamed() throws {
+    let run = try tiny.train("run", on: "train")
+    let encoder = try FrozenEncoder(run: run)
+    let entry = try #require(encoder.state.parameters.layout.entries.first { $0.name == "encoder.bn1.weight" })
+    encoder.state.parameters[entry.slice][3] = .nan
+    let file = tiny.folder + "/out.safetensors"
+    #expect(throws: RunError.self) { try Weights.export(encoder.state, metadata: [:], to: file) }
+    let error = #expect(throws: RunError.self) {
+      try Weights.load(file, into: encoder.network.makeState())
+    }
+    #expect(error?.description.contains("`bn1.weight` holds nan at element 3, expected finite numbers") == true)
+  }
+
   /// An exported file says what its encoder is fed, to whoever reads it.
   @Test func anExportHoldsTheInput() throws {
     let run = try tiny.train("run", on: "train")

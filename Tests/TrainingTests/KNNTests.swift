@@ -32,13 +32,14 @@ import Training
     let answers = Self.naive(train, test, k: k, temperature: 0.1)
     let correct = zip(answers, test.labels).count { $0 == Int($1) }
     // Similarities differ by rounding (2⁻²⁴ √24 ≈ 3e-7); no two neighbours at a border are that close here.
-    #expect(result.correct == correct)
-    #expect(result.correct > test.count / 2 && result.correct < test.count)
+    #expect(result.main.hits == correct)
+    #expect(correct > test.count / 2 && correct < test.count)
     #expect(result.testCount == 333 && result.trainCount == 1500 && result.dimension == 24)
-    #expect(result.top1 == Double(correct) / 333)
+    #expect(result.main.value == Double(correct) / 333 && result.main.name == "top-1")
     #expect(
-      result.classes.reduce(0) { $0 + $1.correct } == correct && result.classes.reduce(0) { $0 + $1.count } == 333)
-    #expect(result.top5! >= result.top1)
+      result.classes.reduce(0) { $0 + Int(($1.value! * Double($1.count)).rounded()) } == correct
+        && result.classes.reduce(0) { $0 + $1.count } == 333)
+    #expect(result.score("top-5")!.value >= result.main.value)
     #expect(result.notes.isEmpty)
   }
 
@@ -77,35 +78,22 @@ import Training
     }
   }
 
-  @Test(arguments: [1, 2, 4]) func ranksGatherTheirRows(ranks: Int) throws {
-    let gathered = try Ranks.run(ranks) { [test] communicator in
-      // A rank may have none.
-      let borders = (0...ranks).map { $0 == 1 && ranks > 1 ? 0 : $0 * test.count / ranks }
-      let counts = (0..<ranks).map { borders[$0 + 1] - borders[$0] }
-      let own = borders[communicator.rank] * 24..<borders[communicator.rank + 1] * 24
-      return FeatureTable(
-        gathering: Array(test.features[own]), counts: counts, dimension: 24, labels: test.labels, classCount: 7,
-        over: communicator)
-    }
-    for table in gathered { #expect(table.features == test.features && table.count == 333) }
-  }
-
   @Test func kIsCutInWords() throws {
     let few = FeatureTable.clouds(count: 12, dimension: 3, classes: 2, spread: 0.1, part: 0)
     let result = try KNN().run(train: few, test: few, communicator: SingleProcess())
     #expect(result.options["k"] == .number(12))
     #expect(result.notes == ["k was cut from 200 to 12, the number of training images"])
-    #expect(result.top5 == nil)
+    #expect(result.score("top-5") == nil)
   }
 
   @Test func degenerateTables() throws {
     let constant = FeatureTable(
       features: Array(repeating: 1, count: 60), labels: (0..<20).map { $0 % 2 }, classCount: 2)
     let result = try KNN(neighbours: 20).run(train: constant, test: constant, communicator: SingleProcess())
-    #expect(result.correct == 10)  // A tied vote goes to class 0.
+    #expect(result.main.hits == 10)  // A tied vote goes to class 0.
     let zero = FeatureTable(
       features: Array(repeating: 0, count: 60), labels: Array(repeating: 0, count: 20), classCount: 1)
-    #expect(try KNN().run(train: zero, test: zero, communicator: SingleProcess()).correct == 20)
+    #expect(try KNN().run(train: zero, test: zero, communicator: SingleProcess()).main.hits == 20)
   }
 
   @Test func unsoundTablesAreNamed() throws {

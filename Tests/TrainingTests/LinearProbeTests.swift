@@ -130,7 +130,7 @@ import Training
     let train = FeatureTable.clouds(count: 600, dimension: 20, classes: 6, spread: 0.3, part: 0)
     let test = FeatureTable.clouds(count: 200, dimension: 20, classes: 6, spread: 0.3, part: 1)
     let result = try LinearProbe().run(train: train, test: test, communicator: SingleProcess())
-    #expect(result.correct == 200 && result.top1 == 1 && result.top5 == 1)
+    #expect(result.main.hits == 200 && result.main.value == 1 && result.score("top-5")?.value == 1)
     #expect(result.options["held_out"] == .number(120))
   }
 
@@ -138,16 +138,16 @@ import Training
     let train = FeatureTable.clouds(count: 900, dimension: 16, classes: 5, spread: 2.5, part: 0)
     let test = FeatureTable.clouds(count: 400, dimension: 16, classes: 5, spread: 2.5, part: 1)
     let one = try LinearProbe().run(train: train, test: test, communicator: SingleProcess())
-    #expect(one.correct > 200 && one.correct < 380)
+    #expect(one.main.hits! > 200 && one.main.hits! < 380)
     for ranks in 1...3 {
       let results = try Ranks.run(ranks) {
         try LinearProbe().run(train: train, test: test, communicator: $0)
       }
       for result in results {
         // The walks differ by rounding in Double alone; one answer at a border may.
-        #expect(abs(result.correct - one.correct) <= 1)
+        #expect(abs(result.main.hits! - one.main.hits!) <= 1)
         #expect(result.options["penalty"] == one.options["penalty"])
-        #expect(result.correct == results[0].correct)
+        #expect(result.main.hits == results[0].main.hits)
       }
     }
   }
@@ -155,9 +155,9 @@ import Training
   @Test func degenerateTables() throws {
     let labels = (0..<20).map { Int32($0 % 2) }
     let constant = FeatureTable(features: Array(repeating: 3.3, count: 60), labels: labels, classCount: 2)
-    #expect(try LinearProbe().run(train: constant, test: constant, communicator: SingleProcess()).correct == 10)
+    #expect(try LinearProbe().run(train: constant, test: constant, communicator: SingleProcess()).main.hits == 10)
     let one = FeatureTable(features: (0..<60).map(Float.init), labels: Array(repeating: 0, count: 20), classCount: 1)
-    #expect(try LinearProbe().run(train: one, test: one, communicator: SingleProcess()).correct == 20)
+    #expect(try LinearProbe().run(train: one, test: one, communicator: SingleProcess()).main.hits == 20)
     let three = FeatureTable(features: [1, 2, 3], labels: [0, 1, 1], classCount: 2)
     let result = try LinearProbe().run(train: three, test: three, communicator: SingleProcess())
     #expect(result.notes.first == "λ is 0.001 without a choice: 3 training images are too few to hold some out")

@@ -1,5 +1,6 @@
 import Foundation
 import Randomness
+import Shards
 import Training
 
 let hostile = "<script>alert(1)</script>&\"'"
@@ -10,16 +11,30 @@ extension EvaluationResult {
     throws -> EvaluationResult
   {
     let interval = Interval.wilson(correct, of: count)
-    let each = correct / classes
-    let sizes = (0..<classes).map { "{\"correct\":\(each + $0 * 4 - 18),\"count\":\(count / classes)}" }.joined(
-      separator: ",")
+    let sizes = (0..<classes).map { label in
+      let right = correct / classes + label * 4 - 18
+      return "{\"value\":\(Double(right) / Double(count / classes)),\"count\":\(count / classes)}"
+    }
     let text = """
       {"name":"\(name)","version":1,"title":"\(k.map { "kNN, k = \($0)" } ?? "linear probe")","features":"\(features)",
-      "options":{\(k.map { "\"k\":\($0)" } ?? "")},"trainCount":12000,"testCount":\(count),"classCount":\(classes),"dimension":128,
-      "correct":\(correct),"top1":\(Double(correct) / Double(count)),"interval":{"low":\(interval.low),"high":\(interval.high)},
-      "top5":0.98,"classes":[\(sizes)],"notes":[],"timing":{"seconds":3.2}}
+      "options":{\(k.map { "\"k\":\($0)" } ?? "")},"trainCount":12000,"testCount":\(count),"dimension":128,
+      "scores":[{"name":"top-1","unit":"%","value":\(Double(correct) / Double(count)),"hits":\(correct),"trials":\(count),
+      "interval":{"low":\(interval.low),"high":\(interval.high)}},{"name":"top-5","unit":"%","value":0.98}],
+      "classes":[\(sizes.joined(separator: ","))],"notes":[],"timing":{"seconds":3.2}}
       """
     return try JSONDecoder().decode(EvaluationResult.self, from: Data(text.utf8))
+  }
+}
+
+extension EvaluationRecord {
+  /// Of the step that the sample of a report ends at.
+  static func sample(step: Int = 5000, data: String = "data/train", _ results: [EvaluationResult] = []) -> Self {
+    EvaluationRecord(
+      Subject(path: "runs/first", stage: 0, stageName: "pretrain", step: step),
+      input: EncoderInput(size: 28, mean: [0.25], deviation: [0.5]),
+      train: Images(path: data, fingerprint: "ab", taken: 12_000, count: 60_000),
+      test: Images(path: "data/test", fingerprint: "cd", taken: 10_000, count: 10_000),
+      classNames: (0..<9).map { "class \($0)" } + [hostile], results: results)
   }
 }
 
@@ -51,12 +66,14 @@ extension ReportContent {
           "communication_share": .number(0.06),
         ])
     }
+    var results: [EvaluationResult] = []
     for (name, k) in [("linear", nil), ("knn", 200), ("knn", 20)] as [(String, Int?)] {
-      for (features, correct) in [("learned", 8712), ("random", 8291), ("raw pixels", 8305)] {
-        content.evaluations.append(try .sample(name, features, correct: correct - (k ?? 0), of: 10_000, k: k))
+      for (features, correct) in [("learned", 8712), ("random weights", 8291), ("raw pixels", 8305)] {
+        results.append(try .sample(name, features, correct: correct - (k ?? 0), of: 10_000, k: k))
       }
     }
-    content.classNames = (0..<9).map { "class \($0)" } + [hostile]
+    content.evaluations = [.sample(results)]
+    content.stages = ["pretrain"]
     content.grids = [
       Grid(
         "Views", text: "Two views of an image.",

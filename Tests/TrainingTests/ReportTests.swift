@@ -48,6 +48,37 @@ import Training
     #expect(error?.description.hasPrefix("cannot write /nowhere/at/all.html: ") == true)
   }
 
+  /// Figures of another step or of other images are never in one table.
+  @Test func figuresThatDoNotBelongTogetherAreApart() throws {
+    var content = try ReportContent.sample()
+    let results = content.evaluations[0].results
+    content.evaluations.insert(.sample(step: 12, Array(results.prefix(1))), at: 0)
+    content.evaluations.append(.sample(data: "other/train", Array(results.prefix(2))))
+    let html = Report.html(content)
+    #expect(html.components(separatedBy: "<table class=\"results\">").count - 1 == 3)
+    #expect(html.contains("<h3>After step 12 (stage 0, pretrain) – an earlier step: the run is at step 5000</h3>"))
+    #expect(html.components(separatedBy: "<h3>After step 5000 (stage 0, pretrain)</h3>").count - 1 == 2)
+    #expect(
+      html.contains("<p>Learned from 12,000 of 60,000 images of other/train, judged on 10,000 images of data/test."))
+    // The latest comes first, and the table of classes is its.
+    let places = ["other/train", "images of data/train", "After step 12"].map { html.range(of: $0)!.lowerBound }
+    #expect(places == places.sorted())
+    #expect(html.contains("by linear probe (linear-v1). After step 5000 (stage 0, pretrain).</p>"))
+  }
+
+  /// A run of two stages: one curve behind the other, with the border between them.
+  @Test func stagesFollowEachOther() throws {
+    var content = try ReportContent.sample()
+    content.stages = ["warm", "fine"]
+    content.metrics = (1...4).map {
+      MetricsLine(step: $0 * 10, values: ["loss": .number(Double($0)), "stage": .number($0 < 3 ? 0 : 1)])
+    }
+    let html = Report.html(content)
+    #expect(html.components(separatedBy: ">fine</text>").count - 1 == 1 && !html.contains(">warm</text>"))
+    content.metrics.removeLast(2)
+    #expect(!Report.html(content).contains(">fine</text>"))
+  }
+
   @Test func curvesHaveAxesAndHover() throws {
     var curve = Curve("Loss", unit: "nats", [Curve.Series("loss", [(10, 6.0), (20, 3.5), (30, 1.25), (40, .nan)])])
     curve.guides = [Curve.Guide(6.24, "guessing")]
@@ -127,22 +158,27 @@ import Training
       let sample = try ReportContent.sample()
       let writer = try MetricsWriter(path: run + "/metrics.jsonl")
       for line in sample.metrics { try writer.append(line) }
-      try writer.append(MetricsLine(step: 5001, values: ["warnings": .list([.text("careful")])]))
+      let loss = JSONValue.number(1)
+      try writer.append(MetricsLine(step: 4990, values: ["loss": loss, "warnings": .list([.text("long ago")])]))
+      // As a run writes them: the monitor's line comes after the log's.
+      try writer.append(MetricsLine(step: 5000, values: ["loss": loss, "warnings": .list([.text("careful")])]))
+      try writer.append(MetricsLine(step: 5000, values: ["knn_top1": .number(0.5)]))
       try Data(sample.recipe.utf8).write(to: URL(fileURLWithPath: run + "/recipe.yaml"))
-      try RunFiles.add(Array(sample.evaluations.prefix(5)), to: run)
-      try RunFiles.add(Array(sample.evaluations.dropFirst(3)), to: run)
+      let results = sample.evaluations[0].results
+      try RunFiles.add(.sample(Array(results.prefix(5))), to: run)
+      try RunFiles.add(.sample(Array(results.dropFirst(3))), to: run)
       try RunFiles.write(
         ReportExhibits(
-          title: sample.title, summary: sample.summary, facts: sample.facts, classNames: sample.classNames,
-          grids: sample.grids), to: run)
+          title: sample.title, summary: sample.summary, facts: sample.facts, grids: sample.grids), to: run)
       var content = try ReportContent(run: run)
       #expect(
         content.warnings == ["this run is not finished: the file `complete` is missing from its folder", "careful"])
-      #expect(content.metrics.count == 501)
+      #expect(content.metrics.count == 503)
       // 3 ... 8 were added last.
       #expect(content.evaluations == sample.evaluations)
       content.warnings = sample.warnings
-      content.metrics.removeLast()
+      content.metrics.removeLast(3)
+      #expect(content.stages.isEmpty)  // The sample's recipe is none.
       #expect(Report.html(content) == Report.html(sample))
       try Data().write(to: URL(fileURLWithPath: run + "/complete"))
       #expect(try ReportContent(run: run).warnings == ["careful"])
@@ -154,12 +190,29 @@ import Training
       let content = try ReportContent(run: run)
       #expect(content.title == URL(fileURLWithPath: run).lastPathComponent && content.evaluations.isEmpty)
       try Data("[{]".utf8).write(to: URL(fileURLWithPath: run + "/evaluations.json"))
+      #expect(!RunFiles.hasOldEvaluations(run))
       let error = #expect(throws: ReportError.self) { try RunFiles.evaluations(of: run) }
       #expect(error?.description.hasPrefix("cannot read \(run)/evaluations.json: ") == true)
-      let lie =
-        #"{"title":"","summary":"","facts":[],"classNames":[],"grids":[{"title":"","text":"","size":1,"rows":[{"name":"","pictures":[{"caption":"","mark":"none","image":{"width":9,"height":9,"channels":3,"pixels":"AAAA"}}]}]}]}"#
+      // A picture that claims more pixels than it has.
+      let picture = #"{"caption":"","mark":"none","image":{"width":9,"height":9,"channels":3,"pixels":"AAAA"}}"#
+      let grid = #"{"title":"","text":"","size":1,"rows":[{"name":"","pictures":[\#(picture)]}]}"#
+      let lie = #"{"title":"","summary":"","facts":[],"grids":[\#(grid)]}"#
       try Data(lie.utf8).write(to: URL(fileURLWithPath: run + "/exhibits.json"))
       #expect(throws: ReportError.self) { try RunFiles.exhibits(of: run) }
+    }
+  }
+
+  /// Results of earlier versions do not say what they are of.
+  @Test func oldEvaluationsAreSaidToBeOld() throws {
+    try withRun { run in
+      try Data(#"[{"name":"knn","version":1,"top1":0.5}]"#.utf8).write(
+        to: URL(fileURLWithPath: run + "/evaluations.json"))
+      #expect(RunFiles.hasOldEvaluations(run))
+      let content = try ReportContent(run: run)
+      #expect(content.evaluations.isEmpty && content.warnings.contains { $0.contains("is of an earlier version") })
+      try RunFiles.add(.sample(), to: run)
+      #expect(!RunFiles.hasOldEvaluations(run))
+      #expect(try RunFiles.evaluations(of: run) == [.sample()])
     }
   }
 
@@ -174,11 +227,12 @@ import Training
       [1, 0, -1, -1, 1, 1] + [0, 0, 0, 0, 0, 0], kernel: 2, channels: 1, filters: 3)
     #expect(
       kernels.rows[0].pictures.map(\.image.pixels) == [[255, 0, 128, 128], [128, 255, 128, 128], [0, 255, 128, 128]])
-    let table = FeatureTable(features: [1, 0, 0, 1, 0.9, 0.1], labels: [0, 1, 1], classCount: 2)
-    let near = try ReportContent.Grid.neighbours(table, table, queries: [0], neighbours: 2, classNames: ["x", "y"]) {
-      isTraining, row in
-      ReportImage(width: 1, height: 1, channels: 1, pixels: [UInt8(row + (isTraining ? 10 : 0))])
+    let found = Comparison.Neighbours(query: 0, nearest: [0, 2], label: 0, nearestLabels: [0, 1])
+    let near = try ReportContent.Grid.neighbours([found], origin: "After step 3", classNames: ["x", "y"]) {
+      isTraining, sample in
+      ReportImage(width: 1, height: 1, channels: 1, pixels: [UInt8(sample + (isTraining ? 10 : 0))])
     }
+    #expect(near.text.hasSuffix("red: of another. After step 3."))
     #expect(
       near.rows == [
         .init(

@@ -5,7 +5,7 @@ import Shards
 import Training
 
 /// A folder with small labelled data sets, and runs on them that take seconds.
-final class TinyRun {
+final class TinyRun: Sendable {
   let folder = FileManager.default.temporaryDirectory.appendingPathComponent("tiny-\(UUID().uuidString)").path
   static let side = 10
 

@@ -1,5 +1,7 @@
+import CSystem
 import Engine
 import Foundation
+import Ranks
 import Shards
 
 /// Evaluates an encoder beside the same encoder without training, and beside raw pixels.
@@ -10,87 +12,171 @@ package struct Comparison {
   package var trainLimit: Int?, testLimit: Int?
   /// Whether random weights and raw pixels are evaluated too.
   package var baselines = true
+  /// Leaves out test images of classes that the training set has not; else they are an error.
+  package var skipsUnknown = false
+  /// Bytes of memory that are free for this rank.
+  package var freeMemory: Int
   package let context: Context
+
+  /// Of the free memory, what an evaluation may take.
+  package static let memoryShare = 0.75
+  /// Test images whose neighbours are looked up, and how many for each.
+  private static let queries = 8, neighbours = 8
 
   package init(_ encoder: FrozenEncoder, train: DataSet, test: DataSet, context: Context) {
     self.encoder = encoder
     self.train = train
     self.test = test
     self.context = context
+    let ranks = (context.communicator as? MPICommunicator)?.ranksOnNode ?? 1
+    let free = Int(csystem_memory_available()) / ranks
+    // Where it is not known, nothing is refused.
+    freeMemory = context.communicator.allReduce(free == 0 ? Int.max / 2 : free, .min)
   }
 
-  /// The tables of the learned features, and all results.
+  /// What was found, and the training images nearest to a few test images.
   package struct Outcome {
-    package var results: [EvaluationResult] = []
-    package var train: FeatureTable, test: FeatureTable
-    package var trainSamples: [Int], testSamples: [Int]
+    package var record: EvaluationRecord
+    package var neighbours: [Neighbours] = []
   }
 
-  /// - Parameter say: gets a line of progress.
-  package func run(_ say: (String) -> Void) throws -> Outcome {
-    for set in [train, test] where set.channels != encoder.input.channels {
-      throw RunError("\(set.path) has \(set.channels) channels, the encoder takes \(encoder.input.channels)")
+  /// A test image and the training images whose features are most similar, the nearest first.
+  package struct Neighbours {
+    /// Of the test set, and of the training set.
+    package var query: Int, nearest: [Int]
+    /// Of the query, and of its neighbours.
+    package var label: Int32, nearestLabels: [Int32]
+
+    package init(query: Int, nearest: [Int], label: Int32, nearestLabels: [Int32]) {
+      self.query = query
+      self.nearest = nearest
+      self.label = label
+      self.nearestLabels = nearestLabels
     }
-    guard train.classNames == test.classNames else {
-      throw RunError(
-        "\(train.path) and \(test.path) name their classes differently; pack the second with --like the first")
+  }
+
+  /// All ranks make this call.
+  /// - Parameters:
+  ///   - subject: what is judged.
+  ///   - say: gets a line of progress.
+  /// - Throws: `RunError` before any work where labels, classes or memory do not do.
+  package func run(_ subject: EvaluationRecord.Subject, _ say: (String) -> Void) throws -> Outcome {
+    let train = LabelledImages(train, classes: self.train.classNames, limit: trainLimit)
+    let test = LabelledImages(test, classes: self.train.classNames, limit: testLimit)
+    try check(train, test)
+    var notes: [String] = []
+    if !test.unknown.isEmpty {
+      notes.append(
+        "test images of the classes \(listed(test.unknown)) are left out: the training set has none of them")
     }
-    let a = train.labelled(limit: trainLimit)
-    let b = test.labelled(limit: testLimit)
-    guard !a.isEmpty, !b.isEmpty else {
-      throw RunError("evaluation needs labels: \(train.path) has \(a.count) labelled images, \(test.path) \(b.count)")
+    try checkMemory(train, test)
+    var outcome = Outcome(
+      record: EvaluationRecord(
+        subject, input: encoder.input, train: .init(train), test: .init(test), classNames: self.train.classNames))
+    let takesPixels = baselines && pixels(train, test).bytes <= given
+    if baselines && !takesPixels {
+      notes.append(
+        "raw pixels are left out: they need \(byteText(pixels(train, test).bytes)) on each rank, \(byteText(given)) "
+          + "are given; take fewer images with --limit and --test-limit to see them")
     }
-    var results: [EvaluationResult] = []
-    func evaluate(_ name: String, _ features: (DataSet, [Int]) throws -> [Float]) throws -> (FeatureTable, FeatureTable)
-    {
-      say("features of \(a.count) + \(b.count) images: \(name)")
-      let tables = (train.table(try features(train, a), a), test.table(try features(test, b), b))
+    for note in notes { say("Note: \(note)") }
+    outcome.record.notes = notes
+
+    func evaluate(_ name: String, _ table: (LabelledImages) throws -> FeatureTable) throws {
+      say("features of \(grouped(train.count)) + \(grouped(test.count)) images: \(name)")
+      let tables = (train: try table(train), test: try table(test))
       for evaluation in Evaluations.all {
-        var result = try evaluation.run(train: tables.0, test: tables.1, on: context)
+        var result = try evaluation.run(train: tables.train, test: tables.test, on: context)
         result.features = name
-        results.append(result)
-        say(
-          "  \(result.title): \(percent(result.top1)) % [\(percent(result.interval.low)), \(percent(result.interval.high))]"
-        )
+        outcome.record.results.append(result)
+        let figures = result.scores.map { score in
+          [score.name, score.text, score.intervalText].compactMap { $0 }.joined(separator: " ")
+        }
+        say("  \(result.title): \(figures.joined(separator: ", "))")
       }
-      return tables
+      if name == "learned" { outcome.neighbours = neighbours(tables.train, tables.test, train, test) }
     }
-    let learned = try evaluate("learned") { try extractor(encoder.state).features(of: $0, $1) }
+    let classes = self.train.classNames.count
+    try evaluate("learned") { try extractor(encoder.state).table($0, classCount: classes) }
     if baselines {
       let random = encoder.untrained()
-      _ = try evaluate("random weights") { try extractor(random).features(of: $0, $1) }
-      _ = try evaluate("raw pixels") { try pixels(of: $0, $1) }
+      try evaluate("random weights") { try extractor(random).table($0, classCount: classes) }
     }
-    return Outcome(results: results, train: learned.0, test: learned.1, trainSamples: a, testSamples: b)
+    if takesPixels { try evaluate("raw pixels") { try encoder.input.table($0, classCount: classes, context) } }
+    return outcome
   }
 
   private func extractor(_ state: NetworkState) -> FeatureExtractor {
     FeatureExtractor(encoder.network, state, input: encoder.input, context: context)
   }
 
-  private func pixels(of data: DataSet, _ samples: [Int]) throws -> [Float] {
-    let length = encoder.input.size * encoder.input.size * data.channels
-    var all = [Float](repeating: 0, count: samples.count * length)
-    try all.withUnsafeMutableBufferPointer {
-      try encoder.input.fill(data, samples: samples, into: $0.baseAddress!, context.team)
+  private func neighbours(
+    _ trainTable: FeatureTable, _ testTable: FeatureTable, _ train: LabelledImages, _ test: LabelledImages
+  ) -> [Neighbours] {
+    guard context.communicator.isRoot else { return [] }
+    let count = min(Self.queries, test.count)
+    let search = NeighbourSearch(trainTable, k: min(Self.neighbours, train.count))
+    return (0..<count).map { number in
+      let row = number * test.count / count
+      var found: [Int] = []
+      search.find(testTable, row..<row + 1) { found = $2.map(Int.init) }
+      return Neighbours(
+        query: test.samples[row], nearest: found.map { train.samples[$0] }, label: test.labels[row],
+        nearestLabels: found.map { train.labels[$0] })
     }
-    return all
   }
 
-  /// What was learned, in a sentence.
-  package static func summary(_ results: [EvaluationResult]) -> String {
-    func probe(_ features: String) -> EvaluationResult? {
-      results.first { $0.name == LinearProbe.name && $0.features == features }
+  // MARK: What is checked before work starts
+
+  private func check(_ train: LabelledImages, _ test: LabelledImages) throws(RunError) {
+    for set in [train.set, test.set] where set.channels != encoder.input.channels {
+      throw RunError(
+        "\(set.path) has images of \(set.channels) channels, the encoder takes \(encoder.input.channels): pack them "
+          + "with --channels \(encoder.input.channels)")
     }
-    func words(_ r: EvaluationResult) -> String {
-      "\(percent(r.top1)) % [\(percent(r.interval.low)), \(percent(r.interval.high))]"
+    for (images, what) in [(train, "training"), (test, "test")] where images.labelledCount == 0 {
+      throw RunError(
+        "evaluation needs labels, and none of the \(images.set.count) images of the \(what) set \(images.set.path) has "
+          + "one: pack them from a folder for each class, or from a list with labels")
     }
-    guard let learned = probe("learned") else { return "" }
-    var text =
-      "A linear probe on the learned features names \(words(learned)) of \(grouped(learned.testCount)) held-out images rightly"
-    if let random = probe("random weights"), let raw = probe("raw pixels") {
-      text += "; on random weights \(words(random)), on raw pixels \(words(raw))"
+    guard test.unknown.isEmpty || skipsUnknown else {
+      throw RunError(
+        "\(test.set.path) has images of the classes \(listed(test.unknown)), which \(train.set.path) has not (it has "
+          + "\(listed(train.set.classNames))): name classes alike, or leave those images out with --skip-unknown")
     }
-    return text + ". Brackets: 95 % intervals."
+    guard !test.isEmpty else {
+      throw RunError(
+        "\(test.set.path) and \(train.set.path) have no class in common: \(listed(test.set.classNames)), and "
+          + listed(train.set.classNames))
+    }
+  }
+
+  /// Bytes that an evaluation may take on this rank.
+  private var given: Int { Int(Double(freeMemory) * Self.memoryShare) }
+
+  private func size(_ train: LabelledImages, _ test: LabelledImages, dimension: Int) -> EvaluationSize {
+    EvaluationSize(
+      train: train.count, test: test.count, dimension: dimension, classes: train.set.classNames.count,
+      ranks: context.communicator.size, threads: context.team.count)
+  }
+
+  private func pixels(_ train: LabelledImages, _ test: LabelledImages) -> EvaluationSize {
+    let input = encoder.input
+    return size(train, test, dimension: input.size * input.size * input.channels)
+  }
+
+  private func checkMemory(_ train: LabelledImages, _ test: LabelledImages) throws(RunError) {
+    let extractor = extractor(encoder.state)
+    context.dry { extractor.plan() }
+    let parameters = encoder.state.parameters.count + encoder.state.statistics.count
+    let needed =
+      size(train, test, dimension: extractor.dimension).bytes + context.arena.peak
+      + 2 * parameters * MemoryLayout<Float>.stride
+    guard needed <= given else {
+      throw RunError(
+        "evaluation on \(grouped(train.count)) + \(grouped(test.count)) images needs \(byteText(needed)) on each rank, "
+          + "\(byteText(given)) are given, \(Int(Self.memoryShare * 100)) % of what is free: take fewer images with "
+          + "--limit and --test-limit, or fewer ranks on a node")
+    }
   }
 }

@@ -2,7 +2,7 @@ import Engine
 import Foundation
 import Ranks
 
-/// Judges frozen features by how well labels are read off them.
+/// Judges frozen features by what labels can be read off them.
 ///
 /// Adding one is a file like `KNN.swift` and a row in `Evaluations.all`. A protocol is known by its name and version;
 /// whatever changes its numbers makes a new version.
@@ -11,6 +11,8 @@ package protocol Evaluation: Sendable {
   static var version: Int { get }
   /// What a table calls it, such as "kNN, k = 200".
   var title: String { get }
+  /// Bytes that a rank needs beside the tables, at most.
+  func workspace(_ job: EvaluationSize) -> Int
   /// - Parameters:
   ///   - train, test: the whole tables, the same on every rank.
   ///   - context: threads, and the ranks over which the work is shared out.
@@ -34,14 +36,37 @@ package enum Evaluations {
   package static let all: [any Evaluation] = [LinearProbe(), KNN(neighbours: 200), KNN(neighbours: 20)]
 }
 
+/// How large an evaluation is.
+package struct EvaluationSize: Sendable {
+  /// Rows of the two tables, and their width.
+  package var train: Int, test: Int, dimension: Int
+  package var classes: Int
+  package var ranks: Int, threads: Int
+
+  package init(train: Int, test: Int, dimension: Int, classes: Int, ranks: Int = 1, threads: Int = 1) {
+    self.train = train
+    self.test = test
+    self.dimension = dimension
+    self.classes = classes
+    self.ranks = ranks
+    self.threads = threads
+  }
+
+  /// Bytes of the two tables, which every rank has.
+  package var tables: Int { (train + test) * dimension * MemoryLayout<Float>.stride }
+  /// Bytes of the largest share that a rank computes of a table, before it is gathered.
+  package var share: Int { (max(train, test) / ranks + 1) * dimension * MemoryLayout<Float>.stride }
+  /// Bytes that a rank needs for all evaluations, one after the other.
+  package var bytes: Int { tables + max(share, Evaluations.all.map { $0.workspace(self) }.max() ?? 0) }
+}
+
 /// What an evaluation found.
 package struct EvaluationResult: Codable, Sendable, Equatable {
-  /// Right answers of one class.
+  /// One class of the test images.
   package struct Class: Codable, Sendable, Equatable {
-    package var correct: Int
+    /// The first score among the images of this class; nil where there are none.
+    package var value: Double?
     package var count: Int
-    /// Nil where the test images hold none of this class.
-    package var accuracy: Double? { count == 0 ? nil : Double(correct) / Double(count) }
   }
 
   /// The protocol, such as `knn`, and its version.
@@ -49,20 +74,16 @@ package struct EvaluationResult: Codable, Sendable, Equatable {
   package var version: Int
   /// What a table calls it.
   package var title: String
-  /// Whose features: "learned", "random", "raw pixels". The caller names it.
+  /// Whose features: "learned", "random weights", "raw pixels". The caller names it.
   package var features = ""
+  /// What was found, the most telling first; at least one.
+  package var scores: [Score]
   /// Every choice that the numbers depend on.
   package var options: [String: JSONValue]
   package var trainCount: Int
   package var testCount: Int
-  package var classCount: Int
   package var dimension: Int
-  package var correct: Int
-  package var top1: Double
-  /// Of top-1.
-  package var interval: Interval
-  /// Nil where there are five classes or fewer.
-  package var top5: Double?
+  /// By label; empty where the evaluation tells nothing of single classes.
   package var classes: [Class]
   /// What a reader must know, in words: a k that was cut, a fit that did not converge.
   package var notes: [String]
@@ -70,33 +91,26 @@ package struct EvaluationResult: Codable, Sendable, Equatable {
   package var timing: [String: Double]
 
   package var identifier: String { "\(name)-v\(version)" }
+  /// The score that tables are read by.
+  package var main: Score { scores[0] }
 
-  /// Counts of right answers, summed over ranks.
-  /// - Parameters:
-  ///   - top1, top5: by class, this rank's.
-  init<E: Evaluation>(
-    _ evaluation: E, train: FeatureTable, test: FeatureTable, options: [String: JSONValue], top1: [Int], top5: [Int],
-    notes: [String], since start: ContinuousClock.Instant, _ communicator: any Communicator
+  /// A score by its name.
+  package func score(_ name: String) -> Score? { scores.first { $0.name == name } }
+
+  package init<E: Evaluation>(
+    _ evaluation: E, train: FeatureTable, test: FeatureTable, scores: [Score], classes: [Class] = [],
+    options: [String: JSONValue] = [:], notes: [String] = [], since start: ContinuousClock.Instant
   ) {
-    var counts = (top1 + top5).map(Int64.init)
-    counts.withUnsafeMutableBufferPointer { communicator.allReduce($0, .sum, on: .control, "right answers") }
-    let sizes = test.classSizes
-    let right = counts.prefix(test.classCount).map(Int.init)
+    precondition(!scores.isEmpty, "\(E.identifier) gives no score")
     name = E.name
     version = E.version
     title = evaluation.title
+    self.scores = scores
+    self.classes = classes
     self.options = options
     trainCount = train.count
     testCount = test.count
-    classCount = test.classCount
     dimension = test.dimension
-    correct = right.reduce(0, +)
-    self.top1 = Double(correct) / Double(test.count)
-    interval = .wilson(correct, of: test.count)
-    self.top5 =
-      test.classCount > 5
-      ? Double(counts.suffix(test.classCount).reduce(0, +)) / Double(test.count) : nil
-    classes = zip(right, sizes).map { Class(correct: $0, count: $1) }
     self.notes = notes
     timing = ["seconds": (ContinuousClock().now - start) / .seconds(1)]
   }

@@ -11,25 +11,28 @@ package enum Exhibits {
   package static func make(
     _ encoder: FrozenEncoder, run: String, data: DataSet, test: DataSet?, _ outcome: Comparison.Outcome?
   ) throws -> ReportExhibits {
+    guard data.channels == encoder.input.channels else {
+      throw RunError(
+        "cannot show images of \(data.path): they have \(data.channels) channels, the encoder takes "
+          + "\(encoder.input.channels); give the run's data set")
+    }
     var exhibits = ReportExhibits(
       title: URL(fileURLWithPath: run).lastPathComponent,
-      summary: outcome.map { Comparison.summary($0.results) } ?? "\(encoder.step) steps of \(encoder.recipe.name).")
+      summary: outcome.map(\.record.summary) ?? "\(encoder.step) steps of \(encoder.recipe.name).")
     exhibits.facts = facts(run)
-    exhibits.classNames = data.classNames
     exhibits.grids = [try views(encoder, data)]
     if let outcome, let test {
-      let count = outcome.testSamples.count
-      let queries = (0..<min(images, count)).map { $0 * count / min(images, count) }
+      let record = outcome.record
       exhibits.grids.append(
-        try .neighbours(outcome.train, outcome.test, queries: queries, neighbours: 8, classNames: data.classNames) {
-          try $0 ? picture(data, outcome.trainSamples[$1]) : picture(test, outcome.testSamples[$1])
+        try .neighbours(outcome.neighbours, origin: record.origin, classNames: record.classNames) {
+          isTraining, sample in try picture(isTraining ? data : test, sample)
         })
     }
     let first = encoder.state.parameters.layout.entries[0]
     exhibits.grids.append(
       .kernels(
-        encoder.state.parameters[first.slice], kernel: first.shape[0], channels: first.shape[2], filters: first.shape[3]
-      ))
+        encoder.state.parameters[first.slice], kernel: first.shape[0], channels: first.shape[2],
+        filters: first.shape[3]))
     return exhibits
   }
 

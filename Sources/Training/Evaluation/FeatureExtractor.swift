@@ -9,7 +9,7 @@ package struct FeatureExtractor {
   package let state: NetworkState
   package let input: EncoderInput
   package let context: Context
-  /// Images in a forward pass; small, so that its maps stay near the processor.
+  /// Images in a forward pass; small, so that its maps stay in cache.
   package var batch = 32
 
   package init(_ network: Network, _ state: NetworkState, input: EncoderInput, context: Context) {
@@ -19,6 +19,9 @@ package struct FeatureExtractor {
     self.context = context
   }
 
+  /// Numbers of an image's features.
+  package var dimension: Int { network.encoder.options.features }
+
   /// Allocates as `features` does: for a dry run.
   package func plan() {
     context.scratch { arena in
@@ -27,33 +30,34 @@ package struct FeatureExtractor {
     }
   }
 
+  /// The features of labelled images as a table.
+  /// - Parameter classCount: of the training set.
+  package func table(_ images: LabelledImages, classCount: Int) throws -> FeatureTable {
+    FeatureTable(
+      features: try features(of: images.set, images.samples), labels: images.labels, classCount: classCount)
+  }
+
   /// - Parameter samples: whose features; the same on every rank.
   /// - Returns: (samples.count, D) row by row, on every rank.
   /// - Throws: `LoadError` for an image that cannot be loaded; `RunError` if the encoder changed on the way.
   package func features(of data: DataSet, _ samples: [Int]) throws -> [Float] {
-    let communicator = context.communicator
     let before = state.checksum
-    let d = network.encoder.options.features
-    let mine = share(of: samples.count, rank: communicator.rank, ranks: communicator.size)
-    var local = [Float](repeating: 0, count: max(1, mine.count * d))
-    for first in stride(from: mine.lowerBound, to: mine.upperBound, by: batch) {
-      let count = min(batch, mine.upperBound - first)
-      try context.scratch { arena in
-        let images = arena.tensor(n: count, h: input.size, w: input.size, c: input.channels)
-        try input.fill(data, samples: Array(samples[first..<first + count]), into: images.data, context.team)
-        let features = network.forward(images, tap: .features, pass(count, arena)).features
-        let at = (first - mine.lowerBound) * d
-        for i in 0..<features.count { local[at + i] = features.data[i] }
+    let features = try context.communicator.gatherRows(samples, width: dimension) { mine, rows in
+      for first in stride(from: 0, to: mine.count, by: batch) {
+        let part = Array(mine.dropFirst(first).prefix(batch))
+        try context.scratch { arena in
+          let images = arena.tensor(n: part.count, h: input.size, w: input.size, c: input.channels)
+          try input.fill(data, samples: part, into: images.data, context.team)
+          let features = network.forward(images, tap: .features, pass(part.count, arena)).features
+          (rows + first * dimension).update(from: features.data, count: part.count * dimension)
+        }
       }
     }
     guard state.checksum == before else {
       throw RunError(
         "the encoder changed while its features were taken: an evaluation must not train; this is a defect of apus")
     }
-    let counts = (0..<communicator.size).map { share(of: samples.count, rank: $0, ranks: communicator.size).count }
-    var all = [Float](repeating: 0, count: max(1, samples.count * d))
-    communicator.allGather(&local, rows: counts, width: d, into: &all, "features")
-    return Array(all.prefix(samples.count * d))
+    return features
   }
 
   private func pass(_ images: Int, _ arena: Arena) -> Pass {
@@ -61,23 +65,37 @@ package struct FeatureExtractor {
   }
 }
 
+extension EncoderInput {
+  /// The pixels of labelled images, as the encoder is fed them, as a table. Shared out over ranks.
+  package func table(_ images: LabelledImages, classCount: Int, _ context: Context) throws -> FeatureTable {
+    let pixels = try context.communicator.gatherRows(images.samples, width: size * size * channels) { mine, rows in
+      try fill(images.set, samples: mine, into: rows, context.team)
+    }
+    return FeatureTable(features: pixels, labels: images.labels, classCount: classCount)
+  }
+}
+
+extension Communicator {
+  /// Rows of numbers, one for each sample: each rank makes those of its share, and every rank gets all.
+  /// - Parameter make: fills a row of `width` floats for each of the samples that it is given.
+  func gatherRows(
+    _ samples: [Int], width: Int, _ make: (_ mine: [Int], _ rows: UnsafeMutablePointer<Float>) throws -> Void
+  ) throws -> [Float] {
+    let shares = (0..<size).map { share(of: samples.count, rank: $0, ranks: size) }
+    let mine = Array(samples[shares[rank]])
+    // A rank without rows takes part in the gather with an address of its own.
+    var own = [Float](repeating: 0, count: max(1, mine.count * width))
+    try own.withUnsafeMutableBufferPointer { try make(mine, $0.baseAddress!) }
+    var all = [Float](repeating: 0, count: max(1, samples.count * width))
+    allGather(&own, rows: shares.map(\.count), width: width, into: &all, "features")
+    if samples.isEmpty { all = [] }
+    return all
+  }
+}
+
 extension NetworkState {
   /// Changes with any bit of any value.
   package var checksum: UInt32 {
     [parameters, statistics].reduce(0) { czlib_crc32($0, $1.data, $1.count * MemoryLayout<Float>.stride) }
-  }
-}
-
-extension DataSet {
-  /// Labelled samples, evenly spread over the set, at most `limit`.
-  package func labelled(limit: Int?) -> [Int] {
-    let all = (0..<count).filter { label($0) != nil }
-    guard let limit, limit < all.count else { return all }
-    return (0..<limit).map { all[$0 * all.count / limit] }
-  }
-
-  /// The table of some samples' features.
-  package func table(_ features: [Float], _ samples: [Int]) -> FeatureTable {
-    FeatureTable(features: features, labels: samples.map { Int32(label($0) ?? -1) }, classCount: classNames.count)
   }
 }

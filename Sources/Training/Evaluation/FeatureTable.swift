@@ -1,6 +1,3 @@
-import Engine
-import Ranks
-
 /// Features of a set of images, and their labels: the whole table on every rank.
 package struct FeatureTable: Sendable {
   /// (count, dimension), row-major.
@@ -19,33 +16,6 @@ package struct FeatureTable: Sendable {
     self.features = features
     self.labels = labels
     self.classCount = classCount
-  }
-
-  /// Gathers the ranks' rows; every rank calls it.
-  /// - Parameters:
-  ///   - own: (counts[rank], dimension), this rank's rows.
-  ///   - counts: rows of every rank; together they are the rows of `labels`, in rank order.
-  ///   - labels: of all rows.
-  package init(
-    gathering own: [Float], counts: [Int], dimension: Int, labels: [Int32], classCount: Int,
-    over communicator: any Communicator
-  ) {
-    precondition(
-      counts.count == communicator.size && own.count == counts[communicator.rank] * dimension
-        && counts.reduce(0, +) == labels.count,
-      "rank \(communicator.rank) of \(communicator.size): \(own.count) numbers, \(counts) rows of \(dimension), "
-        + "\(labels.count) labels")
-    var features = [Float](repeating: 0, count: labels.count * dimension)
-    own.withUnsafeBufferPointer { own in
-      features.withUnsafeMutableBufferPointer { all in
-        if let target = all.baseAddress {
-          // A rank without rows still takes part.
-          let own = own.baseAddress ?? UnsafePointer(target)
-          communicator.allGather(own, rows: counts, width: dimension, into: target, "features")
-        }
-      }
-    }
-    self.init(features: features, labels: labels, classCount: classCount)
   }
 
   package var count: Int { labels.count }

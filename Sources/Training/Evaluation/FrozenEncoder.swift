@@ -69,6 +69,11 @@ package final class FrozenEncoder {
     return state
   }
 
+  /// What a record of evaluations calls it.
+  package func subject(_ path: String) -> EvaluationRecord.Subject {
+    EvaluationRecord.Subject(path: path, stage: stageIndex, stageName: stage.name, step: step)
+  }
+
   // MARK: Checkpoints
 
   /// A checkpoint, and what is wrong with newer ones. Files that hold no encoder are not read.
@@ -103,8 +108,8 @@ package final class FrozenEncoder {
       let data: DataSet
       do { data = try DataSet(at: manifest.data) } catch {
         throw RunError(
-          "run \(run) is of an earlier version, which did not write down how its images are normalised, and its training "
-            + "set cannot be asked: \(error); put the set back there")
+          "run \(run) is of an earlier version, which did not write down how its images are normalised, and its "
+            + "training set cannot be asked: \(error); put the set back there")
       }
       guard String(data.fingerprint, radix: 16) == manifest.dataFingerprint else {
         throw RunError(
@@ -113,7 +118,8 @@ package final class FrozenEncoder {
       }
       return try EncoderInput(view, mean: data.mean, deviation: data.deviation).json
     }
-    let words = "The checkpoint does not say how its images are normalised: taken are mean and deviation of \(manifest.data)"
+    let words =
+      "The checkpoint does not say how its images are normalised: taken are mean and deviation of \(manifest.data)"
     return (try EncoderInput(json: text), [words])
   }
 }

@@ -23,6 +23,13 @@ package struct KNN: Evaluation {
     self.temperature = temperature
   }
 
+  package func workspace(_ job: EvaluationSize) -> Int {
+    let k = min(neighbours, job.train)
+    let blocks = (job.test / job.ranks + NeighbourSearch.queries) / NeighbourSearch.queries
+    return NeighbourSearch.bytes(train: job.train, dimension: job.dimension, k: k, threads: job.threads)
+      + 2 * blocks * job.classes * MemoryLayout<Int>.stride
+  }
+
   package func run(train: FeatureTable, test: FeatureTable, on context: Context) throws -> EvaluationResult {
     let start = ContinuousClock().now
     try check(train, test)
@@ -52,9 +59,8 @@ package struct KNN: Evaluation {
     func sums(_ counts: [Int]) -> [Int] {
       (0..<classes).map { label in stride(from: label, to: counts.count, by: classes).reduce(0) { $0 + counts[$1] } }
     }
-    return EvaluationResult(
-      self, train: train, test: test, options: ["k": .number(k), "temperature": .number(temperature)],
-      top1: sums(top1), top5: sums(top5),
+    return Classification(top1: sums(top1), top5: sums(top5)).result(
+      of: self, train: train, test: test, options: ["k": .number(k), "temperature": .number(temperature)],
       notes: k < neighbours ? ["k was cut from \(neighbours) to \(k), the number of training images"] : [],
       since: start, context.communicator)
   }

@@ -16,6 +16,9 @@ package struct LBFGS {
     self.iterations = iterations
   }
 
+  /// Vectors as long as the parameters that a fit holds at most: the pairs, and what a step works with.
+  static func vectors(memory: Int) -> Int { 2 * memory + 8 }
+
   /// How a fit ended.
   package struct Outcome: Equatable {
     package var iterations: Int

@@ -24,6 +24,16 @@ package struct LinearProbe: Evaluation {
 
   package init() {}
 
+  /// Two objectives at a time; parameters and their like in Double for L-BFGS, the choice of λ and the sums.
+  package func workspace(_ job: EvaluationSize) -> Int {
+    let rows = (job.train + job.test) / job.ranks + 2 * SoftmaxObjective.block
+    let objectives = rows * job.dimension * MemoryLayout<Float>.stride + 2 * SoftmaxObjective.bytes(job)
+    let vectors = LBFGS.vectors(memory: LBFGS(tolerance: tolerance, iterations: iterations).memory) + 4
+    let parameters = (job.dimension + 1) * job.classes
+    return objectives + vectors * parameters * MemoryLayout<Double>.stride
+      + 3 * job.train * MemoryLayout<Int>.stride
+  }
+
   package func run(train: FeatureTable, test: FeatureTable, on context: Context) throws -> EvaluationResult {
     let start = ContinuousClock().now
     try check(train, test)
@@ -33,14 +43,14 @@ package struct LinearProbe: Evaluation {
     objective.penalty = penalty
     let outcome = fit(objective, &parameters, tolerance)
     let scored = SoftmaxObjective(test, rows: Array(0..<test.count), scaling, on: context).correct(parameters)
-    return EvaluationResult(
-      self, train: train, test: test,
+    return Classification(top1: scored.top1, top5: scored.top5).result(
+      of: self, train: train, test: test,
       options: [
         "grid": .list(grid.map { .number($0) }), "tolerance": .number(tolerance), "iterations": .number(iterations),
         "seed": .number(Int(seed)), "penalty": .number(penalty), "held_out": .number(heldOut),
         "iterations_taken": .number(outcome.iterations), "gradient": .number(rounded(outcome.gradient)),
       ],
-      top1: scored.top1, top5: scored.top5, notes: notes(penalty, heldOut, outcome, train), since: start,
+      notes: notes(penalty, heldOut, outcome, train), since: start,
       context.communicator)
   }
 

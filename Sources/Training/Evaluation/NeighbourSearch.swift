@@ -46,6 +46,12 @@ package final class NeighbourSearch: @unchecked Sendable {
     scratch = (0..<threads).map { _ in Scratch(dimension: d, k: k) }
   }
 
+  /// Bytes that a search takes beside the table.
+  static func bytes(train: Int, dimension: Int, k: Int, threads: Int) -> Int {
+    let scratch = queries * (dimension + candidates + 2 * k)
+    return (train + threads * scratch) * MemoryLayout<Float>.stride
+  }
+
   /// Calls `body` for each of at most `queries` rows with its neighbours, the nearest first, ties by the lower index.
   package func find(
     _ test: FeatureTable, _ rows: Range<Int>, thread: Int = 0,

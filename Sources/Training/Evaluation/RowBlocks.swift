@@ -1,8 +1,8 @@
 import Engine
 import Ranks
 
-/// Rows in blocks whose borders do not depend on ranks or threads, so that every block's arithmetic has the same bits on
-/// any number of them. A rank owns a range of blocks.
+/// Rows in blocks whose borders do not depend on ranks or threads, so that every block's arithmetic has the same bits
+/// on any number of them. A rank owns a range of blocks.
 struct RowBlocks {
   let rows: Int
   /// Rows of a block; the last may be smaller.

@@ -20,6 +20,16 @@ package final class SoftmaxObjective {
   private let weights: UnsafeMutablePointer<Float>  // parameters as Float
   private let slots: [Slot]
 
+  /// Rows of a block.
+  static let block = 256
+
+  /// Bytes that an objective takes beside its rows.
+  static func bytes(_ job: EvaluationSize) -> Int {
+    let parameters = (job.dimension + 1) * job.classes
+    let slots = 2 * job.threads * (block * job.classes + parameters)
+    return (slots + parameters) * MemoryLayout<Float>.stride
+  }
+
   /// What one block leaves behind until it is merged in the blocks' order.
   private final class Slot {
     let logits: UnsafeMutablePointer<Float>  // (rows of a block, classes), then the residuals
@@ -45,7 +55,7 @@ package final class SoftmaxObjective {
     classes = table.classCount
     total = selected.count
     self.context = context
-    blocks = RowBlocks(rows: selected.count, size: 256)
+    blocks = RowBlocks(rows: selected.count, size: Self.block)
     share = blocks.share(of: context.communicator)
     let own = selected[blocks.rows(of: share)]
     let d = table.dimension

@@ -132,7 +132,9 @@ struct SafetensorsHeader {
 
   init(of file: SafetensorsFile) throws(SafetensorsError) {
     guard file.size >= 8 else { throw file.error("it has \(file.size) bytes, expected at least 8") }
-    let length = try file.bytes(at: 0, count: 8).reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+    let start = try file.bytes(at: 0, count: 8)
+    if let other = Self.otherFormat(start) { throw file.error(other) }
+    let length = start.reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
     let room = min(file.size - 8, Self.longest)
     guard length >= 2, length <= UInt64(room) else {
       throw file.error(
@@ -151,6 +153,17 @@ struct SafetensorsHeader {
       entries[name] = try Self.entry(name, tensor, data: 8 + Int(length)..<file.size, file)
     }
     try Self.checkCover(entries, data: 8 + Int(length)..<file.size, file)
+  }
+
+  /// What a file is that begins so, where it is known and no safetensors file; with what to do.
+  private static func otherFormat(_ start: [UInt8]) -> String? {
+    if start.starts(with: "version ".utf8) {
+      return "it is a Git LFS pointer, not the file itself: fetch that with `git lfs pull`"
+    }
+    if start.starts(with: [0x50, 0x4B, 3, 4]) || start.starts(with: [0x80, 2]) {
+      return "it is a PyTorch or pickle file: save its state_dict with safetensors.torch.save_file"
+    }
+    return start.starts(with: [0x89, 0x48, 0x44, 0x46]) ? "it is an HDF5 file: give a file of `apus export`" : nil
   }
 
   private static func entry(

@@ -107,6 +107,12 @@ package enum Weights {
     guard shape == expected else {
       throw RunError("weights \(path): `\(name)` has shape \(shape), the recipe's encoder has \(expected)")
     }
-    imported(try file.floats(name), entry.shape, into: slab[entry.slice])
+    let values = try file.floats(name)
+    if let bad = values.firstIndex(where: { !$0.isFinite }) {
+      throw RunError(
+        "weights \(path): `\(name)` holds \(values[bad]) at element \(bad), expected finite numbers: the run that wrote "
+          + "them had diverged, or the file was converted wrongly; take an earlier checkpoint of it")
+    }
+    imported(values, entry.shape, into: slab[entry.slice])
   }
 }

@@ -33,12 +33,23 @@ package struct Curve: Sendable {
     }
   }
 
+  /// A vertical line where one part of the curves ends and the next, which it names, begins.
+  package struct Border: Sendable, Equatable {
+    package var x: Double
+    package var name: String
+    package init(x: Double, name: String) {
+      self.x = x
+      self.name = name
+    }
+  }
+
   package var title: String
   /// Stands above the y axis.
   package var unit: String
   package var xName: String
   package var series: [Series]
   package var guides: [Guide] = []
+  package var borders: [Border] = []
   /// Values that the y axis shows in any case.
   package var including: [Double] = []
   /// Equal factors of x are equally far apart, and the ticks are the points' own x. All of them are above 0.
@@ -64,7 +75,8 @@ package struct Curve: Sendable {
     let x = Axis(xs.0, xs.1, padded: false, from: Self.left, to: Self.width - Self.right, ticks: 6)
     let floor = Self.height - Self.bottom
     let y = Axis(seen.min() ?? 0, seen.max() ?? 1, padded: true, from: floor, to: Self.top, ticks: 5)
-    let parts = [frame(x, y)] + guides.map { draw($0, y) } + series.enumerated().map { draw($1, number: $0, x, y) }
+    let lines = guides.map { draw($0, y) } + borders.compactMap { draw($0, x) }
+    let parts = [frame(x, y)] + lines + series.enumerated().map { draw($1, number: $0, x, y) }
     let label = "\(title) over \(xName)" + (series.count > 1 ? ": " + series.map(\.name).joined(separator: ", ") : "")
     let box = "0 0 \(Int(Self.width)) \(Int(Self.height))"
     return HTML.element("svg", ["viewBox": box, "role": "img", "aria-label": label], parts.joined())
@@ -110,6 +122,14 @@ package struct Curve: Sendable {
       + text(
         "guide", atStart ? start + 6 : end, height, atStart ? "start" : "end", guide.name,
         shift: height < Self.top + 14 ? "1.15em" : "-.4em")
+  }
+
+  /// Nil outside of the picture.
+  private func draw(_ border: Border, _ x: Axis) -> String? {
+    let place = x(along(border.x))
+    guard (Self.left...Self.width - Self.right).contains(place) else { return nil }
+    return line("guide", place, Self.top, place, Self.height - Self.bottom)
+      + text("guide", place + 4, Self.top, "start", border.name, shift: ".9em")
   }
 
   private func draw(_ series: Series, number: Int, _ x: Axis, _ y: Axis) -> String {

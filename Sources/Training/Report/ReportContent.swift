@@ -60,9 +60,9 @@ package struct ReportContent: Sendable {
   /// The resolved recipe, as `recipe.yaml` holds it.
   package var recipe: String = ""
   package var metrics: [MetricsLine] = []
-  package var evaluations: [EvaluationResult] = []
-  /// By label; for the table of classes.
-  package var classNames: [String] = []
+  /// Names of the recipe's stages, by index; lines of metrics say which of them they belong to.
+  package var stages: [String] = []
+  package var evaluations: [EvaluationRecord] = []
   package var grids: [Grid] = []
   /// Results of several runs.
   package var figures: [Figure] = []

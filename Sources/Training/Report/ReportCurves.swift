@@ -3,7 +3,8 @@ import Shards
 
 /// The charts that a run's metrics give; one without points is left out. A chart is a row here.
 enum ReportCurves {
-  static func all(_ lines: [MetricsLine]) -> [Curve] {
+  /// - Parameter stages: their names, by index.
+  static func all(_ lines: [MetricsLine], stages: [String]) -> [Curve] {
     var loss = curve(lines, "Loss", "nats", [("loss", "loss")])
     if let candidates = lines.last(where: { $0["candidates"] != nil })?["candidates"], candidates > 1 {
       loss.guides = [Curve.Guide(log(candidates), "guessing: ln(\(significant(candidates)))")]
@@ -29,7 +30,24 @@ enum ReportCurves {
     norm.including = [0]
     var rate = curve(lines, "Learning rate", "", [("rate", "rate")])
     rate.including = [0]
+    let borders = borders(lines, stages)
     return [loss, knn, top1, similarity, deviation, rank, rate, norm, speed, shares].filter { !$0.series.isEmpty }
+      .map { curve in
+        var curve = curve
+        curve.borders = borders
+        return curve
+      }
+  }
+
+  /// Where a stage follows another: half-way between the last step of one and the first logged step of the next.
+  private static func borders(_ lines: [MetricsLine], _ stages: [String]) -> [Curve.Border] {
+    let logged = lines.filter { $0["stage"] != nil }
+    return zip(logged, logged.dropFirst()).compactMap { before, after in
+      guard let stage = after["stage"], stage != before["stage"] else { return nil }
+      let index = Int(stage)
+      let name = stages.indices.contains(index) ? stages[index] : "stage \(index)"
+      return Curve.Border(x: Double(before.step + after.step) / 2, name: name)
+    }
   }
 
   private static func curve(

@@ -23,33 +23,28 @@ extension ReportContent.Grid {
 
   /// Test images and the training images whose features are most similar.
   /// - Parameters:
-  ///   - queries: rows of the test table.
+  ///   - origin: whose features, such as "After step 12".
   ///   - classNames: by label.
-  ///   - image: a picture of a row of the training or the test table.
+  ///   - image: a picture of a sample of the training or the test set.
   package static func neighbours(
-    _ train: FeatureTable, _ test: FeatureTable, queries: [Int], neighbours: Int = 10, classNames: [String],
-    image: (_ isTraining: Bool, _ row: Int) throws -> ReportImage
+    _ found: [Comparison.Neighbours], origin: String, classNames: [String],
+    image: (_ isTraining: Bool, _ sample: Int) throws -> ReportImage
   ) throws -> Self {
-    let search = NeighbourSearch(train, k: min(neighbours, train.count))
     func name(_ label: Int32) -> String {
       classNames.indices.contains(Int(label)) ? classNames[Int(label)] : "class \(label)"
     }
-    let rows = try queries.map { query in
-      var indices: [Int] = []
-      search.find(test, query..<query + 1) { indices = $2.map(Int.init) }
-      let own = test.labels[query]
-      return Row(
-        name(own),
-        [.init(try image(false, query), caption: "query", mark: .query)]
-          + (try indices.map {
-            .init(
-              try image(true, $0), caption: name(train.labels[$0]), mark: train.labels[$0] == own ? .same : .different)
-          }))
+    let rows = try found.map { query in
+      let own = ReportContent.Picture(try image(false, query.query), caption: "query", mark: .query)
+      let others = try zip(query.nearest, query.nearestLabels).map { sample, label in
+        ReportContent.Picture(
+          try image(true, sample), caption: name(label), mark: label == query.label ? .same : .different)
+      }
+      return Row(name(query.label), [own] + others)
     }
     return Self(
       "Nearest neighbours",
       text: "Test images, and the training images whose features are most similar. Green: of the same class; red: of "
-        + "another.",
+        + "another. \(origin).",
       size: 72, rows: rows)
   }
 

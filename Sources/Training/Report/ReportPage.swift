@@ -44,12 +44,21 @@ struct ReportPage {
     return "<aside id=\"warnings\"><strong>Look at this first</strong><ul>\(items)</ul></aside>"
   }
 
+  /// The encoder that was trained longest comes first.
+  private var evaluations: [ReportResults] {
+    let records = content.evaluations.enumerated().sorted {
+      ($1.element.subject.step, $1.offset) < ($0.element.subject.step, $0.offset)
+    }
+    return records.map { ReportResults(record: $0.element, lastStep: content.metrics.last?.step) }
+  }
+
   private var results: String {
-    content.evaluations.isEmpty ? "" : section("results", "What it learned", ReportResults(content.evaluations).html)
+    if evaluations.isEmpty { return "" }
+    return section("results", "What it learned", evaluations.map(\.html).joined(separator: "\n"))
   }
 
   private var curves: String {
-    let figures = ReportCurves.all(content.metrics).compactMap { chart($0) }
+    let figures = ReportCurves.all(content.metrics, stages: content.stages).compactMap { chart($0) }
     if figures.isEmpty { return "" }
     return section("curves", "How it went", "<div class=\"charts\">\(figures.joined(separator: "\n"))</div>")
   }
@@ -102,18 +111,17 @@ struct ReportPage {
   }
 
   private var classes: String {
-    guard let table = ReportResults(content.evaluations).classes(content.classNames) else { return "" }
+    guard let table = evaluations.lazy.compactMap(\.classes).first else { return "" }
     return section("classes", "Class by class", table)
   }
 
   private var recipe: String {
     var inner = ""
     if !content.facts.isEmpty {
-      inner +=
-        "<dl>"
-        + content.facts.map {
-          "<div><dt>\(HTML.escape($0.name))</dt><dd>\(HTML.escape($0.value))</dd></div>"
-        }.joined() + "</dl>"
+      let rows = content.facts.map { fact in
+        "<div><dt>\(HTML.escape(fact.name))</dt><dd>\(HTML.escape(fact.value))</dd></div>"
+      }
+      inner += "<dl>\(rows.joined())</dl>"
     }
     if !content.recipe.isEmpty { inner += "<h3>Recipe</h3><pre>\(HTML.escape(content.recipe))</pre>" }
     return inner.isEmpty ? "" : section("run", "The run", inner)

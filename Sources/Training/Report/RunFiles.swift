@@ -3,23 +3,47 @@ import Foundation
 
 /// Files of a run folder that a report is made from, beside `recipe.yaml` and `metrics.jsonl`.
 package enum RunFiles {
-  /// Evaluations, in the order in which they were made; a repeated one replaces its elder.
+  /// What evaluations found, in the order in which they were made.
   package static let evaluations = "evaluations.json"
-  /// What the report shows that only the data could give: title, facts, class names, pictures.
+  /// What the report shows that only the data could give: title, facts, pictures.
   package static let exhibits = "exhibits.json"
 
-  /// Adds results to the run's evaluations.
-  package static func add(_ results: [EvaluationResult], to run: String) throws(ReportError) {
-    var all = try evaluations(of: run)
-    for result in results {
-      all.removeAll { ($0.identifier, $0.title, $0.features) == (result.identifier, result.title, result.features) }
-      all.append(result)
-    }
-    try write(all, run + "/" + evaluations)
+  /// What `evaluations.json` holds.
+  private struct Evaluations: Codable {
+    var format = 2
+    var evaluations: [EvaluationRecord]
   }
 
-  package static func evaluations(of run: String) throws(ReportError) -> [EvaluationResult] {
-    try read([EvaluationResult].self, run + "/" + evaluations) ?? []
+  /// Adds what an evaluation found to the run's. Results of the same encoder on the same images come into one record;
+  /// a repeated one replaces its elder.
+  package static func add(_ record: EvaluationRecord, to run: String) throws(ReportError) {
+    var all = try evaluations(of: run)
+    if let place = all.firstIndex(where: { $0.belongs(with: record) }) {
+      var joined = all.remove(at: place)
+      joined.notes = record.notes
+      for result in record.results {
+        joined.results.removeAll {
+          ($0.identifier, $0.title, $0.features) == (result.identifier, result.title, result.features)
+        }
+        joined.results.append(result)
+      }
+      all.append(joined)
+    } else {
+      all.append(record)
+    }
+    try write(Evaluations(evaluations: all), run + "/" + evaluations)
+  }
+
+  /// What evaluations found. Empty for a file of an earlier version; see `hasOldEvaluations`.
+  package static func evaluations(of run: String) throws(ReportError) -> [EvaluationRecord] {
+    if hasOldEvaluations(run) { return [] }
+    return try read(Evaluations.self, run + "/" + evaluations)?.evaluations ?? []
+  }
+
+  /// Whether the run's evaluations are of an earlier version: a list of results that do not say what was judged.
+  package static func hasOldEvaluations(_ run: String) -> Bool {
+    guard let data = FileManager.default.contents(atPath: run + "/" + evaluations) else { return false }
+    return (try? JSONDecoder().decode(JSONValue.self, from: data))?.list != nil
   }
 
   package static func write(_ exhibits: ReportExhibits, to run: String) throws(ReportError) {
@@ -52,17 +76,14 @@ package struct ReportExhibits: Codable, Sendable, Equatable {
   package var title: String
   package var summary: String
   package var facts: [ReportContent.Fact]
-  package var classNames: [String]
   package var grids: [ReportContent.Grid]
 
   package init(
-    title: String, summary: String, facts: [ReportContent.Fact] = [], classNames: [String] = [],
-    grids: [ReportContent.Grid] = []
+    title: String, summary: String, facts: [ReportContent.Fact] = [], grids: [ReportContent.Grid] = []
   ) {
     self.title = title
     self.summary = summary
     self.facts = facts
-    self.classNames = classNames
     self.grids = grids
   }
 }
@@ -74,15 +95,25 @@ extension ReportContent {
     self.init(
       title: exhibits?.title ?? URL(fileURLWithPath: run).lastPathComponent, summary: exhibits?.summary ?? "")
     facts = exhibits?.facts ?? []
-    classNames = exhibits?.classNames ?? []
     grids = exhibits?.grids ?? []
     evaluations = try RunFiles.evaluations(of: run)
-    let path = run + "/metrics.jsonl"
-    if FileManager.default.fileExists(atPath: path) { metrics = try MetricsFile.read(path) }
-    if let text = try? String(contentsOfFile: run + "/recipe.yaml", encoding: .utf8) { recipe = text }
-    // Only what the run said last: an early warning that went away is no news.
-    warnings = (metrics.last?.values["warnings"]?.list ?? []).compactMap(\.text)
-    if !FileManager.default.fileExists(atPath: run + "/complete") {
+    let folder = RunFolder(run)
+    let files = FileManager.default
+    if files.fileExists(atPath: folder.metrics) { metrics = try MetricsFile.read(folder.metrics) }
+    if let text = try? String(contentsOfFile: folder.recipe, encoding: .utf8) {
+      recipe = text
+      stages = ((try? Recipe(yaml: text, from: run))?.stages ?? []).map(\.name)
+    }
+    // What the last logged step said: an early warning that went away is no news. Other lines, such as the monitor's,
+    // say nothing of health.
+    let last = metrics.last { $0["loss"] != nil }
+    warnings = (last?.values["warnings"]?.list ?? []).compactMap(\.text)
+    if RunFiles.hasOldEvaluations(run) {
+      warnings.append(
+        "\(RunFiles.evaluations) is of an earlier version, which did not write down what was judged: it is left out; "
+          + "evaluate again")
+    }
+    if !folder.isComplete {
       warnings.insert("this run is not finished: the file `complete` is missing from its folder", at: 0)
     }
   }

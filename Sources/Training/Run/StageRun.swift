@@ -66,9 +66,7 @@ package final class StageRun {
       throw RunError(
         "held-out data \(heldOut.path) has \(heldOut.channels) channels, the training data \(data.channels)")
     }
-    if heldOut == nil || data.labelled(limit: 1).isEmpty || heldOut!.labelled(limit: 1).isEmpty {
-      notices.append("no kNN while training: it needs labelled images in --data and in --test")
-    }
+    notices += StageRun.monitorNotices(data, heldOut)
     // The dry run of the largest step plans the arena.
     let communicator = context.communicator
     context.arena.unseal { bytes in
@@ -104,6 +102,21 @@ package final class StageRun {
       pixels * stage.data.ahead
     )
     self.notices = notices
+  }
+
+  /// What keeps the monitor from judging, in words.
+  private static func monitorNotices(_ data: DataSet, _ heldOut: DataSet?) -> [String] {
+    let classes = data.classNames
+    guard let heldOut, !LabelledImages(data, classes: classes, limit: 1).isEmpty else {
+      return ["no kNN while training: it needs labelled images in --data and in --test"]
+    }
+    let test = LabelledImages(heldOut, classes: classes, limit: 1)
+    if test.labelledCount == 0 { return ["no kNN while training: it needs labelled images in --data and in --test"] }
+    if test.isEmpty {
+      return ["no kNN while training: \(heldOut.path) has none of the classes of \(data.path), \(listed(classes))"]
+    }
+    return test.unknown.isEmpty
+      ? [] : ["kNN while training leaves out the classes \(listed(test.unknown)), which \(data.path) has not"]
   }
 
   /// What a stage draws from: of a run's seed.

@@ -57,15 +57,17 @@ extension Trainer {
   /// kNN on held-out images.
   func monitor(_ stageRun: StageRun, _ index: Int, step: Int, _ progress: RunProgress?) throws {
     guard let heldOut else { return }
-    let train = data.labelled(limit: stageRun.stage.monitor.train)
-    let test = heldOut.labelled(limit: stageRun.stage.monitor.test)
+    let classes = data.classNames
+    let train = LabelledImages(data, classes: classes, limit: stageRun.stage.monitor.train)
+    let test = LabelledImages(heldOut, classes: classes, limit: stageRun.stage.monitor.test)
     guard !train.isEmpty, !test.isEmpty else { return }
-    let trainTable = data.table(try stageRun.extractor.features(of: data, train), train)
-    let testTable = heldOut.table(try stageRun.extractor.features(of: heldOut, test), test)
-    let result = try KNN(neighbours: 20).run(train: trainTable, test: testTable, on: context)
+    let extractor = stageRun.extractor
+    let result = try KNN(neighbours: 20).run(
+      train: try extractor.table(train, classCount: classes.count),
+      test: try extractor.table(test, classCount: classes.count), on: context)
+    let found = result.main
     progress?.say(
-      "step \(step)  kNN (k = 20) on \(test.count) held-out images: \(percent(result.top1)) % [\(percent(result.interval.low)), \(percent(result.interval.high))]"
-    )
-    try metrics?.append(MetricsLine(step: step, values: ["stage": .number(index), "knn_top1": .number(result.top1)]))
+      "step \(step)  kNN (k = 20) on \(test.count) held-out images: \(found.text) \(found.intervalText ?? "")")
+    try metrics?.append(MetricsLine(step: step, values: ["stage": .number(index), "knn_top1": .number(found.value)]))
   }
 }
