@@ -2,6 +2,7 @@ import Engine
 import Foundation
 import Ranks
 import Shards
+import TestSupport
 import Testing
 import Training
 
@@ -62,7 +63,7 @@ import Training
   @Test func ranksGetTheSame() throws {
     let one = scores(try compare("test").outcome)
     for ranks in [2, 3] {
-      let found = try ThreadCommunicator.run(ranks: ranks) { [self] in scores(try compare("test", $0).outcome) }
+      let found = try Ranks.run(ranks) { [self] in scores(try compare("test", $0).outcome) }
       for rank in found { #expect(rank == one, "\(ranks) ranks") }
     }
   }

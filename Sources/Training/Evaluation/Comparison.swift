@@ -1,6 +1,6 @@
-import CSystem
 import Engine
 import Foundation
+import Limits
 import Ranks
 import Shards
 
@@ -28,10 +28,10 @@ package struct Comparison {
     self.train = train
     self.test = test
     self.context = context
-    let ranks = (context.communicator as? MPICommunicator)?.ranksOnNode ?? 1
-    let free = Int(csystem_memory_available()) / ranks
     // Where it is not known, nothing is refused.
-    freeMemory = context.communicator.allReduce(free == 0 ? Int.max / 2 : free, .min)
+    let onNode = MemoryRoom.ofNode().map { Int($0.bytes) / context.communicator.ranksOnNode } ?? .max / 2
+    let own = MemoryRoom.ofProcess().map { Int($0.bytes) } ?? .max / 2
+    freeMemory = context.communicator.allReduce(min(onNode, own), .min)
   }
 
   /// What was found, and the training images nearest to a few test images.
