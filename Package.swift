@@ -113,7 +113,9 @@ let package = Package(
       resources: [.embedInCode("Recipes")], swiftSettings: kernels),
     .executableTarget(
       name: "apus",
-      dependencies: ["Training", "Files", "Limits", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      dependencies: [
+        "Training", "Files", "Limits", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
       swiftSettings: swift, linkerSettings: runtime),
 
     // Counts allocations; linked into the tests alone.

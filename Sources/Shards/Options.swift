@@ -55,7 +55,8 @@ extension Swift.Decoder {
   ///   - others: keys that somebody else reads.
   ///   - ignored: keys that nobody reads any more.
   package func options<T: Decodable>(
-    _ defaults: T, of what: String, required: [String] = [], besides others: [String] = [], ignoring ignored: [String] = []
+    _ defaults: T, of what: String, required: [String] = [], besides others: [String] = [],
+    ignoring ignored: [String] = []
   ) throws -> T {
     let values = DefaultValues(of: defaults)
     let given = try container(keyedBy: AnyKey.self)

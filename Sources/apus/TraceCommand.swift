@@ -59,7 +59,8 @@ struct TraceCommand: ParsableCommand {
       let ulps = try ulp.map { try Trace($0).drift(from: base) }
       var failed = base.moved < move
       print(
-        "weights moved by \((base.moved * 100).formatted(2)) % (at least \((move * 100).formatted(2)) %)\(failed ? ": too little to mean something" : "")"
+        "weights moved by \((base.moved * 100).formatted(2)) % (at least \((move * 100).formatted(2)) %)"
+          + (failed ? ": too little to mean something" : "")
       )
       print("in multiples of one ulp's drift:      gradients    losses   weights   bound \(bound.formatted(1))")
       for (paths, isControl) in [(others, false), (control, true)] {

@@ -78,7 +78,7 @@ import Testing
     let reducers = slabs.map { GradientReducer(context, $0, bucket: 32) }
     for reducer in reducers { reducer.ready(from: 32) }
     for reducer in reducers.reversed() { reducer.ready(from: 0) }
-    reducers.forEach { $0.finish() }
+    for reducer in reducers { reducer.finish() }
     let expected = [slabs[0].data + 32, slabs[1].data + 32, slabs[1].data, slabs[0].data]
     #expect(recorder.sums.map { $0.baseAddress! } == expected && recorder.sums.allSatisfy { $0.count == 32 })
   }

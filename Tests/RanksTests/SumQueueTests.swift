@@ -33,7 +33,7 @@ import Testing
       var queue = SumQueue(NodeMemory(shared.memory, ranks: ranks, place: rank), adders: ranks, nodes: 1)
       for round in 0..<rounds {
         let buffers = counts.map { UnsafeMutableBufferPointer<Float>.allocate(capacity: $0) }
-        defer { buffers.forEach { $0.deallocate() } }
+        defer { for buffer in buffers { buffer.deallocate() } }
         for buffer in buffers {
           for i in buffer.indices { buffer[i] = Self.value(rank, round, i) }
           if draws.chance(0.3) { usleep(UInt32(draws.integer(below: 3000))) }
@@ -67,7 +67,7 @@ import Testing
       buffer.initialize(repeating: Float(rank + 1))
       return buffer
     }
-    defer { buffers.forEach { $0.deallocate() } }
+    defer { for buffer in buffers { buffer.deallocate() } }
     // In one thread: who waited would wait for ever.
     var queues = (0..<3).map { SumQueue(NodeMemory(shared.memory, ranks: 3, place: $0), adders: 2, nodes: 1) }
     for rank in 0..<2 { queues[rank].begin(buffers[rank], "a test") }

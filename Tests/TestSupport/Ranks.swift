@@ -27,7 +27,7 @@ package enum Ranks {
       thread.stackSize = 8 << 20
       return thread
     }
-    threads.forEach { $0.start() }
+    for thread in threads { thread.start() }
     while results.lock.withLock({ results.values.contains { $0 == nil } }) { usleep(200) }
     var all: [T] = []
     for result in results.values { all.append(try result!.get()) }

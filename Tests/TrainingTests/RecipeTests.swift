@@ -7,7 +7,10 @@ import Training
 @Suite struct RecipeTests {
   static let tiny = """
     encoder: {name: resnet18, width: 0.125, stem: small}
-    views: [{count: 2, size: 16, operations: [{crop: {scale: [0.3, 1], ratio: [0.75, 1.3333333333333333]}}, {flip: 0.5}]}]
+    views:
+      - count: 2
+        size: 16
+        operations: [{crop: {scale: [0.3, 1], ratio: [0.75, 1.3333333333333333]}}, {flip: 0.5}]
     method: {name: simclr, temperature: 0.5, head: [features, 32]}
     optimizer: {name: sgd, rate: 0.06}
     batch: 32
@@ -114,7 +117,8 @@ import Training
   /// The head's initial weights go with the optimizer: as small as the reference's under LARS alone.
   @Test func theHeadGoesWithTheOptimizer() throws {
     func stage(_ optimizer: String, _ more: [String] = []) throws -> Stage {
-      try Recipe(yaml: Self.tiny, from: "test", overrides: ["optimizer={name: \(optimizer), rate: 0.1}"] + more).stages[0]
+      let overrides = ["optimizer={name: \(optimizer), rate: 0.1}"] + more
+      return try Recipe(yaml: Self.tiny, from: "test", overrides: overrides).stages[0]
     }
     func deviation(_ stage: Stage) -> Double? { (stage.method.value as? SimCLR)?.headDeviation }
     #expect(try deviation(stage("lars")) == 0.01 && deviation(stage("sgd")) == nil && deviation(stage("adam")) == nil)

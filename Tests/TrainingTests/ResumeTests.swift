@@ -45,19 +45,23 @@ import Training
     "memory-bank":
       "method: {name: memory-bank, temperature: 0.2, head: [16], negatives: 20, momentum: 0.5}\nbatchNorm: global",
     "adco":
-      "method: {name: adco, temperature: 0.2, bankTemperature: 0.1, head: [features, 16], negatives: 20, momentum: 0.9}\nbatchNorm: {shuffle: 6}",
+      "method: {name: adco, temperature: 0.2, bankTemperature: 0.1, head: [features, 16], negatives: 20, momentum: 0.9}"
+      + "\nbatchNorm: {shuffle: 6}",
   ]
 
   static func recipe(_ method: String) -> String {
     """
-      encoder: {name: resnet18, width: 0.0625, stem: small}
-      views: [{count: \(method == "memory-bank" ? 1 : 2), size: 8, operations: [{crop: {scale: [0.3, 1]}}, {flip: 0.5}, {normalise: dataset}]}]
-      optimizer: \(method == "adam" ? "{name: adam, rate: 0.01}" : "{name: sgd, rate: 0.5, momentum: 0.9, decay: 1.0e-4}")
-      schedule: {name: cosine}
-      batch: 12
-      length: 6 steps
-      \(Self.methods[method]!)
-      """
+    encoder: {name: resnet18, width: 0.0625, stem: small}
+    views:
+      - count: \(method == "memory-bank" ? 1 : 2)
+        size: 8
+        operations: [{crop: {scale: [0.3, 1]}}, {flip: 0.5}, {normalise: dataset}]
+    optimizer: \(method == "adam" ? "{name: adam, rate: 0.01}" : "{name: sgd, rate: 0.5, momentum: 0.9, decay: 1.0e-4}")
+    schedule: {name: cosine}
+    batch: 12
+    length: 6 steps
+    \(Self.methods[method]!)
+    """
   }
 
   private func stageRun(_ method: String) throws -> StageRun {

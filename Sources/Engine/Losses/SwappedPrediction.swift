@@ -61,7 +61,7 @@ package struct SwappedPrediction {
     /// How many there are.
     var count: Int { assigned - (crop < assigned ? 1 : 0) }
 
-    @inline(__always) func forEach(_ body: (UnsafeMutablePointer<Float>) -> Void) {
+    @inline(__always) func visit(_ body: (UnsafeMutablePointer<Float>) -> Void) {
       for a in 0..<assigned where a != crop { body(codes.data + (a * images + image) * codes.c) }
     }
   }
@@ -84,7 +84,7 @@ package struct SwappedPrediction {
     _ s: UnsafeMutablePointer<Float>, _ logSum: Double, nearest: Int, _ codes: Codes, weight: Double
   ) -> LossStatistics {
     var statistics = LossStatistics()
-    codes.forEach { q in
+    codes.visit { q in
       var top = 0
       var cross = 0.0
       for j in 0..<codes.width {
@@ -102,7 +102,7 @@ package struct SwappedPrediction {
     let targets = Double(codes.count)
     for j in 0..<codes.width {
       var sum = 0.0
-      codes.forEach { sum += Double($0[j]) }
+      codes.visit { sum += Double($0[j]) }
       let p = exp(Double(s[j] / temperature) - logSum)
       s[j] = Float(scale * (targets * p - sum))
     }

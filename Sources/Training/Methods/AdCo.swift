@@ -69,8 +69,8 @@ package struct AdCo: MethodRecipe {
     }
     if symmetric, stage.views.count > 1 {
       throw RecipeError(
-        "adco: it is symmetric, but there are \(stage.views.count) kinds of views; further queries have no keys of their "
-          + "own")
+        "adco: it is symmetric, but there are \(stage.views.count) kinds of views; "
+          + "further queries have no keys of their own")
     }
     try stage.requireOnePart(because: "adco takes a batch at once", instead: "more ranks, or moco")
     var warnings: [String] = []
@@ -79,12 +79,13 @@ package struct AdCo: MethodRecipe {
       let all = stage.length.steps(stepsPerEpoch: max(1, images / stage.batch), batch: stage.batch, total: 0)
       if steps >= all {
         warnings.append(
-          "filling the \(negatives) negatives takes \(steps) steps of \(stage.batch) images, and the run has \(all): they "
-            + "never learn; take fewer, or fill: false")
+          "filling the \(negatives) negatives takes \(steps) steps of \(stage.batch) images, and the run has \(all): "
+            + "they never learn; take fewer, or fill: false")
       }
       if negatives >= images {
         warnings.append(
-          "the \(negatives) negatives start as keys of \(images) images, about \(negatives / images) of each; take fewer"
+          "the \(negatives) negatives start as keys of \(images) images, about \(negatives / images) of each; "
+            + "take fewer"
         )
       }
     }

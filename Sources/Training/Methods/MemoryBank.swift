@@ -39,7 +39,8 @@ package struct MemoryBank: MethodRecipe {
     }
     try require("momentum", momentum, 0 <= momentum && momentum < 1, "in [0, 1)")
     if negatives == 0, loss == .nce {
-      throw RecipeError("`negatives` is 0, the whole bank, which needs no estimate: set loss: softmax, or draw negatives")
+      throw RecipeError(
+        "`negatives` is 0, the whole bank, which needs no estimate: set loss: softmax, or draw negatives")
     }
   }
 
@@ -51,8 +52,8 @@ package struct MemoryBank: MethodRecipe {
     var warnings: [String] = []
     if negatives >= images {
       warnings.append(
-        "\(negatives) negatives are drawn from a bank of \(images) rows, so each comes up about \(negatives / images) times; "
-          + "take fewer, or the whole bank with negatives: 0 and loss: softmax")
+        "\(negatives) negatives are drawn from a bank of \(images) rows, so each comes up about "
+          + "\(negatives / images) times; take fewer, or the whole bank with negatives: 0 and loss: softmax")
     }
     return warnings
   }

@@ -65,8 +65,8 @@ package struct Schedule: Options, Sendable, Equatable {
     let steps = plan.steps(warmup)
     guard steps >= plan.totalSteps else { return [] }
     return [
-      "schedule.warmup is \(warmup), \(steps) steps, but the run has \(plan.totalSteps): the rate is still rising at the "
-        + "end and never reaches optimizer.rate; shorten the warm-up, or lengthen the run"
+      "schedule.warmup is \(warmup), \(steps) steps, but the run has \(plan.totalSteps): the rate is still rising at "
+        + "the end and never reaches optimizer.rate; shorten the warm-up, or lengthen the run"
     ]
   }
 

@@ -106,7 +106,8 @@ package struct Trace {
 
   // MARK: Comparing
 
-  /// How far two traces are apart: gradients of the first step and final weights tensor by tensor, the losses step by step.
+  /// How far two traces are apart: gradients of the first step and final weights tensor by tensor, the losses step by
+  /// step.
   package struct Drift {
     package var gradients: [Double], losses: [Double], weights: [Double]
   }
@@ -168,7 +169,8 @@ package final class UnsummedGather: Communicator {
     if purpose != .gatheredGradient { inner.allReduce(data, reduction, on: channel, purpose) }
   }
   package func allReduce(
-    _ data: UnsafeMutableBufferPointer<Double>, _ reduction: Reduction, on channel: Channel, _ purpose: CollectivePurpose
+    _ data: UnsafeMutableBufferPointer<Double>, _ reduction: Reduction, on channel: Channel,
+    _ purpose: CollectivePurpose
   ) {
     inner.allReduce(data, reduction, on: channel, purpose)
   }
