@@ -31,7 +31,7 @@ import Training
   }
 
   /// TensorFlow's jitter is not torchvision's: recipes "as published" in TensorFlow or JAX have theirs.
-  @Test(arguments: BuiltInRecipes.all.keys.filter { $0.hasSuffix("-imagenet") }.sorted())
+  @Test(arguments: BuiltInRecipes.names.filter { $0.hasSuffix("-imagenet") })
   func publishedJitter(_ name: String) throws {
     let isTensorFlows = name.hasPrefix("simclr") || name.hasPrefix("byol")
     let colours = try Recipe(name).stages[0].views.flatMap(\.operations).compactMap { $0.body as? Colour }
