@@ -126,7 +126,7 @@ private struct OptimizerCase {
     parameters.copy(test.start.parameters)
     LARS(decay: 0.05, trust: 0.02, rateIn: rateIn, ratio: ratio, exclude: [])
       .update(
-        parameters, ParameterSlab(test.layout), momentum: ParameterSlab(test.layout), rate: 0.5,
+        parameters, ParameterSlab(test.layout), state: [ParameterSlab(test.layout)], step: 0, rate: 0.5,
         Context(arena: Arena(reserving: 1 << 20)))
     let isAlone = parameters.bits == test.start.parameters.bits
     #expect(isAlone == (rateIn == .outside && ratio == .separate))

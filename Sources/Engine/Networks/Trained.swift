@@ -10,7 +10,12 @@ package final class Trained {
   private let slabs: [ParameterSlab]
   package let reducer: GradientReducer
 
-  package init(_ name: String, _ network: Network, _ optimizer: any Optimizer = SGD(), _ context: Context) {
+  /// A network that `SGD` trains.
+  package convenience init(_ name: String, _ network: Network, _ context: Context) {
+    self.init(name, network, SGD(), context)
+  }
+
+  package init(_ name: String, _ network: Network, _ optimizer: any Optimizer, _ context: Context) {
     self.name = name
     self.network = network
     state = network.makeState()
