@@ -118,7 +118,8 @@ import Training
 
   // MARK: Memory
 
-  /// 8 ranks of 4 GiB, 50,000 photographs of 224 px, ResNet-50: what the documentation asks for fits, without raw pixels.
+  /// 8 ranks of 4 GiB, 50,000 photographs of 224 px, ResNet-50: what the documentation asks for fits, without raw
+  /// pixels.
   @Test func photographsFitOnSmallRanks() {
     let given = Int(Comparison.memoryShare * 4 * Double(1 << 30))
     let features = EvaluationSize(

@@ -106,8 +106,8 @@ import Training
     let sound = FeatureTable(features: [1, 2, 3, 4], labels: [0, 1], classCount: 2)
     #expect(
       message(FeatureTable(features: [1, 2, 3, .nan], labels: [0, 1], classCount: 2), sound)
-        == "cannot evaluate the training features: row 1 holds nan at feature 1, expected finite numbers; the encoder's "
-        + "weights are likely not finite, take an earlier checkpoint")
+        == "cannot evaluate the training features: row 1 holds nan at feature 1, expected finite numbers; "
+        + "the encoder's weights are likely not finite, take an earlier checkpoint")
     #expect(
       message(sound, FeatureTable(features: [1, 2], labels: [-1], classCount: 2))
         == "cannot evaluate the test features: row 0 has no label; evaluate on a data set in which every image has one")

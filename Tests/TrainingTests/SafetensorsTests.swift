@@ -189,8 +189,8 @@ private func bytes(_ header: String, _ data: [UInt8] = [], length: UInt64? = nil
         let shape = try file.shape(name)
         #expect(values.count == shape.reduce(1, *) && values.allSatisfy(\.isFinite), "\(path): \(name)")
       }
-      // A bound as large as its tensor would accept zeros. Counters may be zero; and a bias before a BN has no gradient,
-      // only rounding.
+      // A bound as large as its tensor would accept zeros. Counters may be zero; and a bias before a BN has no
+      // gradient, only rounding.
       for (name, bound) in described.bounds where !name.hasSuffix("pointer") && !name.hasSuffix("filled") {
         let largest = try file.doubles("expect." + name).map(abs).max() ?? 0
         if largest < 1e-12 {
