@@ -48,7 +48,7 @@ let mpi = foreign(
 
 // MARK: Instruction set
 
-// What Swift's SIMD types, and the check of the processor, are compiled for; `APUS_CPU=native` is for a build that
+// The instruction set of Swift's SIMD types, and of the check of the processor. `APUS_CPU=native` is for a build that
 // stays on one machine.
 #if arch(x86_64)
   let baseline = environment["APUS_CPU"] ?? "x86-64-v3"
@@ -64,9 +64,8 @@ let kernels: [SwiftSetting] = swift + [.unsafeFlags(["-O"], .when(configuration:
 
 // MARK: Static runtime
 
-// `APUS_STATIC=1` links Swift's runtime and Foundation into the program, so that compute nodes need no toolchain.
-// Nothing is compiled anew, which `--static-swift-stdlib` would cause. Test bundles cannot have it: Swift Testing is
-// dynamic.
+// `APUS_STATIC=1` links Swift's runtime and Foundation into the program, so that compute nodes need no toolchain. Unlike
+// `--static-swift-stdlib` it recompiles nothing. Test bundles cannot have it: Swift Testing is dynamic.
 let foundation = [
   "Foundation", "CoreFoundation", "FoundationEssentials", "FoundationInternationalization", "_FoundationCShims",
   "_FoundationCollections", "_FoundationICU", "dispatch", "BlocksRuntime",
