@@ -64,8 +64,8 @@ let kernels: [SwiftSetting] = swift + [.unsafeFlags(["-O"], .when(configuration:
 
 // MARK: Static runtime
 
-// `APUS_STATIC=1` links Swift's runtime and Foundation into the program, so that compute nodes need no toolchain. Unlike
-// `--static-swift-stdlib` it recompiles nothing. Test bundles cannot have it: Swift Testing is dynamic.
+// `APUS_STATIC=1` links Swift's runtime and Foundation into the program, so that compute nodes need no toolchain.
+// Unlike `--static-swift-stdlib` it recompiles nothing. Test bundles cannot have it: Swift Testing is dynamic.
 let foundation = [
   "Foundation", "CoreFoundation", "FoundationEssentials", "FoundationInternationalization", "_FoundationCShims",
   "_FoundationCollections", "_FoundationICU", "dispatch", "BlocksRuntime",
