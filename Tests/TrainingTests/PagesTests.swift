@@ -25,7 +25,7 @@ import Training
     let section = lines.drop { $0 != heading }.dropFirst().prefix { !$0.hasPrefix("## ") }
     let rows = section.filter { $0.hasPrefix("| ") }
     #expect(rows.count > 1, "\(page) has no table under \(heading)")
-    return rows.flatMap { row in
+    return rows.dropFirst().flatMap { row in
       let cells = row.split(separator: "|", omittingEmptySubsequences: false)
       return cells[column + 1].matches(of: /`([^`]+)`/).map { String($0.output.1) }
     }
