@@ -32,6 +32,11 @@ package enum Output {
   /// Writes a line as far as it goes.
   package static func line(_ text: String, to descriptor: Int32 = STDOUT_FILENO) { say(text + "\n", to: descriptor) }
 
+  /// Whether a line that was shown can be written over: on a terminal, unless it says that it is a plain one.
+  package static func isRewritable(_ descriptor: Int32) -> Bool {
+    isatty(descriptor) == 1 && ProcessInfo.processInfo.environment["TERM"] != "dumb"
+  }
+
   /// - Throws: `FileError` where something that was printed is lost.
   package static func check() throws(FileError) {
     let code = csystem_flush_output()

@@ -11,7 +11,7 @@ struct Apus: ParsableCommand {
     subcommands: [
       PackCommand.self, ShardCommand.self, InspectCommand.self, RecipesCommand.self, PretrainCommand.self,
       EvaluateCommand.self, ReportCommand.self, FigureCommand.self, ExportCommand.self, BenchCommand.self,
-      TraceCommand.self,
+      ReplicasCommand.self,
     ])
 
   static func main() {

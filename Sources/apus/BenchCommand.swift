@@ -38,9 +38,13 @@ struct BenchStepCommand: PrintsResults {
   func validate() throws {
     if ResNet.Depth(rawValue: arch) == nil { throw ValidationError("there is no encoder `\(arch)`") }
     if !["simclr", "moco"].contains(method) { throw ValidationError("--method is \(method), expected simclr or moco") }
-    for (name, value) in [("--size", size), ("--channels", channels), ("--images", images), ("--steps", steps)]
-    where value < 1 {
-      throw ValidationError("\(name) is \(value); it must be at least 1")
+    let numbers = [
+      ("--size", size, 1...4096), ("--channels", channels, 1...64), ("--images", images, 1...1_000_000),
+      ("--steps", steps, 1...1_000_000), ("--group", group ?? 2, 2...1_000_000_000),
+      ("--threads", threads ?? 1, 1...1024),
+    ]
+    for (name, value, range) in numbers where !range.contains(value) {
+      throw ValidationError("\(name) is \(value); it must be \(range.lowerBound) to \(range.upperBound)")
     }
     if !(width * 64 >= 1 && width <= 16) { throw ValidationError("--width is \(width); it must be 1/64 to 16") }
   }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Files
 import Foundation
 import Shards
 import Threading
@@ -97,7 +98,7 @@ struct PackCommand: ParsableCommand {
 func interruptible(_ body: () throws -> Void) throws {
   Interruption.watch()
   do { try body() } catch let stop as Interrupted {
-    FileHandle.standardError.write(Data("\napus \(stop)\n".utf8))
+    Output.line("\napus \(stop)", to: STDERR_FILENO)
     throw ExitCode(128 + stop.signal)
   }
 }

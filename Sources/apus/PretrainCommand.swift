@@ -8,7 +8,7 @@ struct PretrainCommand: ParsableCommand {
     abstract: "Trains an encoder on unlabelled images; goes on where the run in --run stopped.",
     discussion: """
       Alone or under a launcher: mpirun -n 8 apus pretrain simclr-v1-fashion --data images --run runs/first
-      Rank and size come from MPI. TERM and USR1 write a checkpoint and end with status 0; RUN/complete says that the run is done.
+      Rank and size come from MPI. TERM, USR1 and HUP write a checkpoint and end with status 0; RUN/complete says that the run is done.
       """)
 
   @Argument(help: "A recipe file, or the name of a built-in recipe (apus recipes lists them).")
@@ -39,6 +39,13 @@ struct PretrainCommand: ParsableCommand {
   @Flag(help: "Go on with a run although its data are others now.")
   var force = false
 
+  func validate() throws {
+    for (name, value) in [("--threads", threads ?? 1), ("--loader-threads", loaderThreads)]
+    where !(1...1024).contains(value) {
+      throw ValidationError("\(name) is \(value); it must be 1 to 1024")
+    }
+  }
+
   func run() throws {
     try Job.run(threads: threads) { context in
       var request = PretrainRequest(recipe: try Recipe(recipe, overrides: overrides), data: data, run: folder)
@@ -46,9 +53,6 @@ struct PretrainCommand: ParsableCommand {
       request.weights = weights
       request.loaderThreads = loaderThreads
       request.force = force
-      guard (1...1024).contains(loaderThreads) else {
-        throw LaunchError("--loader-threads is \(loaderThreads); it must be 1 to 1024")
-      }
       _ = try Trainer(request, context).run()
     }
   }

@@ -44,8 +44,11 @@ extension ShortCommandTests {
           "--exact", "--exchange", "--layers", "--json", "--turns",
         ]
       ),
-      (["trace", "make"], ["<recipe>", "--data", "--out", "--steps", "--perturb", "--control", "--set", "--threads"]),
-      (["trace", "compare"], ["<base>", "<others>", "--ulp", "--control", "--bound", "--move"]),
+      (
+        ["replicas", "make"],
+        ["<recipe>", "--data", "--out", "--steps", "--perturb", "--control", "--set", "--threads"]
+      ),
+      (["replicas", "compare"], ["<base>", "<others>", "--ulp", "--control", "--bound", "--move"]),
     ]
 
     /// Names at the start of an indented line, each with words behind it or below it.

@@ -51,7 +51,7 @@ extension CommandTests {
     }
 
     enum Target: String, CaseIterable { case launcher, rank }
-    @Test(arguments: [(SIGUSR1, Target.launcher), (SIGUSR1, .rank), (SIGTERM, .rank), (SIGINT, .rank)])
+    @Test(arguments: [(SIGUSR1, Target.launcher), (SIGUSR1, .rank), (SIGTERM, .rank), (SIGINT, .rank), (SIGHUP, .rank)])
     func aSignalStopsAllRanksAfterTheSameStep(_ signal: Int32, _ target: Target) throws {
       let changes = ["length=120 steps", "checkpoint.every=100 steps"]
       let job = try work.pretrain(run: run, changes)

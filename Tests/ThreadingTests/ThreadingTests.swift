@@ -21,6 +21,42 @@ import Threading
     }
   }
 
+  /// A closure is handed to the threads as it lies in memory, which the language does not promise: what it captures must
+  /// arrive as it does through `withoutActuallyEscaping`, whatever that is and however much.
+  @Test(arguments: [1, 4]) func closuresArriveAsTheyAre(count: Int) {
+    func both(_ body: (Int, Int) -> Void, _ check: (String) -> Void) {
+      let team = ThreadTeam(count: count)
+      team.run(64, body)
+      check("lent")
+      withoutActuallyEscaping(body) { escaping in
+        let again: (Int, Int) -> Void = { escaping($0, $1) }
+        for block in 0..<64 { again(block, 0) }
+      }
+      check("escaping")
+    }
+    let calls = Atomic<Int>(0)
+    both({ block, _ in calls.wrappingAdd(block, ordering: .relaxed) }) { way in
+      #expect(calls.exchange(0, ordering: .relaxed) == 63 * 32, "\(way)")
+    }
+    let (a, b, c, d, e) = (1, 2.5, "three", [4, 5], UInt8(6))
+    both({ block, _ in
+      let sum = a + Int(b * 2) + c.utf8.count + d[1] + Int(e)
+      calls.wrappingAdd(sum * block, ordering: .relaxed)
+    }) { way in
+      #expect(calls.exchange(0, ordering: .relaxed) == 22 * 63 * 32, "\(way)")
+    }
+    both({ _, thread in precondition(thread < count) }) { _ in }
+  }
+
+  /// As many threads as any machine gives are there; the try leaves none behind.
+  @Test func theSystemIsAskedForThreads() {
+    #expect(ThreadTeam.failure(startingThreads: 8) == nil)
+    let threads = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/task"))?.count ?? 0
+    for _ in 0..<20 { #expect(ThreadTeam.failure(startingThreads: 50) == nil) }
+    let later = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/task"))?.count ?? 0
+    #expect(later < threads + 500)
+  }
+
   @Test func someProcessorIsBound() { #expect(!boundProcessors().isEmpty) }
 }
 

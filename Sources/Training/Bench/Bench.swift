@@ -1,5 +1,6 @@
 import Engine
 import Foundation
+import Limits
 import Randomness
 import Ranks
 import Shards
@@ -50,7 +51,7 @@ package struct Bench {
   private let options: Options
   private let context: Context
   private let method: any Method
-  private let images: [Float]
+  private var images: [Float]
   private let samples: [Int]
 
   package init(_ options: Options, _ context: Context) throws {
@@ -68,13 +69,30 @@ package struct Bench {
         images: batch, plan: RunPlan(stepsPerEpoch: 1, batch: batch, length: .steps(options.steps)), context: context))
     method.initialise()
     samples = Array(0..<options.images)
+    // As a run does: the arena is as large as the step needs.
+    context.arena.unseal { bytes in
+      context.communicator.abort(
+        "error: a step's activations need more than the \(bytes >> 20) MiB that the system gives a process: "
+          + "take fewer images or a smaller size", code: 1)
+    }
+    images = []
+    context.dry { _ = step(UnsafeMutablePointer(bitPattern: 64)!) }
+    context.arena.seal()
+    try checkMemory()
     let rank = UInt64(context.communicator.rank)
     var draws = Draws(seed: 1, .check, rank)
     let count = 2 * options.images * options.size * options.size * options.channels
     images = (0..<count).map { _ in Float(draws.uniform() * 3.4 - 1.7) }
-    // As a run does: the arena is as large as the step needs.
-    context.dry { _ = step(UnsafeMutablePointer(bitPattern: 64)!) }
-    context.arena.seal()
+  }
+
+  /// Refuses what does not fit into memory, before it is touched.
+  private func checkMemory() throws(RunError) {
+    let views = 2 * options.images * options.size * options.size * options.channels * MemoryLayout<Float>.stride
+    let needed = Int64(context.arena.peak + 2 * views) * Int64(context.communicator.ranksOnNode)
+    guard let room = MemoryRoom.ofNode(), needed > room.bytes else { return }
+    throw RunError(
+      "the ranks of \(context.communicator.host) need \(needed >> 20) MiB, but \(room.bytes >> 20) are free\(room.bound): "
+        + "\(room.advice)take fewer images, a smaller size or fewer ranks on a node")
   }
 
   private func step(_ pixels: UnsafeMutablePointer<Float>) -> Outcome {

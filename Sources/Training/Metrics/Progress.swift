@@ -101,7 +101,7 @@ package final class RunProgress {
   /// On standard output.
   package convenience init(from first: Int, to end: Int) {
     self.init(
-      from: first, to: end, terminal: isatty(1) == 1 && ProcessInfo.processInfo.environment["TERM"] != "dumb",
+      from: first, to: end, terminal: Output.isRewritable(STDOUT_FILENO),
       columns: Self.terminalColumns,
       clock: { ProcessInfo.processInfo.systemUptime }, sink: { Output.say($0) })
   }

@@ -5,9 +5,9 @@ import Randomness
 import Ranks
 import Shards
 
-/// What a few steps of a recipe computed: the first step's gradients, every loss, the weights after the last. Traces of
+/// What a few steps of a recipe computed: the first step's gradients, every loss, the weights after the last. Those of
 /// different rank counts are compared with one another, and with what moving every initial weight by one ulp does.
-package struct Trace {
+package struct ReplicaCheck {
   /// Ways to compute wrongly, to show that the comparison would notice.
   package enum Control: String, CaseIterable, Sendable {
     /// Batch statistics of each rank alone.
@@ -29,7 +29,7 @@ package struct Trace {
   ///   - perturbation: moves every initial weight by one ulp, up or down as drawn with this seed.
   package static func make(
     _ recipe: Recipe, data path: String, steps: Int, perturbation: UInt64?, control: Control?, _ context: Context
-  ) throws -> Trace {
+  ) throws -> ReplicaCheck {
     var stage = recipe.stages[0]
     let data = try DataSet(at: Trainer.paths(path, nil).train)
     let ranks = context.communicator.size
@@ -37,7 +37,8 @@ package struct Trace {
     let stageRun = try StageRun(stage, data: data, heldOut: nil, seed: recipe.seed, index: 0, context)
     guard stageRun.plan.totalSteps >= steps else {
       throw RunError(
-        "the recipe has \(stageRun.plan.totalSteps) steps, \(steps) are to be traced: --set length=\"\(steps) steps\"")
+        "the recipe has \(stageRun.plan.totalSteps) steps, \(steps) are to be compared: --set length=\"\(steps) steps\""
+      )
     }
     stageRun.method.initialise()
     if let perturbation { for trained in stageRun.method.trained { perturb(trained.state.parameters, perturbation) } }
@@ -46,17 +47,17 @@ package struct Trace {
     let initial = Array(parameters.buffer)
     let trained = stageRun.method.trained
     let loader = try stageRun.loader(from: 0, threads: 1)
-    var trace = Trace(losses: [], moved: 0, gradients: [], weights: [])
+    var check = ReplicaCheck(losses: [], moved: 0, gradients: [], weights: [])
     for step in 0..<steps {
       let batch = try loader.next()
-      trace.losses.append(stageRun.gradients(stageRun.input(batch)).loss)
+      check.losses.append(stageRun.gradients(stageRun.input(batch)).loss)
       loader.release(batch)
-      if step == 0 { trace.gradients = trained.flatMap { arrays($0.gradients, $0.name) } }
+      if step == 0 { check.gradients = trained.flatMap { arrays($0.gradients, $0.name) } }
       stageRun.update(step: step)
     }
-    trace.weights = trained.flatMap { arrays($0.state.parameters, $0.name) }
-    trace.moved = distance(initial, Array(parameters.buffer)) / norm(initial, initial.count)
-    return trace
+    check.weights = trained.flatMap { arrays($0.state.parameters, $0.name) }
+    check.moved = distance(initial, Array(parameters.buffer)) / norm(initial, initial.count)
+    return check
   }
 
   private static func perturb(_ slab: ParameterSlab, _ seed: UInt64) {
@@ -112,12 +113,12 @@ package struct Trace {
     package var gradients: [Double], losses: [Double], weights: [Double]
   }
 
-  package func drift(from base: Trace) throws -> Drift {
+  package func drift(from base: ReplicaCheck) throws -> Drift {
     guard gradients.map(\.name) == base.gradients.map(\.name), losses.count == base.losses.count else {
-      throw RunError("the traces are of different recipes: they have different parameters or steps")
+      throw RunError("these are of different recipes: they have different parameters or steps")
     }
     func distances(_ a: [(name: String, values: [Float])], _ b: [(name: String, values: [Float])]) -> [Double] {
-      zip(a, b).map { Trace.distance($0.values, $1.values) }
+      zip(a, b).map { ReplicaCheck.distance($0.values, $1.values) }
     }
     return Drift(
       gradients: distances(gradients, base.gradients), losses: zip(losses, base.losses).map { abs($0 - $1) },
@@ -129,13 +130,15 @@ package struct Trace {
   }
 }
 
-extension Trace.Drift {
+extension ReplicaCheck.Drift {
   /// The largest ratio of this drift to what one ulp does, in each of the three.
   ///
   /// The reference is the largest of several perturbed traces. A tensor's own is at least one rounding (2⁻²⁴) of its
   /// norm: a gradient that is exactly reproduced under perturbation says nothing. Losses are taken at the
   /// largest reference so far: rounding grows with the steps, but not evenly.
-  package func ratios(to ulps: [Trace.Drift], _ base: Trace) -> (gradients: Double, losses: Double, weights: Double) {
+  package func ratios(to ulps: [ReplicaCheck.Drift], _ base: ReplicaCheck) -> (
+    gradients: Double, losses: Double, weights: Double
+  ) {
     func worst(_ mine: [Double], _ others: [[Double]], _ floors: [Double]) -> Double {
       mine.indices.map { i in mine[i] / max(others.map { $0[i] }.max() ?? 0, floors[i], .leastNormalMagnitude) }.max()
         ?? 0

@@ -1,0 +1,83 @@
+import Foundation
+import Testing
+
+extension CommandTests {
+  /// Surroundings that a program meets on clusters and in containers.
+  @Suite final class LaunchTests {
+    let work: Workplace
+    init() throws { work = try Workplace() }
+
+    private static let step = [
+      "bench", "--arch", "resnet18", "--width", "0.125", "--size", "8", "--images", "2", "--threads", "1", "--steps",
+      "1",
+    ]
+
+    /// A launcher of another MPI starts processes that do not know of one another.
+    @Test(arguments: ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"])
+    func processesThatDoNotKnowOfOneAnotherAreRefused(_ variable: String) throws {
+      let outcome = try Job(Self.step, wrapper: ["env", "\(variable)=4"], in: work.path).outcome()
+      #expect(outcome.status == 1, "\(outcome.output)")
+      #expect(outcome.output.contains("the launcher started 4 processes (\(variable))"), "\(outcome.output)")
+      #expect(outcome.output.contains("mpirun") && outcome.output.contains("env -u \(variable)"))
+      let one = try Job(Self.step, wrapper: ["env", "\(variable)=1", "SLURM_NTASKS=4"], in: work.path).outcome()
+      #expect(one.status == 0, "\(one.output)")
+    }
+
+    /// A container has no `ssh`, and a process without a launcher needs none.
+    @Test func noRemoteShellIsNeeded() throws {
+      let outcome = try Job(Self.step, wrapper: ["env", "PATH="], in: work.path).outcome()
+      #expect(outcome.status == 0, "\(outcome.output)")
+    }
+
+    /// Whether this user may give a process a /dev/shm of its own.
+    private static let canMount: Bool = {
+      let process = Process()
+      process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+      process.arguments = ["unshare", "-m", "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", "/dev/shm"]
+      process.standardError = FileHandle.nullDevice
+      guard (try? process.run()) != nil else { return false }
+      process.waitUntilExit()
+      return process.terminationStatus == 0
+    }()
+
+    /// Where ranks cannot share memory they say so once, and sum over MPI.
+    @Test(.enabled(if: canMount, "a /dev/shm of its own needs a privilege"), arguments: ["64k", "1m", "3m"])
+    func aSmallSharedMemoryIsDoneWithout(_ size: String) throws {
+      let mount = "mount -t tmpfs -o size=\(size) tmpfs /dev/shm && exec \"$@\""
+      let job = try Job(Self.step, ranks: 2, wrapper: ["unshare", "-m", "bash", "-c", mount, "bash"], in: work.path)
+      let outcome = job.outcome(within: 60)
+      #expect(outcome.status == 0, "\(outcome.output)")
+      #expect(outcome.output.components(separatedBy: "cannot share").count == 2, "\(outcome.output)")
+    }
+
+    /// Limits that a shell or a batch system sets are met before step 0, in words.
+    @Test(arguments: [("-v 300000", "ulimit -v"), ("-v 900000", "ulimit -v"), ("-f 8", "ulimit -f")])
+    func limitsAreNamed(_ limit: String, _ words: String) throws {
+      let arguments = [
+        "pretrain", Workplace.recipe("simclr"), "--data", try work.data(), "--run", work.path + "/run", "--threads",
+        "1",
+        "--set", "length=4 steps",
+      ]
+      let job = try Job(arguments, wrapper: ["bash", "-c", "ulimit \(limit); exec \"$@\"", "bash"], in: work.path)
+      let outcome = job.outcome(within: 60)
+      #expect(outcome.status == 1 && outcome.output.contains(words), "\(outcome.output)")
+      #expect(!outcome.output.contains("Fatal error"), "\(outcome.output)")
+    }
+
+    @Test(arguments: [
+      ["--group", "0"], ["--group", "-3"], ["--images", "100000000"], ["--images", "0"], ["--size", "-1"],
+      ["--size", "99999999999"], ["--channels", "0"], ["--steps", "0"], ["--threads", "0"], ["--threads", "99999999"],
+      ["--width", "nan"], ["--width", "1e9"],
+    ])
+    func numbersOfABenchAreChecked(_ words: [String]) throws {
+      let outcome = try Job(["bench"] + words, in: work.path).outcome()
+      #expect(outcome.status == 64 && outcome.output.contains("\(words[0]) is "), "\(outcome.output)")
+    }
+
+    @Test func aBenchThatDoesNotFitIsRefused() throws {
+      let words = ["bench", "--images", "200000", "--size", "224", "--threads", "1"]
+      let outcome = try Job(words, in: work.path).outcome()
+      #expect(outcome.status == 1 && outcome.output.contains("take fewer images"), "\(outcome.output)")
+    }
+  }
+}
