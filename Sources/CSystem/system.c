@@ -166,6 +166,31 @@ int csystem_leaves_avx512(void) {
 #endif
 }
 
+// Below this much of addresses or data OpenBLAS and Swift's runtime end the program without a word while they start, or
+// never come to an end.
+enum { LEAST_MEGABYTES = 384 };
+
+static void check_limit(int resource, const char *option) {
+  struct rlimit limit;
+  if (getrlimit(resource, &limit) != 0 || limit.rlim_cur >= (rlim_t)LEAST_MEGABYTES << 20) return;
+  char text[256];
+  int length = snprintf(text, sizeof text,
+                        "error: ulimit -%s is %lld MiB, and apus needs %d to start: raise it (ulimit -%s unlimited), or ask "
+                        "the batch system for more memory\n",
+                        option, (long long)(limit.rlim_cur >> 20), LEAST_MEGABYTES, option);
+  if (write(STDERR_FILENO, text, (size_t)length) < 0) _exit(71);
+  _exit(1);
+}
+
+// Runs before the constructors of shared libraries, OpenBLAS's among them.
+static void check_limits(int argc, char **argv, char **environment) {
+  (void)argc, (void)argv, (void)environment;
+  check_limit(RLIMIT_AS, "v");
+  check_limit(RLIMIT_DATA, "d");
+}
+__attribute__((section(".preinit_array"), used)) static void (*const before_libraries)(int, char **, char **) =
+    check_limits;
+
 #if defined(__x86_64__)
 // Runs before any Swift code, and is itself compiled for plain x86-64: a processor that lacks what this file, and all
 // of Swift's, were compiled for gets one line instead of an illegal instruction.

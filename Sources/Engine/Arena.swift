@@ -34,9 +34,9 @@ package final class Arena {
 
   deinit { munmap(base, reserved) }
 
-  /// Addresses without memory behind them: a quarter of what `ulimit` leaves is for others.
+  /// Addresses without memory behind them: half of what `ulimit` leaves is for others.
   private static func reserve(_ wanted: Int) -> (base: UnsafeMutableRawPointer, bytes: Int) {
-    var size = MemoryRoom.ofProcess().map { min(wanted, Int($0.bytes) / 4 * 3) & ~0xFFF } ?? wanted
+    var size = MemoryRoom.ofProcess().map { min(wanted, Int($0.bytes) / 2) & ~0xFFF } ?? wanted
     var address = MAP_FAILED
     while size >= 1 << 20 {
       address = mmap(

@@ -1,29 +1,29 @@
 import CMPI
 import Synchronization
 
-/// Memory that the ranks of a node share for sums that follow one another: `slots` at a time, each with a part of every
-/// rank and a result.
+/// Memory that the ranks of a node share for consecutive sums. There are `slots` slots; each holds one part for every
+/// rank and one result.
 package struct NodeMemory {
-  /// Sums that have a slot at the same time.
+  /// How many sums can be under way at the same time.
   package static let slots = Int(CMPI_REQUESTS)
-  /// Floats of a part, at most.
+  /// Capacity of a part, in floats.
   package static let floats = 16000
 
-  /// Ranks of the node, and this one's place among them.
+  /// The number of ranks on the node, and this rank's index among them.
   let ranks: Int, place: Int
   private let counters: UnsafeMutablePointer<Atomic<Int>>, data: UnsafeMutablePointer<Float>
 
-  /// A counter has two cache lines of its own: the processor fetches lines by twos.
+  /// Each counter has two cache lines of its own, because the processor prefetches lines in pairs.
   private static let stride = 128 / MemoryLayout<Atomic<Int>>.stride
 
-  /// Bytes for so many ranks, and how many of them must be zero at first: the counters.
+  /// Bytes for a node of `ranks` ranks, and how many of them, the counters, must be zero at first.
   package static func bytes(ranks: Int) -> Int {
     zeros(ranks: ranks) + (ranks + 1) * slots * floats * MemoryLayout<Float>.stride
   }
   package static func zeros(ranks: Int) -> Int { (ranks + slots) * 128 }
 
-  /// - Parameter memory: `bytes(ranks:)` on a cache line, the same for all ranks. Who puts a part there first has it
-  ///   near.
+  /// - Parameter memory: `bytes(ranks:)` bytes on a cache line, the same for all ranks. First-touch: pages land on the
+  ///   NUMA node of the rank that writes them first.
   package init(_ memory: UnsafeMutableRawPointer, ranks: Int, place: Int) {
     self.ranks = ranks
     self.place = place
@@ -38,7 +38,7 @@ package struct NodeMemory {
   }
   func result(of sum: Int) -> UnsafeMutablePointer<Float> { data + sum % Self.slots * Self.floats }
 
-  /// This rank's part of the sum is there, and those of all before it.
+  /// Publishes this rank's parts of all sums up to this one.
   func finishPart(of sum: Int) { counters[place * Self.stride].store(sum + 1, ordering: .releasing) }
   func hasAllParts(of sum: Int) -> Bool {
     (0..<ranks).allSatisfy { counters[$0 * Self.stride].load(ordering: .acquiring) > sum }

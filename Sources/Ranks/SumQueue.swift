@@ -1,42 +1,46 @@
 import CMPI
 
-/// Sums over ranks that go on while this rank computes. All ranks put the same sums in the same order; when they do is
-/// no matter.
+/// Sums over ranks that proceed while this rank computes. All ranks enqueue the same sums in the same order; timing does
+/// not matter.
 ///
-/// The ranks of a node add in memory that they share, nodes by MPI's non-blocking all-reduces, which move only when MPI
-/// is called. Each rank puts a copy of its part into the memory; one of them, sum after sum another, adds the parts in
-/// the order of ranks and the result to those of the other nodes; and each takes a copy of what comes out. A rank puts
-/// no part into a slot before it has taken the slot's last result, so one whose parts are all there is free for the
-/// next.
+/// Ranks of one node add in shared memory. Nodes add by MPI's non-blocking all-reduce, which progresses only inside MPI
+/// calls. A sum takes four stages:
+/// 1. every rank copies its part into a slot of the shared memory;
+/// 2. one rank, the sum's adder, adds the parts in rank order; ranks take turns as the adder;
+/// 3. the adders of all nodes add their results with MPI;
+/// 4. every rank copies the result back.
+///
+/// A rank fills a slot only after it has copied the slot's previous result. So when all parts of a sum are in their slot,
+/// nobody needs its previous result any more.
 package struct SumQueue {
-  /// Floats of a sum, at most. 64,000 bytes are just below what Open MPI sends over TCP without asking the receiver
-  /// first; larger ones took about twice as long over a 1 Gbit/s link between two hosts. And a megabyte under way, in
-  /// 16 slots, fills such a link for the 8 ms that a block of arithmetic may keep the thread from the next poll;
-  /// statistics, which share the link, wait behind no more. (With one rank on each: where a node has several, a sum
-  /// keeps its slot for up to four polls.)
+  /// Largest sum, in floats; longer buffers are split. 64,000 bytes are just below Open MPI's eager limit over TCP:
+  /// larger messages took about twice as long over a 1 Gbit/s link between two hosts. The 16 slots hold a megabyte
+  /// together, which fills such a link for 8 ms, as long as a block of arithmetic may delay the next poll. Statistics
+  /// share the link and wait behind no more than that. (Measured with one rank on each host. With several ranks on a
+  /// node a sum keeps its slot for up to four polls.)
   package static let floats = NodeMemory.floats
   /// Time between polls.
   private static let interval = Duration.microseconds(100)
 
   private typealias Sum = (data: UnsafeMutableBufferPointer<Float>, purpose: CollectivePurpose)
-  /// Nil where this rank has its node for itself.
+  /// Nil where this rank is alone on its node.
   private let memory: NodeMemory?
-  /// Ranks of every node that add, and nodes.
+  /// Adders on every node, and the number of nodes.
   private let adders: Int, nodes: Int
-  /// From number `first` on.
+  /// Pending sums, numbered from `first` on. Sums are numbered from the start of the job.
   private var sums: [Sum] = []
   private var first = 0
-  /// Of all sums since the start, the first so many that this rank has put its part of, and has taken the result of.
+  /// The next sum whose part this rank will copy into its slot, and the next whose result it will copy back.
   private var put = 0, taken = 0
-  /// The next sums for this rank to add, and to pass on to its node as the sum of all nodes.
+  /// The next sum that this rank will add, and the next whose result over all nodes it will publish on its node.
   private var adding: Int, passing: Int
   private var polled = ContinuousClock.now
 
   /// - Parameters:
-  ///   - memory: of this rank's node; nil where it has the node for itself.
-  ///   - adders: ranks of each node that add sums: as many as the smallest node has, for they pass them on to each
-  ///     other.
-  ///   - nodes: in all.
+  ///   - memory: shared by this node's ranks; nil where this rank is alone on its node.
+  ///   - adders: adders on each node. As many as the smallest node has ranks, because each exchanges with the ranks of
+  ///     the same place on the other nodes.
+  ///   - nodes: how many nodes the job has.
   package init(_ memory: NodeMemory?, adders: Int, nodes: Int) {
     self.memory = memory
     self.adders = adders
@@ -48,10 +52,10 @@ package struct SumQueue {
 
   /// Whether all sums are done.
   package var isEmpty: Bool { sums.isEmpty }
-  /// Whether there is something to move, and the last time was long enough ago.
+  /// Whether sums are pending and the last poll was at least `interval` ago.
   package var isDue: Bool { !isEmpty && ContinuousClock.now - polled > Self.interval }
 
-  /// Begins the sum over all ranks, in place; the floats are the queue's until it is empty.
+  /// Begins the sum over all ranks, in place. The floats belong to the queue until it is empty.
   package mutating func begin(_ data: UnsafeMutableBufferPointer<Float>, _ purpose: CollectivePurpose) {
     for start in stride(from: 0, to: data.count, by: Self.floats) {
       sums.append((.init(rebasing: data[start..<min(data.count, start + Self.floats)]), purpose))
@@ -69,7 +73,7 @@ package struct SumQueue {
     polled = .now
   }
 
-  /// Waits until all sums are done. MPI moves on meanwhile: another rank may wait for what this one has sent.
+  /// Waits until all sums are done, and lets MPI progress: other ranks may wait for messages of this one.
   package mutating func finish() {
     while !isEmpty {
       advance()
@@ -77,7 +81,8 @@ package struct SumQueue {
     }
   }
 
-  /// - Returns: whether anything could be done.
+  /// Takes every stage as far as it goes.
+  /// - Returns: whether any sum proceeded.
   private mutating func advanceOnce() -> Bool {
     let before = (put, adding, passing, taken)
     while put < first + sums.count, put < taken + NodeMemory.slots {
@@ -111,7 +116,7 @@ package struct SumQueue {
     memory.finishPart(of: sum)
   }
 
-  /// Adds the parts of this node's ranks, in their order, and begins the sum of all nodes.
+  /// Adds the parts of this node's ranks in rank order, and begins the sum over nodes.
   private func add(_ sum: Int) {
     let (data, purpose) = sums[sum - first]
     var result = data.baseAddress!

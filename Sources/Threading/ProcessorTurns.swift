@@ -4,31 +4,30 @@ import Synchronization
 
 /// Ranks of one thread that are bound to processors of their own take turns at them.
 ///
-/// Ranks wait for the slowest of them at every normalisation, and where other work shares the machine a core may be
-/// slower than its neighbour for seconds on end. In turns each rank has the mean of them: of two ranks that train a
-/// ResNet-18 at 32 px on such a machine, 64 images each, a step waits 2 % of its time instead of 5 %, and takes 0.97
-/// of it. Where cores are equal there is nothing to win. A change, after which the second-level cache is another's,
-/// costs about 0.1 ms: every 2 ms they cost 5 %.
+/// At every normalisation all ranks wait for the slowest. Where other work shares the machine, one core may be slower than
+/// its neighbour for seconds. By rotating over the cores every rank gets their mean speed. Measured with two ranks that
+/// train a ResNet-18 at 32 px, 64 images each, on such a machine: waiting fell from 5 % to 2 % of a step, and the step
+/// took 0.97 of its time. On equal cores there is nothing to gain. A rotation costs about 0.1 ms, because the second-level
+/// cache is cold afterwards; rotating every 2 ms would cost 5 %.
 ///
-/// Only processors that share their third-level cache and their memory are taken in turns: elsewhere a rank would be
-/// far from what it works on.
+/// Ranks rotate only over processors that share their third-level cache and their memory: elsewhere a rank would be far
+/// from its data.
 package final class ProcessorTurns: @unchecked Sendable {
-  /// Microseconds between changes: less than most layers take, which end in a normalisation, and much more than a
-  /// change.
+  /// Microseconds between rotations: shorter than most layers, which end in a normalisation, and much longer than a
+  /// rotation takes.
   private static let interval: UInt32 = 40_000
 
-  /// Threads of a ring, at most: they move one after the other, and some core has two meanwhile.
+  /// Largest ring, in threads: they move one after the other, and meanwhile some core has two.
   private static let most = 8
 
-  /// The seats as they were taken, and between whom they go round.
+  /// The original seats, in the rings within which they rotate.
   private var rings: [[csystem_seat]]
   private let stopping = Atomic<Bool>(false)
   private var thread = pthread_t()
 
-  /// Starts the turns; those of all ranks of a node are one process's work, so that two are not on one processor while
-  /// another is idle. Nil where there is nobody to take turns.
-  /// - Parameter seats: of all ranks' threads on this node, which wait for this call or compute; a thread 0 takes no
-  ///   turns.
+  /// Starts rotating. One process moves the threads of all ranks of its node, so that no two are on one processor while
+  /// another is idle. Nil where no threads can rotate.
+  /// - Parameter seats: the seats of all ranks' threads on this node; one whose thread is 0 stays where it is.
   package init?(_ seats: [csystem_seat]) {
     rings = Self.rings(seats).filter(Self.canTurn)
     if rings.isEmpty { return nil }
@@ -41,15 +40,15 @@ package final class ProcessorTurns: @unchecked Sendable {
     precondition(status == 0, "could not start the thread of turns: \(String(cString: strerror(status)))")
   }
 
-  /// Ends the turns, with everybody in their own seat. To be called before any of the threads ends.
+  /// Stops rotating, and puts every thread back into its own seat. Call it before any of the threads ends.
   package func stop() {
     stopping.store(true, ordering: .relaxed)
     pthread_join(thread, nil)
     for ring in rings { _ = Self.move(ring, by: 0) }
   }
 
-  /// The seats of one home, where all are of as many processors and no two overlap, in rings that are as even as can
-  /// be.
+  /// Divides the seats of each home into rings of nearly equal size. Homes whose seats overlap or have unequal numbers of
+  /// processors are left out.
   package static func rings(_ seats: [csystem_seat]) -> [[csystem_seat]] {
     let homes = Dictionary(
       grouping: seats.filter { $0.thread != 0 && $0.home >= 0 }, by: { [UInt64($0.home), $0.space] }
@@ -65,7 +64,7 @@ package final class ProcessorTurns: @unchecked Sendable {
     }
   }
 
-  /// Whether the system lets every thread have its next's processors; a scheduler's control group may not.
+  /// Whether every thread may use the next seat's processors; a scheduler's control group may forbid it.
   private static func canTurn(_ ring: [csystem_seat]) -> Bool {
     let can = move(ring, by: 1)
     _ = move(ring, by: 0)
@@ -73,7 +72,7 @@ package final class ProcessorTurns: @unchecked Sendable {
   }
 
   private func run() {
-    // Not behind whatever keeps one of the cores busy.
+    // This thread may use all of the rings' processors, so that one busy core does not delay it.
     var own = csystem_own_seat()
     withUnsafeMutableBytes(of: &own.processors) {
       let words = $0.bindMemory(to: UInt64.self)
@@ -85,7 +84,7 @@ package final class ProcessorTurns: @unchecked Sendable {
       usleep(Self.interval)
       if stopping.load(ordering: .relaxed) { return }
       turn += 1
-      // Where one cannot be moved, its process has ended or may use less than before.
+      // A thread that cannot be moved has ended, or may use fewer processors than before.
       rings.removeAll { ring in
         if Self.move(ring, by: turn) { return false }
         _ = Self.move(ring, by: 0)
@@ -94,7 +93,7 @@ package final class ProcessorTurns: @unchecked Sendable {
     }
   }
 
-  /// Moves every thread of a ring to the seat of the one that follows it by so many places.
+  /// Moves every thread of a ring to the seat `places` further on.
   /// - Returns: whether all could be moved.
   private static func move(_ ring: [csystem_seat], by places: Int) -> Bool {
     ring.indices.reduce(true) {

@@ -2,10 +2,10 @@ import CSystem
 import Foundation
 import Synchronization
 
-/// A fixed team of threads that share out numbered blocks of work. The caller is one of them.
+/// A fixed team of threads that share numbered blocks of work. The caller is one of them.
 ///
-/// Which thread takes which block is left open, so work must not depend on it: whatever is summed over blocks is stored
-/// by block and merged in block order. Then any number of threads gives the same bits.
+/// Any thread may take any block, so results must not depend on it: sums over blocks are stored by block and merged in
+/// block order. Then every number of threads gives the same bits.
 package final class ThreadTeam: @unchecked Sendable {
   /// Threads in the team, the caller included.
   package let count: Int
@@ -14,23 +14,24 @@ package final class ThreadTeam: @unchecked Sendable {
   private let started = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
   private let finished = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
   private let next = Atomic<Int>(0)
-  private var body = csystem_closure()  // lent for the time of `run`
+  private var body = csystem_closure()  // borrowed while `run` runs
   private var blocks = 0
-  /// Runs that were started; what a run needs is written before it counts.
+  /// Counts the runs. It is raised after `body`, `blocks` and `running` are written, so a worker that sees the new count
+  /// sees those too.
   private let generation = Atomic<Int>(0)
-  /// Workers that have not finished the present run.
+  /// Workers that have not finished the current run.
   private let running = Atomic<Int>(0)
   private let stopping = Atomic<Bool>(false)
-  /// Looks for a change before a thread sleeps, for a wake-up takes longer than most work that a run waits for: about
-  /// 50 µs. None where threads share processors: the one that is waited for may need this one.
-  private let looks: Int
+  /// Spin count before sleeping: a wake-up (about 50 µs) costs more than most waits. 0 where threads share processors,
+  /// because a spinning thread may occupy the processor that the awaited one needs.
+  private let spins: Int
   private var threads: [pthread_t] = []
 
   /// - Parameter count: how many threads; at least 1.
   package init(count: Int) {
     precondition(count > 0, "a team of \(count) threads")
     self.count = count
-    looks = count <= boundProcessors().count ? 2000 : 0
+    spins = count <= boundProcessors().count ? 2000 : 0
     pthread_mutex_init(mutex, nil)
     pthread_cond_init(started, nil)
     pthread_cond_init(finished, nil)
@@ -116,9 +117,9 @@ package final class ThreadTeam: @unchecked Sendable {
     wait(on: finished) { running.load(ordering: .acquiring) == 0 }
   }
 
-  /// Returns when `condition` holds, which others make so and then signal. Looks a while before it sleeps.
+  /// Returns when `condition` holds. Whoever makes it true signals afterwards. Spins for a while, then sleeps.
   private func wait(on signal: UnsafeMutablePointer<pthread_cond_t>, until condition: () -> Bool) {
-    for _ in 0..<looks {
+    for _ in 0..<spins {
       if condition() { return }
       csystem_pause()
     }
@@ -145,7 +146,8 @@ package final class ThreadTeam: @unchecked Sendable {
       seen = generation.load(ordering: .acquiring)
       take(thread: thread)
       if running.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0 {
-        pthread_mutex_lock(mutex)  // not between the caller's last look and its sleep
+        // Without the lock the signal could fall between the caller's last check and its sleep, and be lost.
+        pthread_mutex_lock(mutex)
         pthread_cond_signal(finished)
         pthread_mutex_unlock(mutex)
       }
@@ -162,8 +164,9 @@ package final class ThreadTeam: @unchecked Sendable {
   }
 }
 
-/// Calls `borrow` with the borrower and the closure's words, which are good until it returns. Nothing is allocated,
-/// while `withoutActuallyEscaping` allocates at every call.
+/// Calls `borrow` with the borrower and the two words of the closure (code, captures), which are valid until it returns.
+/// This allocates nothing, whereas `withoutActuallyEscaping` allocates at every call. It relies on how the compiler passes
+/// a non-escaping closure; ThreadingTests compares both ways.
 @_silgen_name("csystem_lend")
 private func lend(
   _ body: (_ block: Int, _ thread: Int) -> Void, to borrower: UnsafeMutableRawPointer,

@@ -49,6 +49,7 @@ package enum Launch {
     csystem_remember_processors()
     let count = try threadCount(communicator, asked: threads)
     try checkThreads(count)
+    try checkAddresses(threads: count)
     communicator.takeTurns(threads: count)
     return Context(threads: count, communicator: communicator)
   }
@@ -84,6 +85,17 @@ package enum Launch {
           + "start with mpirun --map-by slot:PE=\(asked), srun --cpus-per-task=\(asked), or ask for fewer threads")
     }
     return asked
+  }
+
+  /// OpenBLAS maps a buffer of 128 MiB for every thread that multiplies, and where it gets none it tries for ever.
+  package static let bytesOfThread: Int64 = 128 << 20
+
+  private static func checkAddresses(threads: Int) throws(LaunchError) {
+    let needed = Int64(threads) * bytesOfThread + 128 << 20
+    guard let room = MemoryRoom.ofProcess(), room.bytes < 2 * needed else { return }
+    throw LaunchError(
+      "\(room.bytes >> 20) MiB are free\(room.bound), and a process of \(threads) compute threads needs \(2 * needed >> 20) "
+        + "to start: \(room.advice)or ask for fewer threads")
   }
 
   /// Threads besides those that compute: of the loader, of turns, of MPI.

@@ -240,7 +240,9 @@ package final class StageRun {
   package func checkRoom(_ folder: RunFolder, ranksOnNode: Int) throws {
     let needed = Int64(memory.arena + memory.state + memory.loader)
     try checkMemory(needed * Int64(ranksOnNode), "\(ranksOnNode) ranks on \(context.communicator.host) need", .ofNode())
-    try checkMemory(needed, "a rank needs", .ofProcess())
+    // The arena and the state have their addresses by now.
+    let others = Int64(memory.loader) + Int64(context.team.count) * Launch.bytesOfThread
+    try checkMemory(others, "besides activations and state, a rank needs", .ofProcess())
     if let limit = ProcessLimits.current.fileSize, Int64(checkpointBytes) > limit {
       throw RunError(
         "a checkpoint takes up to \(megabytes(checkpointBytes)) MiB, but ulimit -f allows \(megabytes(Int(limit))) in a file: "
