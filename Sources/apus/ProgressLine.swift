@@ -1,7 +1,7 @@
 import Files
 import Foundation
+import Shards
 import Threading
-import Training
 
 /// Shows how far a long piece of work is: one line that is written over on a terminal, a line every few seconds
 /// otherwise. Everything goes to standard error, so that results can be piped.
