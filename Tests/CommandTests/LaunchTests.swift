@@ -51,7 +51,7 @@ extension CommandTests {
     }
 
     /// Limits that a shell or a batch system sets are met before step 0, in words.
-    @Test(arguments: [("-v 300000", "ulimit -v"), ("-v 900000", "ulimit -v"), ("-f 8", "ulimit -f")])
+    @Test(arguments: [("-v 300000", "ulimit -v"), ("-v 600000", "ulimit -v"), ("-f 8", "ulimit -f")])
     func limitsAreNamed(_ limit: String, _ words: String) throws {
       let arguments = [
         "pretrain", Workplace.recipe("simclr"), "--data", try work.data(), "--run", work.path + "/run", "--threads",

@@ -94,7 +94,7 @@ package enum Launch {
     let needed = Int64(threads) * bytesOfThread + 128 << 20
     guard let room = MemoryRoom.ofProcess(), room.bytes < 2 * needed else { return }
     throw LaunchError(
-      "\(room.bytes >> 20) MiB are free\(room.bound), and a process of \(threads) compute threads needs \(2 * needed >> 20) "
+      "\(room.bytes >> 20) MiB are free\(room.bound), and \(threads) compute thread\(threads == 1 ? "" : "s") need \(2 * needed >> 20) "
         + "to start: \(room.advice)or ask for fewer threads")
   }
 
