@@ -4,15 +4,15 @@ import Synchronization
 
 /// What the program says on standard output and standard error.
 ///
-/// Words may be lost: a full disk, a closed terminal or a reader that has gone never ends a run. A command whose purpose
-/// is its output asks `check` at its end.
+/// Words may be lost: a full disk, a closed terminal or a reader that has gone never ends a run. A command whose
+/// purpose is its output asks `check` at its end.
 package enum Output {
-  /// Milliseconds that a pipe which takes nothing, and does not make its writer wait, is waited for. None after that was
-  /// in vain once, until it takes something again: a run does not stand still for a reader that does.
+  /// Milliseconds that a pipe which takes nothing, and does not make its writer wait, is waited for. None after that
+  /// was in vain once, until it takes something again: a run does not stand still for a reader that does.
   private static let patience = Atomic<Int32>(1000)
 
-  /// Makes writes to a pipe without a reader, and to files beyond `ulimit -f`, fail instead of ending the program. Other
-  /// programs that this one starts have the system's own way.
+  /// Makes writes to a pipe without a reader, and to files beyond `ulimit -f`, fail instead of ending the program.
+  /// Other programs that this one starts have the system's own way.
   package static func prepare() {
     for number in [SIGPIPE, SIGXFSZ] { signal(number) { _ in } }
   }

@@ -1,7 +1,7 @@
 import CMPI
 
-/// Sums over ranks that proceed while this rank computes. All ranks enqueue the same sums in the same order; timing does
-/// not matter.
+/// Sums over ranks that proceed while this rank computes. All ranks enqueue the same sums in the same order; timing
+/// does not matter.
 ///
 /// Ranks of one node add in shared memory. Nodes add by MPI's non-blocking all-reduce, which progresses only inside MPI
 /// calls. A sum takes four stages:
@@ -10,8 +10,8 @@ import CMPI
 /// 3. the adders of all nodes add their results with MPI;
 /// 4. every rank copies the result back.
 ///
-/// A rank fills a slot only after it has copied the slot's previous result. So when all parts of a sum are in their slot,
-/// nobody needs its previous result any more.
+/// A rank fills a slot only after it has copied the slot's previous result. So when all parts of a sum are in their
+/// slot, nobody needs its previous result any more.
 package struct SumQueue {
   /// Largest sum, in floats; longer buffers are split. 64,000 bytes are just below Open MPI's eager limit over TCP:
   /// larger messages took about twice as long over a 1 Gbit/s link between two hosts. The 16 slots hold a megabyte

@@ -4,11 +4,11 @@ import Synchronization
 
 /// Ranks of one thread that are bound to processors of their own take turns at them.
 ///
-/// At every normalisation all ranks wait for the slowest. Where other work shares the machine, one core may be slower than
-/// its neighbour for seconds. By rotating over the cores every rank gets their mean speed. Measured with two ranks that
-/// train a ResNet-18 at 32 px, 64 images each, on such a machine: waiting fell from 5 % to 2 % of a step, and the step
-/// took 0.97 of its time. On equal cores there is nothing to gain. A rotation costs about 0.1 ms, because the second-level
-/// cache is cold afterwards; rotating every 2 ms would cost 5 %.
+/// At every normalisation all ranks wait for the slowest. Where other work shares the machine, one core may be slower
+/// than its neighbour for seconds. By rotating over the cores every rank gets their mean speed. Measured with two
+/// ranks that train a ResNet-18 at 32 px, 64 images each, on such a machine: waiting fell from 5 % to 2 % of a step,
+/// and the step took 0.97 of its time. On equal cores there is nothing to gain. A rotation costs about 0.1 ms, because
+/// the second-level cache is cold afterwards; rotating every 2 ms would cost 5 %.
 ///
 /// Ranks rotate only over processors that share their third-level cache and their memory: elsewhere a rank would be far
 /// from its data.
@@ -47,8 +47,8 @@ package final class ProcessorTurns: @unchecked Sendable {
     for ring in rings { _ = Self.move(ring, by: 0) }
   }
 
-  /// Divides the seats of each home into rings of nearly equal size. Homes whose seats overlap or have unequal numbers of
-  /// processors are left out.
+  /// Divides the seats of each home into rings of nearly equal size. Homes whose seats overlap or have unequal numbers
+  /// of processors are left out.
   package static func rings(_ seats: [csystem_seat]) -> [[csystem_seat]] {
     let homes = Dictionary(
       grouping: seats.filter { $0.thread != 0 && $0.home >= 0 }, by: { [UInt64($0.home), $0.space] }

@@ -16,8 +16,8 @@ package final class ThreadTeam: @unchecked Sendable {
   private let next = Atomic<Int>(0)
   private var body = csystem_closure()  // borrowed while `run` runs
   private var blocks = 0
-  /// Counts the runs. It is raised after `body`, `blocks` and `running` are written, so a worker that sees the new count
-  /// sees those too.
+  /// Counts the runs. It is raised after `body`, `blocks` and `running` are written, so a worker that sees the new
+  /// count sees those too.
   private let generation = Atomic<Int>(0)
   /// Workers that have not finished the current run.
   private let running = Atomic<Int>(0)
@@ -164,9 +164,9 @@ package final class ThreadTeam: @unchecked Sendable {
   }
 }
 
-/// Calls `borrow` with the borrower and the two words of the closure (code, captures), which are valid until it returns.
-/// This allocates nothing, whereas `withoutActuallyEscaping` allocates at every call. It relies on how the compiler passes
-/// a non-escaping closure; ThreadingTests compares both ways.
+/// Calls `borrow` with the borrower and the two words of the closure (code, captures), which are valid until it
+/// returns. This allocates nothing, whereas `withoutActuallyEscaping` allocates at every call. It relies on how the
+/// compiler passes a non-escaping closure; ThreadingTests compares both ways.
 @_silgen_name("csystem_lend")
 private func lend(
   _ body: (_ block: Int, _ thread: Int) -> Void, to borrower: UnsafeMutableRawPointer,

@@ -21,8 +21,8 @@ import Threading
     }
   }
 
-  /// A closure is handed to the threads as it lies in memory, which the language does not promise: what it captures must
-  /// arrive as it does through `withoutActuallyEscaping`, whatever that is and however much.
+  /// A closure is handed to the threads as it lies in memory, which the language does not promise: what it captures
+  /// must arrive as it does through `withoutActuallyEscaping`, whatever that is and however much.
   @Test(arguments: [1, 4]) func closuresArriveAsTheyAre(count: Int) {
     func both(_ body: (Int, Int) -> Void, _ check: (String) -> Void) {
       let team = ThreadTeam(count: count)
