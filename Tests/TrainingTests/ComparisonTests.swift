@@ -61,10 +61,14 @@ import Training
   }
 
   @Test func ranksGetTheSame() throws {
-    let one = scores(try compare("test").outcome)
+    // The probe's last iterations depend on rounding, which depends on the ranks.
+    @Sendable func neighbours(_ communicator: any Communicator) throws -> [String] {
+      scores(try compare("test", communicator).outcome).filter { $0.hasPrefix("knn") }
+    }
+    let one = try neighbours(SingleProcess())
+    #expect(one.count == 6)
     for ranks in [2, 3] {
-      let found = try Ranks.run(ranks) { [self] in scores(try compare("test", $0).outcome) }
-      for rank in found { #expect(rank == one, "\(ranks) ranks") }
+      for found in try Ranks.run(ranks, { try neighbours($0) }) { #expect(found == one, "\(ranks) ranks") }
     }
   }
 

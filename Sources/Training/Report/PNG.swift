@@ -12,7 +12,7 @@ extension ReportImage {
     var message = [CChar](repeating: 0, count: Int(CPNG_MESSAGE))
     func encode(_ bytes: UnsafeMutablePointer<UInt8>?, _ length: inout Int) {
       let status = cpng_encode(samples, Int32(width), Int32(height), Int32(shown), bytes, &length, &message)
-      // Nothing of the outside is involved: sizes were checked when the image was made.
+      // The sizes were checked when the image was made, so a failure here is a defect.
       precondition(status == 0, "PNG of (\(height), \(width), \(shown)): \(String(cString: message))")
     }
     var length = 0
