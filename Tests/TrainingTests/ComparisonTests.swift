@@ -89,8 +89,8 @@ import Training
     try tiny.pack("fewer", count: 30, classes: ["d"], part: 1)
     let words = refusal { _ = try compare("more") }
     #expect(
-      words == "\(tiny.folder)/more has images of the classes `d`, which \(tiny.folder)/train has not (it has `a`, `b`, "
-        + "`c`): name classes alike, or leave those images out with --skip-unknown")
+      words == "\(tiny.folder)/more has images of the classes `d`, which \(tiny.folder)/train has not (it has `a`, "
+        + "`b`, `c`): name classes alike, or leave those images out with --skip-unknown")
     let (outcome, said) = try compare("more") { $0.skipsUnknown = true }
     #expect(outcome.record.test.taken == 30 && outcome.record.test.count == 40)
     #expect(outcome.record.notes.count == 1 && said.contains("Note: " + outcome.record.notes[0]))

@@ -110,8 +110,8 @@ package enum Weights {
     let values = try file.floats(name)
     if let bad = values.firstIndex(where: { !$0.isFinite }) {
       throw RunError(
-        "weights \(path): `\(name)` holds \(values[bad]) at element \(bad), expected finite numbers: the run that wrote "
-          + "them had diverged, or the file was converted wrongly; take an earlier checkpoint of it")
+        "weights \(path): `\(name)` holds \(values[bad]) at element \(bad), expected finite numbers: the run that "
+          + "wrote them had diverged, or the file was converted wrongly; take an earlier checkpoint of it")
     }
     imported(values, entry.shape, into: slab[entry.slice])
   }
