@@ -68,7 +68,7 @@ private struct Supervised: MethodRecipe {
     for step in 0..<60 {
       let batch = try loader.next()
       let input = stageRun.input(batch)
-      #expect(input.epoch == step / 4 && input.labels.allSatisfy((0..<3).contains))
+      #expect(input.epoch == step / 4 && input.labels.allSatisfy { (0..<3).contains($0) })
       outcomes.append(stageRun.gradients(input))
       loader.release(batch)
       stageRun.update(step: step)
