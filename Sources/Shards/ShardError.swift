@@ -17,8 +17,19 @@ package struct ShardError: Error, CustomStringConvertible {
 
   /// With the system's words for `errno`.
   static func system(_ path: String, _ attempt: String, _ code: Int32 = errno) -> ShardError {
-    let hint = code == ENOSPC || code == EDQUOT ? "; free some space or choose another place" : ""
-    return ShardError(path, attempt, String(cString: strerror(code)) + hint)
+    ShardError(path, attempt, String(cString: strerror(code)) + hint(code))
+  }
+
+  private static func hint(_ code: Int32) -> String {
+    switch code {
+    case ENOSPC, EDQUOT: return "; free some space or choose another place"
+    case EMFILE:
+      var limit = rlimit()
+      getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+      return "; this process may have \(limit.rlim_cur) files open, and a data set needs one for each shard: "
+        + "raise the limit (`ulimit -n`), or make fewer shards (`apus shard`)"
+    default: return ""
+    }
   }
 
   package var description: String { "cannot \(attempt) \(path): \(found)" }

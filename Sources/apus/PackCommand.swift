@@ -9,15 +9,15 @@ struct PackCommand: ParsableCommand {
     commandName: "pack",
     abstract: "Pack images into a data set: a folder of HDF5 shards.",
     discussion: """
-      SOURCE is a folder with a folder per class (photos/cat/1.jpg), a folder of images without classes, a text file \
-      with a path and, after a tab or space, a label a line, or an IDX file (train-images-idx3-ubyte.gz; its labels \
-      are found beside it).
+      SOURCE is \(PackSources.all.map { $0.help }.joined(separator: ", or ")).
 
       JPEG is kept as it came; PNG and IDX are stored as raw pixels, transparent ones on white. Every image is decoded \
-      once here, so that damaged ones are found now: they are listed in OUT/rejected.tsv.
+      once here, so that damaged ones are found now: they are listed in OUT/rejected.tsv. A link to a folder is \
+      followed; a folder that was read already is left out.
       """)
 
   enum OnBad: String, ExpressibleByArgument, CaseIterable { case skip, fail }
+  enum UnknownClasses: String, ExpressibleByArgument, CaseIterable { case refuse, unlabelled }
 
   @Argument(help: "Folder, list or IDX file.") var source: String
   @Argument(help: "Folder to write; must not exist.") var out: String
@@ -29,11 +29,14 @@ struct PackCommand: ParsableCommand {
   @Option(help: "Channels of the data set, 1 or 3 (default: what all images share, else 3).") var channels: Int?
   @Option(help: "Data set whose channels, classes, mean and deviation are taken over, such as the training set.")
   var like: String?
+  @Option(help: "What images of a class that the --like set has not do: refuse all, or become unlabelled.")
+  var unknownClasses = UnknownClasses.refuse
+  @Option(help: "Folder that the paths of a list start from (default: the list's own).") var root: String?
   @Option(help: "IDX file with the labels of an IDX source.") var labels: String?
   @Option(help: "Names of the classes of an IDX source, separated by commas.") var classNames: String?
   @Flag(help: "Leave all labels away.") var unlabelled = false
   @Option(help: "Threads that decode (default: those that this process may use).") var threads: Int?
-  @Flag(help: "Replace OUT where it is a data set.") var force = false
+  @Flag(help: "Replace OUT where it holds a data set and nothing else.") var force = false
 
   func validate() throws {
     if let limit, limit < 1 { throw ValidationError("--limit is \(limit), expected at least 1") }
@@ -43,36 +46,66 @@ struct PackCommand: ParsableCommand {
     if channels != nil, like != nil {
       throw ValidationError("--channels and --like say the same thing; give one of them")
     }
+    if unknownClasses == .unlabelled, like == nil {
+      throw ValidationError("--unknown-classes says nothing without --like; give both")
+    }
     if let threads, threads < 1 { throw ValidationError("--threads is \(threads), expected at least 1") }
   }
 
   func run() throws {
     try interruptible {
       try Staging.check(out, force: force)
-      let names = classNames?.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
-      let images = try PackSource(source, labels: labels, classNames: names, labelled: !unlabelled)
-      var options = Packer.Options()
-      options.split = split?.fraction
-      options.limit = limit
-      options.shardSize = shardSize.bytes
-      options.failsOnBad = onBad == .fail
-      options.threads = threads ?? max(1, boundProcessors().count)
-      options.channels = channels
-      options.force = force
-      options.like = try like.map { try DataSet(at: $0) }
-      let classes = images.classNames.isEmpty ? "" : ", \(images.classNames.count) classes"
-      print("packing \(source): \(images.kind)\(classes), \(images.images.count) images")
-      fflush(nil)  // before anything on standard error
+      let like = try self.like.map { try DataSet(at: $0) }
+      let images = try PackSources.open(source, sourceOptions)
+      introduce(images.listing)
       let line = ProgressLine("packing")
-      var packer = Packer(images, options)
+      var packer = Packer(images, options(like: like))
       let report = try packer.pack(to: out) {
         line.show(done: $0.done, total: $0.total, note: "\(byteText($0.bytes)), \($0.rejected) left out")
       }
-      show(report, images)
+      show(report, images.listing)
+      try tellDuplicates(report.sets, like: like)
     }
   }
 
-  private func show(_ report: Packer.Report, _ images: PackSource) {
+  private var sourceOptions: SourceOptions {
+    var options = SourceOptions()
+    options.labels = labels
+    options.classNames = classNames?.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
+    options.root = root
+    options.labelled = !unlabelled
+    return options
+  }
+
+  private func options(like: DataSet?) -> Packer.Options {
+    var options = Packer.Options()
+    options.split = split?.fraction
+    options.limit = limit
+    options.shardSize = shardSize.bytes
+    options.failsOnBad = onBad == .fail
+    options.threads = threads ?? max(1, boundProcessors().count)
+    options.channels = channels
+    options.force = force
+    options.like = like
+    options.allowsUnknownClasses = unknownClasses == .unlabelled
+    return options
+  }
+
+  private func introduce(_ listing: SourceListing) {
+    print("packing \(source): \(listing.kind)\(classes(listing)), \(listing.images.count) images")
+    for notice in listing.notices { print("note: \(notice)") }
+    fflush(nil)  // before anything on standard error
+  }
+
+  /// How many classes there are, and what they are called.
+  private func classes(_ listing: SourceListing) -> String {
+    let names = listing.classNames
+    if names.isEmpty { return "" }
+    let shown = names.prefix(5).map(\.text).joined(separator: ", ") + (names.count > 5 ? ", ..." : "")
+    return names.count == 1 ? ", 1 class (\(shown))" : ", \(names.count) classes (\(shown))"
+  }
+
+  private func show(_ report: Packer.Report, _ listing: SourceListing) {
     for set in report.sets { print("packed " + summary(set)) }
     if let set = report.sets.first {
       print("mean \(numbers(set.mean)), deviation \(numbers(set.deviation))")
@@ -81,16 +114,43 @@ struct PackCommand: ParsableCommand {
         print("\(kinds[1] ?? 0) images are grey, the others in colour: all become RGB (--channels 1 makes all grey)")
       }
     }
+    if report.unlabelled > 0 { print("\(report.unlabelled) images of classes that \(like!) has not lost their label") }
     let bad = report.rejected
     if !bad.isEmpty {
       print("left out \(bad.count) files, listed in \(out)/rejected.tsv:")
       for file in bad.prefix(20) { print("  \(file.key): \(file.reason)") }
       if bad.count > 20 { print("  and \(bad.count - 20) more") }
     }
-    if let first = images.ignored.first {
-      print("ignored \(images.ignored.count) files whose names are not those of images, such as \(first)")
+    if let first = listing.ignored.first {
+      print(
+        "ignored \(listing.ignored.count) files whose names are not those of images, such as \(first); "
+          + "\(out)/rejected.tsv lists them")
     }
     for folder in report.leftovers { print("\(folder) is left of an earlier, killed process; it can be removed") }
+  }
+}
+
+/// Says how many images are copies, byte for byte, of others: in a set, and of training images in what is held out.
+/// - Parameters:
+///   - sets: one, or train and test.
+///   - like: the set that these were packed like.
+func tellDuplicates(_ sets: [DataSet], like: DataSet? = nil) throws {
+  for set in sets {
+    let copies = try Duplicates.within(set)
+    guard let (copy, original) = copies.example else { continue }
+    print(
+      "\(copies.count) of \(set.count) images of \(set.path) are copies, byte for byte, of others in it, such as "
+        + "\(copy) of \(original)")
+  }
+  var pairs: [(heldOut: DataSet, training: DataSet)] = []
+  if sets.count == 2 { pairs.append((sets[1], sets[0])) }
+  if let like { pairs += sets.map { ($0, like) } }
+  for (heldOut, training) in pairs {
+    let copies = try Duplicates.of(heldOut, in: training)
+    guard let (copy, original) = copies.example else { continue }
+    print(
+      "WARNING: \(copies.count) of \(heldOut.count) images of \(heldOut.path) are copies, byte for byte, of images in "
+        + "\(training.path), such as \(copy) of \(original): figures on them are too good. Remove copies before packing")
   }
 }
 
@@ -101,17 +161,4 @@ func interruptible(_ body: () throws -> Void) throws {
     Output.line("\napus \(stop)", to: STDERR_FILENO)
     throw ExitCode(128 + stop.signal)
   }
-}
-
-/// A data set in a line.
-func summary(_ set: DataSet) -> String {
-  let bytes = set.shards.reduce(0) { $0 + $1.byteCount }
-  let classes = set.classNames.isEmpty ? "no classes" : "\(set.classNames.count) classes"
-  let shards = set.shards.count == 1 ? "1 shard" : "\(set.shards.count) shards"
-  let channels = set.channels == 1 ? "1 channel" : "\(set.channels) channels"
-  return "\(set.path): \(set.count) images, \(channels), \(classes), \(byteText(bytes)) in \(shards)"
-}
-
-func numbers(_ values: [Double]) -> String {
-  values.map { String(format: "%.4f", $0) }.joined(separator: " ")
 }

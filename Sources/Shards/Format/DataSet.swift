@@ -97,6 +97,9 @@ package final class DataSet: @unchecked Sendable {
 
   // MARK: Index
 
+  /// Memory that the index takes.
+  package var indexBytes: Int { count * MemoryLayout<CompactRecord>.stride }
+
   /// The index entry of a sample in 0 ..< count.
   package func record(_ sample: Int) -> ImageRecord { records[sample].expanded }
 

@@ -12,6 +12,12 @@ final class RandomAccessFile: @unchecked Sendable {
     if descriptor < 0 { throw ShardError.system(path, "open") }
   }
 
+  /// Takes over a descriptor.
+  init(_ descriptor: Int32, _ path: String) {
+    self.descriptor = descriptor
+    self.path = path
+  }
+
   init(creating path: String) throws(ShardError) {
     self.path = path
     descriptor = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)

@@ -1,41 +1,95 @@
-/// What a file is, by its first bytes: names lie.
-enum ImageFormat {
-  case jpeg
-  case png
+/// A format of image files that can be packed. A format is a file and a row in `ImageFormats.all`.
+package protocol ImageFormat: Sendable {
+  static var name: String { get }
+  /// What names of such files end in, in lower case. A hint alone: what a file is, its bytes say.
+  static var suffixes: [String] { get }
+  /// Whether a file is of this format.
+  /// - Parameter start: its first bytes, or all.
+  static func recognises(_ start: [UInt8]) -> Bool
+  /// Decodes a file, so that damage shows now, and returns what a shard stores for it.
+  static func take(_ bytes: [UInt8], _ importer: inout ImageImporter) throws(ImageError) -> ImageImporter.Imported
+  /// Bytes that a shard stores for a file, by its header; 0 for a damaged one.
+  static func storedBytes(_ bytes: [UInt8]) -> Int
+}
 
-  /// Recognises a format, or throws what the file is instead.
-  init(_ bytes: UnsafeRawBufferPointer) throws(ImageError) {
-    func starts(_ prefix: [UInt8], at offset: Int = 0) -> Bool {
-      bytes.count >= offset + prefix.count && bytes[offset..<offset + prefix.count].elementsEqual(prefix)
+/// The formats of image files.
+package enum ImageFormats {
+  package static let all: [any ImageFormat.Type] = [JPEG.self, PNG.self]
+
+  /// A format that is known and not read.
+  private struct Other {
+    let name: String, suffixes: [String]
+    let recognises: @Sendable ([UInt8]) -> Bool
+
+    init(_ name: String, _ suffixes: [String], _ recognises: @escaping @Sendable ([UInt8]) -> Bool) {
+      self.name = name
+      self.suffixes = suffixes
+      self.recognises = recognises
     }
-    func starts(text: String, at offset: Int = 0) -> Bool { starts(Array(text.utf8), at: offset) }
+  }
 
+  private static let others = [
+    Other("GIF", ["gif"]) { $0.starts(with: "GIF8".utf8) },
+    Other("BMP", ["bmp"]) { $0.starts(with: "BM".utf8) },
+    Other("WebP", ["webp"]) { $0.starts(with: "RIFF".utf8) && $0.dropFirst(8).starts(with: "WEBP".utf8) },
+    Other("TIFF", ["tif", "tiff"]) {
+      $0.starts(with: [0x49, 0x49, 0x2A, 0]) || $0.starts(with: [0x4D, 0x4D, 0, 0x2A])
+    },
+    Other("HEIC or AVIF", ["heic", "avif"]) { $0.dropFirst(4).starts(with: "ftyp".utf8) },
+  ]
+
+  private static let suffixes = all.flatMap { $0.suffixes } + others.flatMap(\.suffixes)
+
+  // MARK: By bytes
+
+  /// The format of a file.
+  /// - Throws: what the file is instead.
+  static func of(_ bytes: [UInt8]) throws(ImageError) -> any ImageFormat.Type {
+    if let format = all.first(where: { $0.recognises(bytes) }) { return format }
     if bytes.isEmpty { throw ImageError("it is empty") }
-    if starts([0xFF, 0xD8]) {
-      self = .jpeg
-      return
+    if let other = others.first(where: { $0.recognises(bytes) }) {
+      let read = all.map { $0.name }.joined(separator: " and ")
+      throw ImageError("it is \(other.name); apus reads \(read), so convert it first")
     }
-    if starts([0x89, 0x50, 0x4E, 0x47]) {
-      self = .png
-      return
-    }
-    let others: [(Bool, String)] = [
-      (starts(text: "GIF8"), "GIF"), (starts(text: "BM"), "BMP"),
-      (starts(text: "RIFF") && starts(text: "WEBP", at: 8), "WebP"),
-      (starts([0x49, 0x49, 0x2A, 0]) || starts([0x4D, 0x4D, 0, 0x2A]), "TIFF"),
-      (starts(text: "ftyp", at: 4), "HEIC or AVIF"),
-    ]
-    if let (_, name) = others.first(where: \.0) {
-      throw ImageError("it is \(name); apus reads JPEG and PNG, so convert it first")
-    }
-    if starts(text: "version https://git-lfs") {
+    if bytes.starts(with: "version https://git-lfs".utf8) {
       throw ImageError("it is a Git LFS pointer; fetch the file with `git lfs pull`")
     }
     let start = bytes.prefix(512)
     if start.allSatisfy({ $0 == 0 }) { throw ImageError("it holds zeros, no image") }
     if start.allSatisfy({ $0 >= 0x20 && $0 < 0x7F || (9...13).contains($0) }) {
-      throw ImageError(start.first { $0 > 0x20 } == 0x3C ? "it is HTML or XML, no image" : "it is text, no image")
+      let isMarkup = start.first { $0 > 0x20 } == UInt8(ascii: "<")
+      throw ImageError(isMarkup ? "it is HTML or XML, no image" : "it is text, no image")
     }
-    throw ImageError("it is no JPEG and no PNG")
+    throw ImageError("it is no " + all.map { $0.name }.joined(separator: " and no "))
+  }
+
+  /// What kind of image a file is, whether it can be packed or not; nil for anything else.
+  static func name(_ start: [UInt8]) -> String? {
+    all.first { $0.recognises(start) }?.name ?? others.first { $0.recognises(start) }?.name
+  }
+
+  // MARK: By name
+
+  /// What a file's name says of it.
+  enum NameSays {
+    case image
+    /// It has an image's suffix and more behind it: `a.jpg_large`, `b.jpg.1`, `c.jpg?w=200`.
+    case perhaps
+    case other
+  }
+
+  /// What a file's name says; one without a suffix may well be an image.
+  static func says(_ name: Name) -> NameSays {
+    let parts = String(decoding: name.last.bytes, as: UTF8.self).lowercased()
+      .split(separator: ".", omittingEmptySubsequences: false).dropFirst()
+    guard let last = parts.last else { return .image }
+    if suffixes.contains(String(last)) { return .image }
+    let isNear = parts.contains { part in
+      suffixes.contains { suffix in
+        guard part.hasPrefix(suffix) else { return false }
+        return part.dropFirst(suffix.count).first.map { !$0.isLetter && !$0.isNumber } ?? true
+      }
+    }
+    return isNear ? .perhaps : .other
   }
 }

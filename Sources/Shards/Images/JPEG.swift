@@ -1,7 +1,7 @@
 import CJPEG
 
 /// libjpeg behind typed errors.
-enum JPEG {
+package enum JPEG {
   struct Header {
     /// As stored, before orientation.
     var width: Int, height: Int
@@ -41,6 +41,32 @@ enum JPEG {
       throw ImageError("damaged JPEG: " + message.withUnsafeBufferPointer { String(cString: $0.baseAddress!) })
     }
   }
+}
+
+extension JPEG: ImageFormat {
+  package static let name = "JPEG"
+  package static let suffixes = ["jpg", "jpeg", "jpe", "jfif", "mpo"]
+
+  package static func recognises(_ start: [UInt8]) -> Bool { start.starts(with: [0xFF, 0xD8]) }
+
+  /// A JPEG is stored as it came.
+  package static func take(
+    _ bytes: [UInt8], _ importer: inout ImageImporter
+  ) throws(ImageError) -> ImageImporter.Imported {
+    let record = try bytes.withUnsafeBufferPointer { (buffer) throws(ImageError) in
+      let raw = UnsafeRawBufferPointer(buffer)
+      let header = try header(raw)
+      let orientation = Exif.orientation(jpeg: raw)
+      let isTransposed = Orientation(orientation).transposed
+      return ImageRecord(
+        length: bytes.count, width: isTransposed ? header.height : header.width,
+        height: isTransposed ? header.width : header.height, channels: header.components, encoding: .jpeg,
+        orientation: orientation, colour: header.colour)
+    }
+    return try importer.keep(bytes, record)
+  }
+
+  package static func storedBytes(_ bytes: [UInt8]) -> Int { bytes.count }
 }
 
 extension ImageError {

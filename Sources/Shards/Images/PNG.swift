@@ -1,7 +1,7 @@
 import CPNG
 
 /// libpng behind typed errors.
-enum PNG {
+package enum PNG {
   /// Decodes to raw samples; transparency is blended on white.
   static func decode(_ bytes: UnsafeRawBufferPointer, into pixels: inout Pixels) throws(ImageError) {
     let start = bytes.bindMemory(to: UInt8.self).baseAddress
@@ -21,5 +21,31 @@ enum PNG {
     if body(&message) != 0 {
       throw ImageError("damaged PNG: " + message.withUnsafeBufferPointer { String(cString: $0.baseAddress!) })
     }
+  }
+}
+
+extension PNG: ImageFormat {
+  package static let name = "PNG"
+  package static let suffixes = ["png"]
+
+  package static func recognises(_ start: [UInt8]) -> Bool { start.starts(with: [0x89, 0x50, 0x4E, 0x47]) }
+
+  /// A PNG is stored as raw upright pixels.
+  package static func take(
+    _ bytes: [UInt8], _ importer: inout ImageImporter
+  ) throws(ImageError) -> ImageImporter.Imported {
+    let orientation = try bytes.withUnsafeBufferPointer { (buffer) throws(ImageError) in
+      try decode(UnsafeRawBufferPointer(buffer), into: &importer.pixels)
+      return Exif.orientation(png: UnsafeRawBufferPointer(buffer))
+    }
+    importer.turn(Orientation(orientation))
+    return try importer.takePixels()
+  }
+
+  package static func storedBytes(_ bytes: [UInt8]) -> Int {
+    var info = cpng_info()
+    var message = [CChar](repeating: 0, count: Int(CPNG_MESSAGE))
+    guard cpng_header(bytes, bytes.count, &info, &message) == 0 else { return 0 }
+    return Int(info.width) * Int(info.height) * Int(info.channels) * Int(info.depth) / 8
   }
 }

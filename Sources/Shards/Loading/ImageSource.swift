@@ -6,7 +6,7 @@ package protocol ImageSource: AnyObject, Sendable {
   /// Per channel, of values in [0, 1].
   var mean: [Double] { get }
   var deviation: [Double] { get }
-  func record(_ sample: Int) -> ImageRecord
+  func record(_ sample: Int) throws -> ImageRecord
   /// Names a sample for a message.
   func name(_ sample: Int) -> String
   /// The samples of the shard that holds this one.
@@ -16,11 +16,11 @@ package protocol ImageSource: AnyObject, Sendable {
 }
 
 extension ImageSource {
-  /// Mean encoded bytes of a sample, from at most 1024 of them.
-  var meanLength: Int {
-    let stride = max(1, count / 1024)
-    let lengths = Swift.stride(from: 0, to: count, by: stride).map { record($0).length }
-    return lengths.reduce(0, +) / lengths.count
+  /// Mean encoded bytes of a sample, from about 1024 of them; at least 1.
+  package func meanLength() throws -> Int {
+    let step = max(1, count / 1024)
+    let lengths = try stride(from: 0, to: count, by: step).map { try record($0).length }
+    return max(1, lengths.reduce(0, +) / lengths.count)
   }
 }
 

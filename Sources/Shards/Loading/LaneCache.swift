@@ -20,9 +20,8 @@ final class RunBytes: @unchecked Sendable {
   }
 }
 
-/// Reads samples in runs and keeps what the lanes of a rank will need soon: at most lanes · 3/2 window · block samples,
-/// about a third of that on average. Where that would exceed `limit`, each sample is read for itself and nothing is
-/// kept.
+/// Reads samples in runs and keeps what the lanes of a rank will need soon: for each lane up to a window of blocks, half
+/// as many again at an epoch's ends. `Order` makes windows such that this fits the memory that a recipe allows.
 final class LaneCache: Sendable {
   private struct Held {
     let run: Range<Int>, windowEnd: Int
@@ -43,16 +42,12 @@ final class LaneCache: Sendable {
   private let owned: Range<Int>
   private let lanes: [Locked]
   private let read = Atomic<Int>(0)
-  /// Whether runs are kept.
-  let keeps: Bool
-  /// Bytes kept at most, by the samples' mean length.
-  let memory: Int
   /// Bytes read so far.
   var bytesRead: Int { read.load(ordering: .relaxed) }
 
   private final class Locked: Sendable { let lane = Mutex(Lane()) }
 
-  init(_ source: any ImageSource, _ order: Order, rank: Int, ranks: Int, ahead: Int, limit: Int) {
+  init(_ source: any ImageSource, _ order: Order, rank: Int, ranks: Int, ahead: Int) {
     self.source = source
     self.order = order
     self.rank = rank
@@ -60,16 +55,13 @@ final class LaneCache: Sendable {
     self.ahead = ahead
     owned = share(of: order.batch, rank: rank, ranks: ranks)
     lanes = owned.map { _ in Locked() }
-    let most = owned.count * order.window * order.block * source.meanLength * 3 / 2
-    keeps = order.block > 1 && most <= limit
-    memory = keeps ? most : 0
   }
 
   /// The bytes that hold a sample.
   /// - Parameter spare: the calling thread's own, for what is not kept.
   func bytes(step: Int, position: Int, _ place: Order.Place, spare: RunBytes) throws -> RunBytes {
     // A smaller last batch is shared out anew, so a position may be another rank's lane.
-    guard keeps, owned.contains(position) else { return try fetch(place.sample..<place.sample + 1, spare) }
+    guard order.block > 1, owned.contains(position) else { return try fetch(place.sample..<place.sample + 1, spare) }
     let run = needed(of: place, position)
     return try lanes[position - owned.lowerBound].lane.withLock { lane throws in
       try take(run, place, step: step, from: &lane)
@@ -114,8 +106,8 @@ final class LaneCache: Sendable {
   }
 
   private func fetch(_ run: Range<Int>, _ buffer: RunBytes) throws -> RunBytes {
-    let first = source.record(run.lowerBound)
-    let last = source.record(run.upperBound - 1)
+    let first = try source.record(run.lowerBound)
+    let last = try source.record(run.upperBound - 1)
     buffer.offset = first.offset
     buffer.count = last.offset + last.length - first.offset
     try source.fetch(run, into: &buffer.bytes)

@@ -24,9 +24,9 @@ package final class Loader: @unchecked Sendable {
   package let notices: [String]
   /// Seconds that `next` had to wait.
   package private(set) var secondsWaited = 0.0
-  /// Bytes that batches and kept samples take at most; each thread has scratch memory besides, for about one decoded
-  /// image and one view.
-  package var memory: Int { work.memory + work.cache.memory }
+  /// Bytes of the batches; `ReadPlan.cacheBytes` adds what is kept of encoded samples, and each thread has scratch memory
+  /// for about one decoded image and one view.
+  package var memory: Int { work.memory }
   /// Encoded bytes read.
   package var bytesRead: Int { work.cache.bytesRead }
 
@@ -35,11 +35,10 @@ package final class Loader: @unchecked Sendable {
   ///   - threads: at least 1.
   ///   - ahead: batches held at once, at least 1; with 1, nothing is done while the caller holds a batch.
   ///   - from, until: steps of the run; `until` is the first that is not loaded.
-  ///   - cache: bytes of encoded samples that may be kept for later steps.
   /// - Throws: `RecipeError` for recipes or sizes that cannot be run.
   package init(
     _ source: any ImageSource, order: Order, views recipes: [ViewRecipe], rank: Int, ranks: Int, seed: UInt64,
-    threads: Int, ahead: Int, from step: Int, until: Int, decode: DecodeMode = .full, cache: Int = 512 << 20
+    threads: Int, ahead: Int, from step: Int, until: Int, decode: DecodeMode = .full
   ) throws(RecipeError) {
     precondition(threads > 0 && ahead > 0 && step >= 0, "\(threads) threads, \(ahead) batches ahead, from \(step)")
     precondition(order.count == source.count, "an order of \(order.count) for \(source.count) samples")
@@ -52,7 +51,7 @@ package final class Loader: @unchecked Sendable {
     notices = views.notices
     self.step = step
     self.until = until
-    let lanes = LaneCache(source, order, rank: rank, ranks: ranks, ahead: ahead, limit: cache)
+    let lanes = LaneCache(source, order, rank: rank, ranks: ranks, ahead: ahead)
     work = LoaderWork(
       source, order, views, lanes, rank: rank, ranks: ranks, seed: seed, threads: threads, ahead: ahead, from: step,
       until: until, decode: decode)

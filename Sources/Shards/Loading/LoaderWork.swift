@@ -178,7 +178,7 @@ final class LoaderWork: @unchecked Sendable {
       let sample = place.sample
       do {
         let bytes = try cache.bytes(step: step, position: position, place, spare: spare)
-        let record = source.record(sample)
+        let record = try source.record(sample)
         slot.samples[i] = sample
         slot.labels[i] = record.label
         let key = ViewKey(seed: seed, epoch: epoch, step: step, sample: sample, view: 0)

@@ -22,34 +22,52 @@ package struct Order: Sendable, Equatable {
   /// Samples in the data set (N), and in a global batch (B).
   package let count: Int, batch: Int
   package let seed: UInt64
-  /// Samples in a block, as adapted: never more than 1/window of a lane's piece, so that each lane mixes at least
-  /// `window` blocks in an epoch; 1, a full shuffle, where a lane has fewer samples than `window`.
+  /// Samples in a block, as adapted to the piece of a lane and to `held`; 1 is a full shuffle, whose reads are single
+  /// samples.
   package let block: Int
-  /// Blocks that are mixed together in a lane.
+  /// Blocks that are mixed together in a lane, as adapted to `held`.
   package let window: Int
   package let last: LastBatch
   /// Steps in an epoch; 0 where `drop` leaves nothing, which `Loader` refuses in words.
   package let stepsPerEpoch: Int
 
+  /// Fewest blocks of a window that are mixed where `held` is short; below that, blocks become smaller.
+  private static let leastWindow = 4
+
+  /// Block and window follow from the arguments alone, so they are the same for any number of ranks. Blocks are small
+  /// enough that a lane mixes `window` of them in an epoch: never more than 1/window of its piece, so 1 where it has
+  /// fewer samples than `window`. Where such a window has more than `held` samples, blocks take their full size again,
+  /// or a quarter of `held`, and as many are mixed as `held` allows.
   /// - Parameters:
   ///   - count: samples in the data set, at least 1.
   ///   - batch: samples in a global batch, at least 1.
   ///   - seed: the run's seed.
   ///   - block: the largest number of consecutive samples that are read at once.
-  ///   - window: blocks that are mixed; a rank may hold lanes · window · block encoded samples, half as many again
-  ///     at an epoch's ends, and about half on average.
+  ///   - window: blocks that are mixed, at most.
+  ///   - held: encoded samples that a lane may hold at once: a window, and half as many again at an epoch's ends.
   ///   - last: what happens to the rest of an epoch.
-  package init(count: Int, batch: Int, seed: UInt64, block: Int = 16, window: Int = 4, last: LastBatch = .drop) {
+  package init(
+    count: Int, batch: Int, seed: UInt64, block: Int = 16, window: Int = 4, held: Int = .max, last: LastBatch = .drop
+  ) {
     precondition(
       count > 0 && batch > 0 && block > 0 && window > 0,
       "order of \(count) samples in batches of \(batch), blocks of \(block), windows of \(window)")
     self.count = count
     self.batch = batch
     self.seed = seed
-    self.window = window
     self.last = last
     stepsPerEpoch = last == .drop ? count / batch : (count + batch - 1) / batch
-    self.block = max(1, min(block, count / batch / window))
+    let piece = count / batch
+    let span = max(1, held / 3 * 2)
+    let usual = max(1, min(block, piece / window))
+    if usual * window <= span {
+      self.block = usual
+      self.window = window
+    } else {
+      let least = min(window, Self.leastWindow)
+      self.block = max(1, min(block, span / least, piece / least))
+      self.window = max(1, min(window, span / self.block))
+    }
   }
 
   /// Samples in the global batch of a step. Steps count over the whole run.

@@ -1,64 +1,97 @@
-import Foundation
-
-/// A text file with an image a line: a path, then a tab (or the last space of the line) and a label where there is one.
-/// Paths are relative to the list's folder. Labels that are all numbers stay those numbers; others are classes by name.
-enum ImageList {
+/// A text file with an image a line; `ListRow` says how a line is read. Paths are relative to `SourceOptions.root`, or
+/// to the list's folder.
+///
+/// An empty label and `-1` mean none. Labels that are all whole numbers stay those numbers; others are classes by name.
+/// A line whose file is missing is listed and makes no class.
+struct ImageList: PackSource {
+  static let help =
+    "a text file with a path a line and, after a tab, a comma (.csv) or a space, a label"
+  static let options: Set<SourceOption> = [.root]
   private static let mostClasses = 1_000_000
 
-  static func source(_ path: String, labelled: Bool) throws(ShardError) -> PackSource {
-    guard let data = FileManager.default.contents(atPath: path), let text = String(data: data, encoding: .utf8) else {
-      throw ShardError(path, "read", "it is no folder, no IDX file and no list in UTF-8 text")
+  private let root: Name
+  private(set) var listing = SourceListing(kind: "list")
+
+  static func recognises(_ path: SourcePath) -> Bool {
+    !path.isFolder && !path.start.contains(0) && ImageFormats.name(path.start) == nil
+      && !UnpackableFile.isKnown(path.start)
+  }
+
+  init(_ path: String, _ options: SourceOptions) throws {
+    root = Name(options.root ?? Staging.parent(path))
+    let text: [UInt8]
+    do { text = try ImageFile.contents(Name(path)) } catch { throw ShardError(path, "read", error.reason) }
+    let rows = try ListRow.rows(text, list: path) { [root] in (try? ImageFile.check(root.appending($0))) != nil }
+    let labels = try take(rows)
+    if listing.images.isEmpty, let first = rows.first {
+      throw ShardError(
+        path, "pack",
+        "it is taken for a list of \(rows.count) images, but none of them is there: \"\(first.path)\" was looked for at "
+          + "\(root.appending(first.path)). A line is a path, and after a tab, a comma (.csv) or a space a label; "
+          + "paths start from the list's folder, or from --root")
     }
-    let folder = path.contains("/") ? String(path[..<path.lastIndex(of: "/")!]) : "."
-    func place(_ name: String) -> String { name.hasPrefix("/") ? name : folder + "/" + name }
-    var source = PackSource(kind: "list", images: [])
-    var labels: [String?] = []
-    var seen: Set<String> = []
-    for line in text.split(whereSeparator: \.isNewline) {
-      let line = line.trimmingCharacters(in: .whitespaces)
-      if line.isEmpty || line.hasPrefix("#") { continue }
-      let (name, label) = split(line) { access(place($0), F_OK) == 0 }
-      guard seen.insert(name).inserted else {
-        source.rejected.append(.init(name, "the list names it twice"))
+    if options.labelled { try setLabels(labels, path) }
+  }
+
+  /// Keeps the rows whose file is there.
+  /// - Returns: their labels, nil for none.
+  private mutating func take(_ rows: [ListRow]) throws -> [ListRow] {
+    var taken: [ListRow] = []
+    var seen: Set<Name> = []
+    for (index, row) in rows.enumerated() {
+      if index % 1024 == 0 { try Interruption.check() }
+      guard seen.insert(row.path).inserted else {
+        listing.rejected.append(Rejected(row.path.text, "the list names it twice"))
         continue
       }
-      source.images.append(.init(key: name, label: -1, location: .file(place(name))))
-      labels.append(labelled ? label : nil)
+      do throws(ImageError) {
+        try ImageFile.check(root.appending(row.path))
+        listing.images.append(SourceImage(key: row.path, label: -1, number: taken.count))
+        taken.append(row)
+      } catch { listing.rejected.append(Rejected(row.path.text, error.reason)) }
     }
-    // A file of another kind passes for a list; its first "path" tells.
-    if let first = source.images.first, source.images.allSatisfy({ !exists($0.location) }) {
-      throw ShardError(
-        path, "pack", "it is taken for a list of images, but none of them is there, such as \"\(first.key)\"")
-    }
-    try setLabels(labels, in: &source, path)
-    return source
+    return taken
   }
 
-  private static func exists(_ location: PackSource.Location) -> Bool {
-    if case .file(let path) = location { return access(path, F_OK) == 0 }
-    return true
-  }
+  private static func isNone(_ label: Name?) -> Bool { label == nil || label == "" || label == "-1" }
 
-  private static func split(_ line: String, exists: (String) -> Bool) -> (String, String?) {
-    if let tab = line.lastIndex(of: "\t") {
-      return (line[..<tab].trimmingCharacters(in: .whitespaces), String(line[line.index(after: tab)...]))
-    }
-    guard let space = line.lastIndex(of: " "), !exists(line) else { return (line, nil) }
-    return (line[..<space].trimmingCharacters(in: .whitespaces), String(line[line.index(after: space)...]))
-  }
-
-  private static func setLabels(_ labels: [String?], in source: inout PackSource, _ path: String) throws(ShardError) {
-    let known = labels.compactMap { $0 }
+  private mutating func setLabels(_ rows: [ListRow], _ path: String) throws(ShardError) {
+    let known = rows.filter { !Self.isNone($0.label) }
     if known.isEmpty { return }
-    let numbers = known.compactMap { Int32($0) }.filter { $0 >= 0 }
-    if numbers.count == known.count, let most = numbers.max() {
-      guard most < mostClasses else { throw ShardError(path, "pack", "label \(most) is larger than \(mostClasses)") }
-      source.classNames = (0...most).map(String.init)
-      for (i, label) in labels.enumerated() { source.images[i].label = label.flatMap { Int32($0) } ?? -1 }
-      return
+    if known.allSatisfy({ Self.isWhole($0.label!) }) { return try setNumbers(rows, path) }
+    let names = Set(known.map { $0.label! }).sorted { a, b in
+      guard let x = Int(a.text), let y = Int(b.text) else { return a < b }
+      return (x, a) < (y, b)
     }
-    source.classNames = Set(known).sorted()
-    let order = Dictionary(uniqueKeysWithValues: zip(source.classNames, Int32(0)...))
-    for (i, label) in labels.enumerated() { source.images[i].label = label.flatMap { order[$0] } ?? -1 }
+    let order = Dictionary(uniqueKeysWithValues: zip(names, Int32(0)...))
+    listing.classNames = names
+    for (index, row) in rows.enumerated() where !Self.isNone(row.label) {
+      listing.images[index].label = order[row.label!]!
+    }
+  }
+
+  /// An optional sign and digits, however many.
+  private static func isWhole(_ label: Name) -> Bool {
+    let digits = label.bytes.first == UInt8(ascii: "-") ? label.bytes.dropFirst() : label.bytes[...]
+    return !digits.isEmpty && digits.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+  }
+
+  private mutating func setNumbers(_ rows: [ListRow], _ path: String) throws(ShardError) {
+    var most = 0
+    for (index, row) in rows.enumerated() where !Self.isNone(row.label) {
+      guard let number = Int(row.label!.text), (0..<Self.mostClasses).contains(number) else {
+        throw ShardError(
+          path, "pack",
+          "line \(row.line) has the label \(row.label!); labels that are numbers must be 0 to \(Self.mostClasses - 1), "
+            + "or -1 for none: number the classes anew, or name them (c\(row.label!))")
+      }
+      listing.images[index].label = Int32(number)
+      most = max(most, number)
+    }
+    listing.classNames = (0...most).map { Name(String($0)) }
+  }
+
+  func contents(of image: SourceImage) throws(ImageError) -> ImageContents {
+    .file(try ImageFile.contents(root.appending(image.key)))
   }
 }

@@ -1,159 +1,153 @@
 import Foundation
 
-/// What is to be packed: a list of images with keys and labels, wherever they come from.
-package struct PackSource: Sendable {
-  /// Where an image's bytes are.
-  package enum Location: Sendable {
-    case file(String)
-    /// Number of an image in `idx`.
-    case idx(Int)
-  }
-
-  package struct Image: Sendable {
-    /// Unique name: path below the folder, line of the list, number in the IDX file.
-    package var key: String
-    /// Class, -1 for none.
-    package var label: Int32
-    package var location: Location
-
-    package init(key: String, label: Int32, location: Location) {
-      self.key = key
-      self.label = label
-      self.location = location
-    }
-  }
-
-  /// What kind of source it is, for people.
-  package var kind: String
-  package var images: [Image]
-  /// What labels 0, 1, ... mean; empty without classes.
-  package var classNames: [String] = []
-  /// Files that cannot be taken for a reason that shows without opening them.
-  package var rejected: [Rejected] = []
-  /// Files whose names are not those of images, left alone.
-  package var ignored: [String] = []
-  package var idx: IDXImages?
-
-  package struct Rejected: Sendable, Equatable {
-    package var key: String
-    package var reason: String
-
-    package init(_ key: String, _ reason: String) {
-      self.key = key
-      self.reason = reason
-    }
-  }
-
-  /// Looks at a path: a folder of images, an IDX file (by its first bytes) or a list.
-  /// - Parameters:
-  ///   - labels: IDX labels; nil looks for them beside the images.
-  ///   - classNames: what IDX labels mean; nil numbers them.
-  ///   - labelled: false leaves labels away.
-  package init(
-    _ path: String, labels: String? = nil, classNames: [String]? = nil, labelled: Bool = true
-  ) throws(ShardError) {
-    var status = stat()
-    if stat(path, &status) != 0 { throw ShardError.system(path, "read") }
-    if status.st_mode & S_IFMT == S_IFDIR {
-      self = try ImageFolder(path, labelled: labelled).source()
-    } else if IDX.isIDX(path) {
-      self = try IDX.source(path, labels: labels, classNames: classNames, labelled: labelled)
-    } else {
-      self = try ImageList.source(path, labelled: labelled)
-    }
-    if images.isEmpty, rejected.isEmpty {
-      throw ShardError(path, "pack", "it has no images (files that end in .jpg, .jpeg, .png and the like)")
-    }
-  }
-
-  init(kind: String, images: [Image]) {
-    self.kind = kind
-    self.images = images
-  }
+/// Where images to be packed come from. A source is a file with a type of its own and a row in `PackSources.all`.
+package protocol PackSource: Sendable {
+  /// What it is, for the command's help.
+  static var help: String { get }
+  /// The options that say something to it; others are refused.
+  static var options: Set<SourceOption> { get }
+  /// Whether a path is such a source.
+  static func recognises(_ path: SourcePath) -> Bool
+  /// Lists the images, without decoding any.
+  /// - Throws: `ShardError`, or `Interrupted` after a signal.
+  init(_ path: String, _ options: SourceOptions) throws
+  var listing: SourceListing { get }
+  /// Reads one image of the listing. Called from any thread.
+  func contents(of image: SourceImage) throws(ImageError) -> ImageContents
 }
 
-/// A folder of images: `folder/CLASS/**/x.jpg`, or without classes where all files lie in the folder itself.
-struct ImageFolder {
-  /// Names that are tried. What a file is, its bytes say; a name without a suffix is tried too.
-  static let suffixes: Set<String> = [
-    "jpg", "jpeg", "jpe", "jfif", "mpo", "png", "gif", "bmp", "webp", "tif", "tiff", "heic", "avif", "",
-  ]
-  private static let deepest = 32
+/// The kinds of sources.
+package enum PackSources {
+  /// The first that recognises a path takes it.
+  package static let all: [any PackSource.Type] = [ImageFolder.self, IDXFile.self, ImageList.self]
 
-  let root: String
-  let labelled: Bool
-  private var files: [String] = []
-  private var rejected: [PackSource.Rejected] = []
-  private var ignored: [String] = []
-
-  init(_ root: String, labelled: Bool) throws(ShardError) {
-    self.root = root
-    self.labelled = labelled
-    try list("", depth: 0)
-  }
-
-  /// Collects files below a folder, following links to folders, and leaving out hidden names.
-  private mutating func list(_ folder: String, depth: Int) throws(ShardError) {
-    let path = folder.isEmpty ? root : root + "/" + folder
-    guard let stream = opendir(path) else {
-      if folder.isEmpty { throw ShardError.system(path, "read") }
-      rejected.append(.init(folder, "the folder cannot be read: " + String(cString: strerror(errno))))
-      return
+  /// Recognises a path and lists its images.
+  /// - Throws: `ShardError` for a path that is no source, an option that says nothing to it, or a source without images;
+  ///   `Interrupted` after a signal.
+  package static func open(
+    _ path: String, _ options: SourceOptions = SourceOptions(), among kinds: [any PackSource.Type] = all
+  ) throws -> any PackSource {
+    let found = try SourcePath(path)
+    guard let kind = kinds.first(where: { $0.recognises(found) }) else {
+      throw ShardError(path, "pack", UnpackableFile.reason(found.start))
     }
-    defer { closedir(stream) }
-    guard depth < Self.deepest else {
-      rejected.append(.init(folder, "more than \(Self.deepest) folders deep; a link may lead in a circle"))
-      return
+    for option in options.given where !kind.options.contains(option) {
+      throw ShardError(path, "pack", "--\(option.rawValue) says nothing to this kind of source; leave it out")
     }
-    while let entry = readdir(stream) {
-      let name = withUnsafeBytes(of: &entry.pointee.d_name) { raw in
-        String(decoding: raw.prefix { $0 != 0 }, as: UTF8.self)
-      }
-      if name.hasPrefix(".") { continue }
-      let key = folder.isEmpty ? name : folder + "/" + name
-      var status = stat()
-      let isLinkOrUnknown = entry.pointee.d_type != UInt8(DT_REG) && entry.pointee.d_type != UInt8(DT_DIR)
-      let isFolder =
-        entry.pointee.d_type == UInt8(DT_DIR)
-        || isLinkOrUnknown && stat(root + "/" + key, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
-      let suffix = Self.suffix(name)
-      if isFolder, !suffix.isEmpty, Self.suffixes.contains(suffix) {
-        rejected.append(.init(key, "it is a folder"))
-      } else if isFolder {
-        try list(key, depth: depth + 1)
-      } else if Self.suffixes.contains(suffix) {
-        files.append(key)
-      } else {
-        ignored.append(key)
-      }
-    }
-  }
-
-  private static func suffix(_ name: String) -> String {
-    guard let dot = name.lastIndex(of: ".") else { return "" }
-    return name[name.index(after: dot)...].lowercased()
-  }
-
-  func source() -> PackSource {
-    let classes = Set(files.compactMap(Self.className))
-    let names = labelled ? classes.sorted() : []
-    let labels = Dictionary(uniqueKeysWithValues: zip(names, Int32(0)...))
-    var source = PackSource(kind: names.isEmpty ? "folder without classes" : "folder of classes", images: [])
-    source.classNames = names
-    source.rejected = rejected
-    source.ignored = ignored.sorted()
-    for key in files {
-      let name = Self.className(key)
-      if !names.isEmpty, name == nil {
-        source.rejected.append(.init(key, "it lies beside the class folders, so it has no class"))
-        continue
-      }
-      source.images.append(.init(key: key, label: name.flatMap { labels[$0] } ?? -1, location: .file(root + "/" + key)))
+    let source = try kind.init(path, options)
+    if source.listing.images.isEmpty, source.listing.rejected.isEmpty {
+      let endings = ImageFormats.all.flatMap { $0.suffixes }.map { "." + $0 }.joined(separator: ", ")
+      throw ShardError(path, "pack", "it has no images (files whose names end in \(endings))")
     }
     return source
   }
+}
 
-  private static func className(_ key: String) -> String? {
-    key.firstIndex(of: "/").map { String(key[..<$0]) }
+/// What shows of a path before a source reads it.
+package struct SourcePath: Sendable {
+  package let path: String
+  package let isFolder: Bool
+  /// A file's first bytes, at most 512.
+  package let start: [UInt8]
+
+  init(_ path: String) throws(ShardError) {
+    self.path = path
+    var status = stat()
+    if stat(path, &status) != 0 { throw ShardError.system(path, "read") }
+    isFolder = status.st_mode & S_IFMT == S_IFDIR
+    start = isFolder ? [] : ImageFile.start(Name(path))
+    if isFolder { return }
+    // Reading a pipe or a device can wait for ever.
+    let others: [mode_t: String] = [
+      S_IFIFO: "a pipe", S_IFSOCK: "a socket", S_IFCHR: "a device", S_IFBLK: "a device",
+    ]
+    if let other = others[status.st_mode & S_IFMT] {
+      throw ShardError(path, "pack", "it is \(other); name a folder or a file (a list can be saved as one first)")
+    }
+    if access(path, R_OK) != 0 { throw ShardError.system(path, "read") }
+    if status.st_size == 0 { throw ShardError(path, "pack", "it is empty") }
   }
+}
+
+/// An option of `apus pack` that concerns some sources only.
+package enum SourceOption: String, CaseIterable, Sendable {
+  case labels
+  case classNames = "class-names"
+  case root
+}
+
+/// How a source is to be read.
+package struct SourceOptions: Sendable {
+  /// IDX labels; nil looks for them beside the images.
+  package var labels: String?
+  /// What IDX labels mean; nil numbers them.
+  package var classNames: [String]?
+  /// The folder that a list's paths start from; nil is the list's own.
+  package var root: String?
+  /// False leaves labels away.
+  package var labelled = true
+
+  package init() {}
+
+  var given: [SourceOption] {
+    SourceOption.allCases.filter {
+      switch $0 {
+      case .labels: labels != nil
+      case .classNames: classNames != nil
+      case .root: root != nil
+      }
+    }
+  }
+}
+
+/// An image of a source.
+package struct SourceImage: Sendable, Equatable {
+  /// Unique name: path below the folder, path in the list, number in the IDX file.
+  package var key: Name
+  /// Class, -1 for none.
+  package var label: Int32
+  /// Its number in the source.
+  package var number: Int
+
+  package init(key: Name, label: Int32, number: Int) {
+    self.key = key
+    self.label = label
+    self.number = number
+  }
+}
+
+/// What a source holds.
+package struct SourceListing: Sendable {
+  /// What kind of source it is, for people.
+  package var kind: String
+  package var images: [SourceImage] = []
+  /// What labels 0, 1, ... mean; empty without classes.
+  package var classNames: [Name] = []
+  /// Files that cannot be taken for a reason that shows without decoding them.
+  package var rejected: [Rejected] = []
+  /// Files whose names are not those of images, left alone.
+  package var ignored: [Name] = []
+  /// What the user should know before the work starts.
+  package var notices: [String] = []
+
+  package init(kind: String) { self.kind = kind }
+}
+
+/// A file that is left out, and why.
+package struct Rejected: Sendable, Equatable {
+  package var key: String
+  package var reason: String
+
+  package init(_ key: String, _ reason: String) {
+    self.key = key
+    self.reason = reason
+  }
+}
+
+/// What a source gives for an image.
+package enum ImageContents: Sendable {
+  /// A file's bytes, in any of `ImageFormats`.
+  case file([UInt8])
+  /// Upright 8-bit pixels (height, width, channels).
+  case pixels([UInt8], width: Int, height: Int, channels: Int)
 }

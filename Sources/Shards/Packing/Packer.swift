@@ -9,15 +9,20 @@ package struct Packer {
     package var split: Double?
     /// At most so many images, the first by another hash of the key.
     package var limit: Int?
+    /// Image bytes of a shard at most.
     package var shardSize = 1 << 30
     /// The first bad file ends it all, instead of being listed and left out.
     package var failsOnBad = false
+    /// Threads that decode.
     package var threads = 1
     /// 1 or 3; nil takes what all images share, else 3.
     package var channels: Int?
+    /// A data set at the target is replaced.
     package var force = false
     /// A data set whose channels, class names, mean and deviation are taken over.
     package var like: DataSet?
+    /// Images of a class that `like` has not lose their label, instead of being refused.
+    package var allowsUnknownClasses = false
 
     package init() {}
   }
@@ -29,25 +34,31 @@ package struct Packer {
   package struct Report {
     /// One data set, or train and test.
     package var sets: [DataSet]
-    package var rejected: [PackSource.Rejected]
+    package var rejected: [Rejected]
     /// Images by stored channels.
     package var channelCounts: [Int: Int]
-    /// Partial folders of earlier, killed processes.
+    /// Images that lost their label, because their class is unknown.
+    package var unlabelled: Int
+    /// Folders of earlier, killed processes.
     package var leftovers: [String]
   }
 
-  private let source: PackSource
+  /// Lists, in a data set's folder, the files that were left out.
+  static let rejectedFile = "rejected.tsv"
+
+  private let source: any PackSource
   private let options: Options
   private let team: ThreadTeam
-  private var rejected: [PackSource.Rejected]
+  private var rejected: [Rejected]
   private var channelCounts: [Int: Int] = [:]
+  private var unlabelled = 0
   /// What all but the held-out images add up to, by the channels they were summed in.
   private var sums: [Int: ChannelSums] = [:]
 
-  package init(_ source: PackSource, _ options: Options) {
+  package init(_ source: any PackSource, _ options: Options) {
     self.source = source
     self.options = options
-    rejected = source.rejected
+    rejected = source.listing.rejected
     team = ThreadTeam(count: options.threads)
   }
 
@@ -57,22 +68,15 @@ package struct Packer {
   /// - Throws: `ShardError`, or `Interrupted` after a signal.
   package mutating func pack(to out: String, progress: (Progress) -> Void) throws -> Report {
     if options.failsOnBad, let bad = rejected.first { throw ShardError(bad.key, "pack", bad.reason) }
-    let classNames = try self.classNames()
-    var images = Split.ordered(source.images)
+    let classes = try classMap()
+    var images = Split.ordered(source.listing.images)
     if let limit = options.limit { images.removeLast(max(0, images.count - limit)) }
     let staging = try Staging(out, force: options.force)
-    try SpaceEstimate.check(images, source.idx, at: out)
-    let writers = try self.writers(staging.path, classNames)
-    try write(images, writers, progress)
+    try SpaceEstimate.check(images, of: source, at: out)
+    let writers = try self.writers(staging.path, classes.classNames)
+    try write(images, classes, writers, progress)
     let described = try self.description()
-    for writer in writers where writer.count == 0 {
-      let name = writer.path.hasSuffix("/test") ? "test" : "train"
-      let why =
-        images.isEmpty || rejected.count >= images.count
-        ? ": no file could be read, the first because "
-          + (rejected.first?.reason ?? "there is none") : ", change --split"
-      throw ShardError(out, "pack", "no image is left for \(writers.count == 1 ? "it" : name)" + why)
-    }
+    try checkNotEmpty(writers, images.count, out)
     for writer in writers { try writer.finish(mean: described.mean, deviation: described.deviation) }
     try writeRejected(staging.path)
     try Interruption.check()
@@ -80,7 +84,12 @@ package struct Packer {
     let parts = options.split == nil ? [""] : ["/train", "/test"]
     return Report(
       sets: try parts.map { try DataSet(at: staging.target + $0) }, rejected: rejected, channelCounts: channelCounts,
-      leftovers: staging.leftovers)
+      unlabelled: unlabelled, leftovers: staging.leftovers)
+  }
+
+  private func classMap() throws(ShardError) -> ClassMap {
+    guard let like = options.like else { return ClassMap(source.listing) }
+    return try ClassMap(source.listing, like: like, allowsUnknown: options.allowsUnknownClasses)
   }
 
   private func writers(_ path: String, _ classNames: [String]) throws(ShardError) -> [DataSetWriter] {
@@ -94,15 +103,15 @@ package struct Packer {
     ]
   }
 
-  /// The source's classes, or those of the set that this one is to be like.
-  private func classNames() throws(ShardError) -> [String] {
-    guard let like = options.like, !source.classNames.isEmpty else { return source.classNames }
-    guard like.classNames == source.classNames else {
-      let extra = source.classNames.filter { !like.classNames.contains($0) }
-      let what = extra.isEmpty ? "\(source.classNames.count) of its classes" : "other classes, such as \"\(extra[0])\""
-      throw ShardError(like.path, "pack like", "the source has \(what); both must have the same")
+  private func checkNotEmpty(_ writers: [DataSetWriter], _ images: Int, _ out: String) throws(ShardError) {
+    for writer in writers where writer.count == 0 {
+      let part = writers.count == 1 ? "it" : Name(writer.path).last.text
+      guard images == 0 || rejected.count >= images else {
+        throw ShardError(out, "pack", "no image is left for \(part), change --split")
+      }
+      let first = rejected.first.map { "\($0.key): \($0.reason)" } ?? "there is none"
+      throw ShardError(out, "pack", "no image is left for \(part): no file could be read, the first was \(first)")
     }
-    return like.classNames
   }
 
   // MARK: Images
@@ -111,7 +120,7 @@ package struct Packer {
 
   /// Decodes in parallel, a chunk at a time, and writes in order.
   private mutating func write(
-    _ images: [PackSource.Image], _ writers: [DataSetWriter], _ progress: (Progress) -> Void
+    _ images: [SourceImage], _ classes: ClassMap, _ writers: [DataSetWriter], _ progress: (Progress) -> Void
   ) throws {
     var importers = [ImageImporter](repeating: ImageImporter(channels: channels), count: options.threads)
     let chunk = 16 * options.threads
@@ -120,10 +129,10 @@ package struct Packer {
       let part = images[start..<min(start + chunk, images.count)]
       for (image, outcome) in zip(part, take(part, &importers)) {
         switch outcome {
-        case .success(let imported): try store(imported, image, writers)
+        case .success(let imported): try store(imported, image, classes, writers)
         case .failure(let error):
-          if options.failsOnBad { throw ShardError(image.key, "pack", error.reason) }
-          rejected.append(.init(image.key, error.reason))
+          if options.failsOnBad { throw ShardError(image.key.text, "pack", error.reason) }
+          rejected.append(Rejected(image.key.text, error.reason))
         }
       }
       progress(
@@ -133,21 +142,15 @@ package struct Packer {
     }
   }
 
-  private func take(_ images: ArraySlice<PackSource.Image>, _ importers: inout [ImageImporter]) -> [Outcome] {
+  private func take(_ images: ArraySlice<SourceImage>, _ importers: inout [ImageImporter]) -> [Outcome] {
     var outcomes = [Outcome](repeating: .failure(ImageError("not read")), count: images.count)
     let first = images.startIndex
     outcomes.withUnsafeMutableBufferPointer { outcomes in
       importers.withUnsafeMutableBufferPointer { importers in
         team.run(images.count) { block, thread in
           do throws(ImageError) {
-            switch images[first + block].location {
-            case .file(let path): outcomes[block] = .success(try importers[thread].take(file: path))
-            case .idx(let number):
-              let idx = source.idx!
-              outcomes[block] = .success(
-                try importers[thread].take(
-                  raw: idx.image(number), width: idx.width, height: idx.height, channels: idx.channels))
-            }
+            let contents = try source.contents(of: images[first + block])
+            outcomes[block] = .success(try importers[thread].take(contents))
           } catch { outcomes[block] = .failure(error) }
         }
       }
@@ -156,18 +159,16 @@ package struct Packer {
   }
 
   private mutating func store(
-    _ imported: ImageImporter.Imported, _ image: PackSource.Image, _ writers: [DataSetWriter]
+    _ imported: ImageImporter.Imported, _ image: SourceImage, _ classes: ClassMap, _ writers: [DataSetWriter]
   ) throws(ShardError) {
     var record = imported.record
-    record.label = image.label
-    let heldOut = options.split.map { Split.holdsOut(image.key, $0) } ?? false
-    var failure: ShardError?
-    imported.bytes.withUnsafeBytes { bytes in
-      do throws(ShardError) { try writers[heldOut ? 1 : 0].append(bytes, record, key: image.key) } catch {
-        failure = error
-      }
+    record.label = classes.label(image.label)
+    if image.label >= 0, record.label < 0 { unlabelled += 1 }
+    let key = image.key.text
+    let heldOut = options.split.map { Split.holdsOut(key, $0) } ?? false
+    try imported.bytes.withUnsafeBufferPointer { (bytes) throws(ShardError) in
+      try writers[heldOut ? 1 : 0].append(UnsafeRawBufferPointer(bytes), record, key: key)
     }
-    if let failure { throw failure }
     channelCounts[record.channels, default: 0] += 1
     let width = imported.sums.sum.count
     if !heldOut { sums[width, default: ChannelSums(channels: width)].add(imported.sums) }
@@ -186,10 +187,12 @@ package struct Packer {
   }
 
   private func writeRejected(_ folder: String) throws(ShardError) {
-    if rejected.isEmpty { return }
+    let ignored = source.listing.ignored.map { Rejected($0.text, "its name is not that of an image") }
+    let all = rejected + ignored
+    if all.isEmpty { return }
     func line(_ text: String) -> String { text.map { $0.isNewline || $0 == "\t" ? " " : String($0) }.joined() }
-    let text = "key\treason\n" + rejected.map { line($0.key) + "\t" + line($0.reason) + "\n" }.joined()
-    let file = try RandomAccessFile(creating: folder + "/rejected.tsv")
+    let text = "key\treason\n" + all.map { line($0.key) + "\t" + line($0.reason) + "\n" }.joined()
+    let file = try RandomAccessFile(creating: folder + "/" + Self.rejectedFile)
     try file.write(Array(text.utf8), at: 0)
     try file.synchronise()
     try file.close()

@@ -17,9 +17,7 @@ package struct Resharder {
   ) throws -> [DataSet] {
     let staging = try Staging(out, force: force)
     let needed = source.shards.reduce(0) { $0 + $1.byteCount } + 256 * source.count
-    if let free = Staging.freeSpace(out), needed > free {
-      throw ShardError(out, "write to", "about \(byteText(needed)) are needed, \(byteText(free)) are free")
-    }
+    if let free = Staging.freeSpace(out) { try SpaceEstimate.check(needed, free, out) }
     let parts = split == nil ? [""] : ["/train", "/test"]
     if split == nil { rmdir(staging.path) }
     let writers = try parts.map {

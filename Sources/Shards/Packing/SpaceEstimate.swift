@@ -1,39 +1,40 @@
-import CPNG
 import Foundation
 
-/// Says before anything is written that the disk will not do.
+/// Finds out before anything is written whether the disk has room.
 enum SpaceEstimate {
-  /// Files looked at; the rest is taken to be like them.
+  /// Images that are looked at; the others are taken to be like them.
   private static let sampled = 500
-  /// Index and key of an image.
+  /// Bytes of an image in the index, its key among them.
   private static let perImage = 256
 
-  static func check(_ images: [PackSource.Image], _ idx: IDXImages?, at path: String) throws(ShardError) {
-    guard let free = Staging.freeSpace(path) else { return }
-    let needed = bytes(images) + (idx.map { $0.width * $0.height * $0.channels * images.count } ?? 0)
-    if needed > free {
-      throw ShardError(
-        path, "pack to", "about \(byteText(needed)) are needed, \(byteText(free)) are free; choose another place")
+  /// - Parameters:
+  ///   - images: in random order.
+  ///   - path: where the data set will stand.
+  /// - Throws: `ShardError` where there is too little room, `Interrupted` after a signal.
+  static func check(_ images: [SourceImage], of source: any PackSource, at path: String) throws {
+    let sample = images.prefix(sampled)
+    guard !sample.isEmpty, let free = Staging.freeSpace(path) else { return }
+    var total = 0
+    for image in sample {
+      try Interruption.check()
+      total += perImage
+      // What cannot be read takes no room.
+      if let contents = try? source.contents(of: image) { total += storedBytes(contents) }
     }
+    try check(total / sample.count * images.count, free, path)
   }
 
-  private static func bytes(_ images: [PackSource.Image]) -> Int {
-    let sample = images.prefix(sampled)  // in random order already
-    if sample.isEmpty { return 0 }
-    let total = sample.reduce(0) { $0 + stored($1) + perImage }
-    return total / sample.count * images.count
+  /// - Parameter needed: bytes.
+  static func check(_ needed: Int, _ free: Int, _ path: String) throws(ShardError) {
+    if needed <= free { return }
+    throw ShardError(
+      path, "write to", "about \(byteText(needed)) are needed, \(byteText(free)) are free; choose another place")
   }
 
-  private static func stored(_ image: PackSource.Image) -> Int {
-    guard case .file(let path) = image.location else { return 0 }
-    var status = stat()
-    guard stat(path, &status) == 0 else { return 0 }
-    guard path.lowercased().hasSuffix(".png"), let bytes = try? ImageImporter.contents(path) else {
-      return Int(status.st_size)
+  private static func storedBytes(_ contents: ImageContents) -> Int {
+    switch contents {
+    case .file(let bytes): (try? ImageFormats.of(bytes))?.storedBytes(bytes) ?? 0
+    case .pixels(let bytes, _, _, _): bytes.count
     }
-    var info = cpng_info()
-    var message = [CChar](repeating: 0, count: Int(CPNG_MESSAGE))
-    guard cpng_header(bytes, bytes.count, &info, &message) == 0 else { return 0 }
-    return Int(info.width) * Int(info.height) * Int(info.channels) * Int(info.depth) / 8
   }
 }

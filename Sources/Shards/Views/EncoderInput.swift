@@ -112,8 +112,8 @@ package struct EncoderInput: Codable, Equatable, Sendable {
       let maker = makers.all[thread]
       for i in block * perBlock..<min(samples.count, (block + 1) * perBlock) {
         let sample = samples[i]
-        let record = source.record(sample)
         do {
+          let record = try source.record(sample)
           try source.fetch(sample..<sample + 1, into: &bytes)
           try bytes.withUnsafeBytes { buffer in
             let encoded = UnsafeRawBufferPointer(rebasing: buffer[..<record.length])

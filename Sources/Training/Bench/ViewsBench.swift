@@ -37,9 +37,9 @@ package struct ViewsBench {
   /// - Throws: `RecipeError` where the views cannot be made of such data, `LoadError` where an image cannot be loaded.
   package func run(seconds: Double) throws -> Result {
     // Small batches end close to the time that was asked for; what a step of a run holds makes no difference.
-    let order = Order(
-      count: data.count, batch: min(16, stage.batch, data.count), seed: seed, block: stage.data.block,
-      window: stage.data.window, last: .drop)
+    var recipe = stage.data
+    recipe.last = .drop
+    let order = try ReadPlan(data, batch: min(16, stage.batch, data.count), seed: seed, recipe).order
     let loader = try Loader(
       data, order: order, views: stage.views, rank: 0, ranks: 1, seed: seed, threads: threads, ahead: stage.data.ahead,
       from: 0, until: .max, decode: stage.data.decode)

@@ -11,7 +11,9 @@ package final class StageRun {
   package let stage: Stage
   package let data: DataSet
   package let heldOut: DataSet?
-  package let order: Order
+  /// How the data are read.
+  package let reads: ReadPlan
+  package var order: Order { reads.order }
   package let plan: RunPlan
   package let method: any Method
   package let optimizer: any Optimizer
@@ -44,9 +46,8 @@ package final class StageRun {
     let ranks = context.communicator.size
     let rank = context.communicator.rank
     var notices = try StageRun.check(stage, data, ranks: ranks)
-    order = Order(
-      count: data.count, batch: stage.batch, seed: seed, block: stage.data.block, window: stage.data.window,
-      last: stage.data.last)
+    reads = try ReadPlan(data, batch: stage.batch, seed: seed, stage.data)
+    notices += reads.notices
     plan = RunPlan(stepsPerEpoch: order.stepsPerEpoch, batch: stage.batch, length: stage.length)
     guard plan.totalSteps > 0 else {
       throw RecipeError("length \(stage.length) is no step of \(stage.batch) images; make it longer")
