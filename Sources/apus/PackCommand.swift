@@ -150,7 +150,8 @@ func tellDuplicates(_ sets: [DataSet], like: DataSet? = nil) throws {
     guard let (copy, original) = copies.example else { continue }
     print(
       "WARNING: \(copies.count) of \(heldOut.count) images of \(heldOut.path) are copies, byte for byte, of images in "
-        + "\(training.path), such as \(copy) of \(original): figures on them are too good. Remove copies before packing")
+        + "\(training.path), such as \(copy) of \(original): figures on them are too good. Remove the copies and "
+        + "pack again")
   }
 }
 

@@ -23,11 +23,11 @@ import Testing
 
   static func load(
     _ source: MemorySource, _ order: Order, rank: Int = 0, ranks: Int = 1, threads: Int = 1, ahead: Int = 2,
-    steps: Range<Int>, cache: Int = 1 << 30
+    steps: Range<Int>
   ) throws -> (seen: [Seen], bytes: Int) {
     let loader = try Loader(
       source, order: order, views: recipes, rank: rank, ranks: ranks, seed: 5, threads: threads, ahead: ahead,
-      from: steps.lowerBound, until: steps.upperBound, cache: cache)
+      from: steps.lowerBound, until: steps.upperBound)
     var all: [Seen] = []
     for step in steps {
       let batch = try loader.next()
@@ -102,15 +102,6 @@ import Testing
     let order = Order(count: 500, batch: 24, seed: 1, last: .keep)
     let whole = try Self.load(source, order, steps: 0..<42).seen
     let same = try Self.load(source, order, threads: 2, steps: step..<42).seen == Array(whole[step...])
-    #expect(same)
-  }
-
-  @Test func aSmallCacheChangesReadsOnly() throws {
-    let source = MemorySource(count: 500)
-    let order = Order(count: 500, batch: 8, seed: 1)
-    let kept = try Self.load(source, order, steps: 0..<20)
-    let single = try Self.load(source, order, steps: 0..<20, cache: 0)
-    let same = kept.seen == single.seen
     #expect(same)
   }
 

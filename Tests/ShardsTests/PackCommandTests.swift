@@ -1,5 +1,6 @@
 import Foundation
 import Shards
+import Synchronization
 import Testing
 
 /// The built binary, as a user runs it.
@@ -50,6 +51,7 @@ struct Run {
     #expect(packed.output.contains("\(all.count - bad) images, 3 channels, no classes"))
     #expect(packed.output.contains("left out \(bad) files, listed in \(out)/rejected.tsv:"))
     #expect(packed.output.contains("ignored 1 files whose names are not those of images, such as expect.json"))
+    #expect(try String(contentsOfFile: out + "/rejected.tsv", encoding: .utf8).contains("expect.json\tits name is not"))
     let shown = try Run(["inspect", out, "--verify"])
     #expect(shown.status == 0 && shown.output.contains("verified \(all.count - bad) images"))
     #expect(shown.output.contains("1 CMYK JPEG, 1 RGB JPEG, 1 YCCK JPEG"))
@@ -103,11 +105,16 @@ struct Run {
     let mount = try? Run("/bin/mount", ["-t", "tmpfs", "-o", "size=700k", "tmpfs", disk])
     guard let mount, mount.status == 0 else { return }  // needs a privilege
     defer { _ = try? Run("/bin/umount", [disk]) }
-    // A PNG under another name: its raw size, a megabyte, shows only when it is decoded.
-    let list = folder.path + "/list"
-    try "\(hostile)/flat-megapixel-png-named.jpg\n".write(toFile: list, atomically: true, encoding: .utf8)
-    let full = try Run(["pack", list, disk + "/out"])
-    #expect(full.status == 1 && full.output.contains("No space left on device; free some space"), "\(full.output)")
+    // Images that look small when the room is estimated, and are a megabyte each when they are stored.
+    let looks = Atomic<Int>(0)
+    let growing = ToySource((0..<600).map { ("\($0).png", -1) }, []) { _ in
+      let side = looks.add(1, ordering: .relaxed).newValue <= 500 ? 1 : 1000
+      return .pixels([UInt8](repeating: 7, count: side * side), width: side, height: side, channels: 1)
+    }
+    var packer = Packer(growing, Packer.Options())
+    let full = #expect(throws: ShardError.self) { _ = try packer.pack(to: disk + "/out") { _ in } }
+    let words = full?.description ?? "no error"
+    #expect(words.contains("No space left on device; free some space"), "\(words)")
     #expect(try FileManager.default.contentsOfDirectory(atPath: disk).isEmpty)
     let known = folder.path + "/known"
     try FileManager.default.createDirectory(atPath: known, withIntermediateDirectories: true)

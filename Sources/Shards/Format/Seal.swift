@@ -1,8 +1,8 @@
 import CZlib
 import Foundation
 
-/// The last 32 bytes of a shard, behind all that HDF5 sees: a CRC-32 of everything but the image bytes, which have their
-/// own. It is checked before the HDF5 library gets to see the file, because that library can crash on damaged metadata.
+/// The last 32 bytes of a shard, behind all that HDF5 reads: a CRC-32 of everything but the image bytes, which have
+/// their own. It is checked before HDF5 opens the file, because that library can crash on damaged metadata.
 ///
 ///     "apusseal"   8 bytes
 ///     start, count of the image bytes   int64, int64

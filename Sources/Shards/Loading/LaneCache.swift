@@ -20,8 +20,8 @@ final class RunBytes: @unchecked Sendable {
   }
 }
 
-/// Reads samples in runs and keeps what the lanes of a rank will need soon: for each lane up to a window of blocks, half
-/// as many again at an epoch's ends. `Order` makes windows such that this fits the memory that a recipe allows.
+/// Reads samples in runs and keeps what the lanes of a rank will need soon: for each lane up to a window of blocks, and
+/// half as many again at an epoch's ends. `ReadPlan` makes windows that fit the memory a recipe allows.
 final class LaneCache: Sendable {
   private struct Held {
     let run: Range<Int>, windowEnd: Int

@@ -33,8 +33,8 @@ package struct ReadPlan: Sendable {
       notices = ["reads are not sequential: each image, \(mean) on average, is read by itself, because \(why)"]
     } else if order.window < window {
       notices = [
-        "\(order.window) blocks of \(order.block) images are mixed, not data.window's \(window): as many as data.cache, "
-          + "\(byteText(cache)) for each image of the batch, holds of images of \(mean)"
+        "\(order.window) blocks of \(order.block) images are mixed, not data.window's \(window): as many as "
+          + "data.cache, \(byteText(cache)) for each image of the batch, holds of images of \(mean)"
       ]
     } else {
       notices = []

@@ -1,5 +1,5 @@
-/// Images that are stored byte for byte alike. Candidates are found by checksum and length in the index, so a set without
-/// any costs no reading.
+/// Images that are stored byte for byte alike. Candidates are found by checksum and length in the index, so a set
+/// without any costs no reading.
 package struct Duplicates {
   /// Images that another one equals.
   package private(set) var count = 0

@@ -1,5 +1,5 @@
-/// A folder of images: `FOLDER/CLASS/**/x.jpg`, or without classes where all files lie in the folder itself. How links are
-/// followed, `FolderWalk` says.
+/// A folder of images: `FOLDER/CLASS/**/x.jpg`, or without classes where all files lie in the folder itself.
+/// `FolderWalk` says how links are followed.
 struct ImageFolder: PackSource {
   static let help =
     "a folder with a folder for each class (photos/cat/1.jpg), a folder of images without classes"
@@ -65,9 +65,10 @@ struct ImageFolder: PackSource {
     let isNumbered = classes.allSatisfy { name in
       name.bytes.count >= 5 && name.bytes.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
     }
-    return isNumbered
-      ? ["the folders are numbered (\(classes[0]), ...), as downloaded parts are: add --unlabelled if they are no classes"]
-      : []
+    if !isNumbered { return [] }
+    return [
+      "the folders are numbered (\(classes[0]), ...), as downloaded parts are: add --unlabelled if they are no classes"
+    ]
   }
 
   func contents(of image: SourceImage) throws(ImageError) -> ImageContents {

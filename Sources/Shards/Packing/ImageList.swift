@@ -21,7 +21,9 @@ struct ImageList: PackSource {
     root = Name(options.root ?? Staging.parent(path))
     let text: [UInt8]
     do { text = try ImageFile.contents(Name(path)) } catch { throw ShardError(path, "read", error.reason) }
-    let rows = try ListRow.rows(text, list: path) { [root] in (try? ImageFile.check(root.appending($0))) != nil }
+    let rows = try ListRow.rows(text, list: path) { [root] path in
+      (try? ImageFile.check(root.appending(path))) != nil
+    }
     let labels = try take(rows)
     if listing.images.isEmpty, let first = rows.first {
       throw ShardError(

@@ -1,8 +1,8 @@
 /// Cuts the lines of a list into path and label.
 ///
 /// A line is a path and, behind a tab, a comma or its last space, a label. Commas count in a list whose name ends in
-/// `.csv`, whose first line is a CSV header, or that has a file's path before a line's first comma; there, fields may be
-/// quoted (RFC 4180, within a line). Whether a space belongs to a path shows in which files there are.
+/// `.csv`, whose first line is a CSV header, or that has a file's path before a line's first comma; there, fields may
+/// be quoted (RFC 4180, within a line). Whether a space belongs to a path shows in which files there are.
 struct ListRow {
   /// What a header calls the columns.
   private static let pathWords: Set<String> = [

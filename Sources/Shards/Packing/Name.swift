@@ -1,7 +1,7 @@
 import Foundation
 
-/// The name of a file or a class: bytes, as file systems and lists hold them. Two names are equal where their bytes are.
-/// (Swift's strings cannot hold what is not UTF-8, and call a composed and a decomposed é equal.)
+/// The name of a file or a class: bytes, as file systems and lists hold them. Two names are equal where their bytes
+/// are. (Swift's strings cannot hold what is not UTF-8, and call a composed and a decomposed é equal.)
 package struct Name: Hashable, Comparable, Sendable, ExpressibleByStringLiteral, CustomStringConvertible {
   package let bytes: [UInt8]
 

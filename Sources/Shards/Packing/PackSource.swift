@@ -22,8 +22,8 @@ package enum PackSources {
   package static let all: [any PackSource.Type] = [ImageFolder.self, IDXFile.self, ImageList.self]
 
   /// Recognises a path and lists its images.
-  /// - Throws: `ShardError` for a path that is no source, an option that says nothing to it, or a source without images;
-  ///   `Interrupted` after a signal.
+  /// - Throws: `ShardError` for a path that is no source, an option that says nothing to it, or a source without
+  ///   images; `Interrupted` after a signal.
   package static func open(
     _ path: String, _ options: SourceOptions = SourceOptions(), among kinds: [any PackSource.Type] = all
   ) throws -> any PackSource {

@@ -48,7 +48,7 @@ package final class StageRun {
     var notices = try StageRun.check(stage, data, ranks: ranks)
     reads = try ReadPlan(data, batch: stage.batch, seed: seed, stage.data)
     notices += reads.notices
-    plan = RunPlan(stepsPerEpoch: order.stepsPerEpoch, batch: stage.batch, length: stage.length)
+    plan = RunPlan(stepsPerEpoch: reads.order.stepsPerEpoch, batch: stage.batch, length: stage.length)
     guard plan.totalSteps > 0 else {
       throw RecipeError("length \(stage.length) is no step of \(stage.batch) images; make it longer")
     }
