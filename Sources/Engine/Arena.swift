@@ -1,15 +1,15 @@
 import Foundation
 import Limits
 
-/// Activations and workspace: two stacks that grow towards each other. What backward will need goes onto the lower one,
-/// and workspace on top of it; maps that are needed briefly go onto the upper one, so that backward can take the lower
-/// one down layer by layer while its gradients live on.
+/// Memory for activations and workspace: two stacks that grow towards each other. The lower stack holds what backward
+/// needs, with workspace on top; the upper one holds temporary maps. Backward can therefore release the lower stack
+/// layer by layer while its gradients stay on the upper one.
 ///
-/// Its plan comes from a dry run of the recipe's largest step: the arena reserves address space, the dry run allocates
-/// from it without touching it, and `seal()` makes the peak of both together the limit. The step loop then allocates
-/// nothing.
+/// A dry run of the recipe's largest step plans the size: the arena reserves address space, the dry run allocates from
+/// it without touching the pages, and `seal()` makes the peak of both stacks together the limit. The step loop then
+/// allocates nothing else.
 package final class Arena {
-  /// Heights of both stacks to return to.
+  /// The heights of both stacks at a point in time, to return to.
   package struct Mark: BitwiseCopyable { fileprivate let lower: Int, upper: Int }
 
   private var base: UnsafeMutableRawPointer
@@ -21,7 +21,7 @@ package final class Arena {
   private let isLimited: Bool
   private var lower = 0, upper = 0
   private var limit: Int
-  /// The greatest height of both together so far, in bytes.
+  /// The greatest sum of both heights so far, in bytes.
   package private(set) var peak = 0
 
   /// - Parameter reserving: bytes of address space, not of memory. Less is reserved where the system allows less.
@@ -48,10 +48,10 @@ package final class Arena {
     return (address!, size)
   }
 
-  /// Ends the job in words where a plan asks for more than there is.
+  /// Ends the job with a message if a plan needs more address space than there is.
   private var refuse: ((_ bytes: Int) -> Never)?
 
-  /// Makes the peak so far the limit: what the dry run did not ask for is not there.
+  /// Makes the peak so far the limit: later steps get no more than the dry run asked for.
   package func seal() {
     precondition(upper == 0, "an arena sealed while its upper stack is in use")
     limit = peak
@@ -61,14 +61,14 @@ package final class Arena {
       munmap(base + kept, reserved - kept)
       reserved = kept
     }
-    // A step goes through hundreds of megabytes, by rows that are pages apart: with small pages the processor looks
-    // addresses up as often. Only now, for the dry run touches some pages. A kernel without large pages refuses, and
-    // small ones are right, too.
+    // A step reads hundreds of megabytes in rows that are pages apart, which with small pages costs a translation for
+    // each row. Not before this point, because the dry run touches a few pages. A kernel without huge pages refuses,
+    // which is harmless.
     _ = madvise(base, limit, CInt(MADV_HUGEPAGE))
   }
 
-  /// Makes room for a new plan, for a new stage.
-  /// - Parameter refuse: called with the address space that there is where the plan needs more: a user can ask for that.
+  /// Starts a new plan, for a new stage.
+  /// - Parameter refuse: called with the bytes of address space if the plan needs more: a recipe can ask for too much.
   package func unseal(refuse: ((_ bytes: Int) -> Never)? = nil) {
     precondition(lower == 0 && upper == 0, "an arena unsealed while \(lower) + \(upper) bytes are in use")
     if isLimited, reserved < wanted {
@@ -82,22 +82,22 @@ package final class Arena {
 
   package func mark() -> Mark { Mark(lower: lower, upper: upper) }
 
-  /// Whether nothing was put onto the lower stack since a mark.
+  /// Whether nothing has been allocated on the lower stack since a mark.
   package func isLowerTop(_ mark: Mark) -> Bool { lower == mark.lower }
 
-  /// Takes both stacks down to a mark; what was taken down further stays so.
+  /// Releases both stacks down to a mark; a stack that is below it already stays as it is.
   package func release(to mark: Mark) {
     lower = min(lower, mark.lower)
     upper = min(upper, mark.upper)
   }
 
-  /// Takes the lower stack down to a mark: what backward needed up there has been used.
+  /// Releases the lower stack down to a mark, once backward has used what lies above.
   package func releaseLower(to mark: Mark) { lower = min(lower, mark.lower) }
 
-  /// Takes the upper stack down to a mark.
+  /// Releases the upper stack down to a mark.
   package func releaseUpper(to mark: Mark) { upper = min(upper, mark.upper) }
 
-  /// Memory for `count` trivial values, aligned to a cache line, with whatever it held before.
+  /// Uninitialised memory for `count` trivial values on the lower stack, aligned to a cache line.
   package func array<T: BitwiseCopyable>(of type: T.Type, count: Int) -> UnsafeMutableBufferPointer<T> {
     let bytes = admit(count * MemoryLayout<T>.stride)
     lower += bytes
@@ -105,30 +105,34 @@ package final class Arena {
       start: (base + lower - bytes).bindMemory(to: T.self, capacity: count), count: count)
   }
 
+  /// An uninitialised tensor on the lower stack.
   package func tensor(n: Int, h: Int = 1, w: Int = 1, c: Int) -> Tensor {
     Tensor(array(of: Float.self, count: n * h * w * c).baseAddress!, n: n, h: h, w: w, c: c)
   }
 
-  /// A tensor of the same shape.
+  /// A tensor of the same shape on the lower stack.
   package func tensor(like other: Tensor) -> Tensor { tensor(n: other.n, h: other.h, w: other.w, c: other.c) }
 
   /// A tensor on the upper stack.
-  package func brief(n: Int, h: Int = 1, w: Int = 1, c: Int) -> Tensor {
+  package func temporary(n: Int, h: Int = 1, w: Int = 1, c: Int) -> Tensor {
     upper += admit(n * h * w * c * MemoryLayout<Float>.stride)
     let data = (base + limit - upper).bindMemory(to: Float.self, capacity: n * h * w * c)
     return Tensor(data, n: n, h: h, w: w, c: c)
   }
 
   /// A tensor of the same shape on the upper stack.
-  package func brief(like other: Tensor) -> Tensor { brief(n: other.n, h: other.h, w: other.w, c: other.c) }
+  package func temporary(like other: Tensor) -> Tensor {
+    temporary(n: other.n, h: other.h, w: other.w, c: other.c)
+  }
 
-  /// Rounds a request up to cache lines, and ends where there is no room for it.
+  /// Rounds a request up to cache lines, and stops the program if there is no room for it.
   private func admit(_ request: Int) -> Int {
     let bytes = (request + 63) & ~63
     if bytes > limit - lower - upper, let refuse { refuse(reserved) }
     precondition(
       bytes <= limit - lower - upper,
-      "the arena's plan has \(limit) bytes, but \(lower) + \(upper) + \(bytes) are needed: the dry run missed this step's shape"
+      "the arena's plan has \(limit) bytes, but \(lower) + \(upper) + \(bytes) are needed: "
+        + "the dry run missed this step's shape"
     )
     peak = max(peak, lower + upper + bytes)
     return bytes

@@ -2,18 +2,18 @@ import COpenBLAS
 import Ranks
 import Threading
 
-/// Where arithmetic happens: the threads, the memory and the other ranks.
+/// What computation runs on: the threads, the memory and the communicator to the other ranks.
 package final class Context {
   package let team: ThreadTeam
   package let arena: Arena
   package let communicator: any Communicator
-  /// A dry run allocates as a real one but computes and sends nothing: it plans the arena.
+  /// A dry run allocates as a real one, but computes and sends nothing: it plans the arena.
   package private(set) var isDry = false
-  /// Where set, every layer's output is looked at; see `Watch`.
+  /// If set, every layer's output is checked; see `Watch`.
   package var watch: Watch?
-  /// Where set, the time of every part of a step is added up.
+  /// If set, the time of every part of a step is added up.
   package var profile: Profile?
-  /// How convolutions are computed.
+  /// The algorithm for convolutions.
   package var convolution = ConvolutionAlgorithm.fast
 
   package init(threads: Int = 1, communicator: any Communicator = SingleProcess(), arena: Arena = Arena()) {
@@ -23,8 +23,8 @@ package final class Context {
     copenblas_single_thread()
   }
 
-  /// Runs `body` once for each block, spread over the threads; nothing in a dry run. The calling thread moves sums over
-  /// ranks on between its blocks, for MPI does nothing by itself.
+  /// Runs `body` once for each block, spread over the threads; does nothing in a dry run. Between its blocks the
+  /// calling thread advances sums over ranks, because MPI makes no progress by itself.
   package func run(_ blocks: Int, _ body: (_ block: Int, _ thread: Int) -> Void) {
     if isDry { return }
     guard communicator.isSumming else { return team.run(blocks, body) }
@@ -34,14 +34,14 @@ package final class Context {
     }
   }
 
-  /// Runs `body` without arithmetic.
+  /// Runs `body` as a dry run.
   package func dry<T>(_ body: () throws -> T) rethrows -> T {
     isDry = true
     defer { isDry = false }
     return try body()
   }
 
-  /// Runs `body` as a part of the step that the profile knows, which does so many operations and moves so many bytes.
+  /// Runs `body` as a part of the step for the profile, with the operations it does and the bytes it moves.
   @inline(__always)
   package func part<T>(
     _ part: Profile.Part, operations: Double = 0, bytes: Int = 0, layer: @autoclosure () -> String? = nil,
@@ -51,7 +51,7 @@ package final class Context {
     return try profile.measure(part, operations: operations, bytes: bytes, layer, body)
   }
 
-  /// Memory from the arena for the time of `body`.
+  /// Runs `body` and releases what it allocates from the arena.
   package func scratch<T>(_ body: (Arena) throws -> T) rethrows -> T {
     let mark = arena.mark()
     defer { arena.release(to: mark) }

@@ -1,6 +1,7 @@
 import CSystem
 
-/// Floats that kernels take at once, by the processor that is compiled for: sixteen with AVX-512, else eight.
+/// The floats that kernels process at once, by the processor that they are compiled for: sixteen with AVX-512, else
+/// eight.
 package typealias Lanes = csystem_lanes
 
 /// Sixteen channels of a row: one AVX-512 register, or two of AVX2.
@@ -81,7 +82,7 @@ extension UnsafeMutablePointer<Float> {
   }
 }
 
-/// Elements that one block of an elementwise pass takes: large enough to share out, small enough to spread.
+/// Elements in one block of an elementwise pass: large enough to be worth a thread's while, small enough to balance.
 let elementsPerBlock = 1 << 15
 
 extension Context {

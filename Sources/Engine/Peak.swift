@@ -1,10 +1,11 @@
-/// What a team of threads can do at most here, measured: the roofs that a bench holds the parts of a step against.
+/// The peak performance of a team of threads on this machine, measured: the roofs that a bench compares the parts of a
+/// step with.
 package struct Peak: Sendable {
   /// FLOP/s of fused multiply-adds in registers.
   package let arithmetic: Double
-  /// FLOP/s of Winograd's convolution, as of a direct one, at a shape that suits it: 256 channels in the cache.
+  /// FLOP/s of Winograd's convolution, counted as a direct one, at a favourable shape: 256 channels in the cache.
   package let winograd: Double
-  /// B/s from and to memory, for two maps that are read and one that is written.
+  /// B/s from and to memory, with two maps read and one written.
   package let memory: Double
 
   package init(threads: Int) {
@@ -14,7 +15,7 @@ package struct Peak: Sendable {
     memory = Self.memory(context)
   }
 
-  /// The roof of a kind; nil where there is none.
+  /// The value of a roof; nil where there is none.
   package func of(_ roof: Profile.Roof) -> Double? {
     switch roof {
     case .arithmetic: arithmetic
@@ -71,13 +72,13 @@ package struct Peak: Sendable {
       let start = ContinuousClock.now
       let sum = chain(rounds)
       let seconds = (ContinuousClock.now - start).seconds
-      // The comparison keeps the work from being left out.
+      // The comparison keeps the compiler from removing the work.
       if sum.isFinite { best = max(best, Double(rounds * 12 * Lanes.scalarCount * 2) / seconds) }
     }
     return best
   }
 
-  /// Twelve independent chains: as many as hide the latency of two units.
+  /// Twelve independent chains: enough to hide the latency of two units.
   @inline(never)
   private static func chain(_ rounds: Int) -> Float {
     let m = Lanes(repeating: 0.999_999)

@@ -1,6 +1,6 @@
 import Ranks
 
-/// Products of feature matrices, shared out in blocks of a fixed number of rows.
+/// Products of feature matrices, computed in blocks of a fixed number of rows.
 extension Context {
   private static let rowsPerBlock = 64
 
@@ -44,7 +44,7 @@ extension Context {
     }
   }
 
-  /// Every rank's rows in rank order.
+  /// Gathers every rank's rows in rank order.
   /// - Parameters:
   ///   - shares: images of every rank.
   ///   - views: rows of each image.
@@ -55,7 +55,7 @@ extension Context {
     }
   }
 
-  /// Every rank's rows in the order of the global batch, view after view, kept beyond the step.
+  /// Gathers every rank's rows in the order of the global batch, view after view, and keeps them beyond the step.
   /// - local: (V·n, D) of this rank, view after view.
   package func collect(
     _ local: Tensor, shares: [Int], views: Int = 1, into kept: inout [Float], _ purpose: CollectivePurpose

@@ -5,7 +5,7 @@ package final class Profile {
     case winograd, pointwise, lowered
     case normalisation, pooling, head, loss, communication, update
 
-    /// What holds the part back at best.
+    /// What limits the part at best.
     package var roof: Roof {
       switch self {
       case .winograd: .winograd
@@ -16,14 +16,15 @@ package final class Profile {
     }
   }
 
-  /// A limit of the machine that a part's work is held against.
+  /// A limit of the machine that a part's work is compared with.
   package enum Roof: Sendable { case arithmetic, winograd, memory, none }
 
   package struct Sum: Sendable {
     package var seconds = 0.0
-    /// Floating-point operations as the textbook counts them: direct convolution, a multiplication and an addition a tap.
+    /// Floating-point operations of a direct convolution, whatever the algorithm: a multiplication and an addition a
+    /// tap.
     package var operations = 0.0
-    /// Bytes that have to travel between memory and the processor at least.
+    /// The least number of bytes that move between memory and the processor.
     package var bytes = 0.0
 
     package init(seconds: Double = 0, operations: Double = 0, bytes: Double = 0) {
@@ -46,7 +47,7 @@ package final class Profile {
     }
   }
 
-  /// A part inside another counts once, for the inner one.
+  /// The time of a part inside another one counts for the inner one alone.
   package private(set) var parts: [Part: Sum] = [:]
   /// Name, sum and part of every layer and direction, in the order in which they first ran.
   package private(set) var layers: [(name: String, part: Part, sum: Sum)] = []

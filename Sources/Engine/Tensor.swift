@@ -22,7 +22,7 @@ package struct Tensor: BitwiseCopyable {
   package var bytes: Int { count * MemoryLayout<Float>.stride }
   /// Rows of the matrix view: N·H·W.
   package var rows: Int { n * h * w }
-  /// Rows that one image has: H·W.
+  /// Rows of one image: H·W.
   package var rowsPerImage: Int { h * w }
   package var shape: (Int, Int, Int, Int) { (n, h, w, c) }
 
@@ -38,7 +38,7 @@ package struct Tensor: BitwiseCopyable {
 }
 
 extension [Float] {
-  /// Becomes the tensor's elements, in the memory that it has where that is enough.
+  /// Takes over the tensor's elements, without allocating where its capacity is enough.
   package mutating func replace(with tensor: Tensor) {
     removeAll(keepingCapacity: true)
     append(contentsOf: tensor.buffer)

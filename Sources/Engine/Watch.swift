@@ -1,6 +1,7 @@
-/// Looks at every layer's output and keeps the first that is not finite. Used to replay a bad step and name the layer.
+/// Checks every layer's output and remembers the first layer whose output is not finite. A bad step is replayed with
+/// it, to name the layer.
 package final class Watch {
-  /// The layer, and how many layers came before it.
+  /// The layer, and the number of layers before it.
   package private(set) var found: (layer: String, position: Int)?
   private var position = 0
 

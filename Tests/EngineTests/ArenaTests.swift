@@ -68,7 +68,7 @@ import Testing
       let first = arena.tensor(n: 1, c: 96)
       let middle = arena.mark()
       _ = arena.tensor(n: 1, c: 32)
-      let brief = arena.brief(like: first)
+      let brief = arena.temporary(like: first)
       #expect(arena.isLowerTop(bottom) == false)
       arena.releaseLower(to: middle)
       #expect(arena.isLowerTop(middle))
@@ -91,7 +91,7 @@ import Testing
       arena.release(to: mark)
       arena.seal()
       _ = arena.tensor(n: 1, c: 48)
-      _ = arena.brief(n: 1, c: 32)
+      _ = arena.temporary(n: 1, c: 32)
     }
   }
 

@@ -9,7 +9,7 @@ import Testing
 ///     D(h) = (f(x−2h) − 8f(x−h) + 8f(x+h) − f(x+2h)) / 12h,   D(h) − f′ = h⁴·f⁽⁵⁾/30,
 ///
 /// whose truncation is seen from a second step: D(2h) − D(h) ≈ 15 truncations. Rounding: f is a sum that is right to
-/// about ε·n of Σ|y·r|, and the weights 1, 8, 8, 1 over 12h make 1.5/h of it. Where truncation is not small, the function
+/// about ε·n of Σ|y·r|, and the weights 1, 8, 8, 1 over 12h make 1.5/h of it. If truncation is not small, the function
 /// is not smooth at x (a kink of a ReLU is near), which counts as a failure of its own.
 struct GradientCheck {
   /// |difference − analytic| in units of what truncation and rounding explain, the worst of all elements.

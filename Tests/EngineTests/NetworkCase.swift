@@ -25,8 +25,9 @@ struct NetworkResult: Sendable {
 ///
 /// Bounds: the reference is run again with normal noise of 16 roundoffs on every value and gradient, in units of its
 /// map's rms: a dot product of some 300 terms is off by √300 roundoffs. What that does to a tensor's rms, times ten, is
-/// the tensor's bound, with two roundoffs of its own: it knows how the network amplifies errors. Seeds are taken so that no ReLU and no max-pool is near
-/// its kink, where a rounding would change the gradient by more than a rounding.
+/// the tensor's bound, with two roundoffs of its own: the bound contains how the network amplifies errors. Seeds are
+/// chosen so that no ReLU and no max-pool is near its kink, where a rounding would change the gradient by more than a
+/// rounding.
 final class NetworkCase: Sendable, CustomStringConvertible {
   let options: ResNet.Options, head: [Head.Layer], size: Int, division: Division, mode: Mode
   let seed: UInt64

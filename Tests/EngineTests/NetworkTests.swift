@@ -5,8 +5,8 @@ private let narrow = ResNet.Options(.resnet18, width: 1 / 32, stem: .small, chan
 /// SimCLR v2's blocks: channel counts of 3 to 24 a stream, squeezed to 32.
 private let selective = ResNet.Options(
   .resnet50, width: 3 / 64, stem: .small, variant: .d, selectiveKernels: 0.0625, channels: 1)
-/// With running statistics: with those of small batches, fifty layers amplify rounding until bounds hide what they bound.
-/// Those are held against PyTorch's, by the fixtures.
+/// With running statistics. With the statistics of small batches, fifty layers amplify rounding until the bounds hide
+/// what they bound; that case is compared with PyTorch, by the fixtures.
 private let chosen = NetworkCase(selective, size: 9, .init(kind: .global, batch: 7, views: 2), .frozen)
 private let pair = Division(kind: .global, batch: 3, views: 2)
 

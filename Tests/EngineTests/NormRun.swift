@@ -59,7 +59,7 @@ struct NormRun: Sendable {
     again = []
     if mode.records {
       let copy = arena.poisoned(like: x)
-      layer.again(x, residual: residual, relu: test.relu, into: copy, tape, pass)
+      layer.recompute(x, residual: residual, relu: test.relu, into: copy, tape, pass)
       again = Array(copy.buffer)
       layer.backward(dy, y: test.keepsOutput ? y : nil, relu: test.relu, x: x, tape, pass)
     }

@@ -8,7 +8,8 @@ private struct OptimizerCase {
   let layout: ParameterLayout, start: NetworkState
 
   init() {
-    var layout = ParameterLayout()
+    var layout = ParameterLayout(
+      rules: [Rule("frozen", trains: false), Rule("slow", rate: 0.25)])
     _ = layout.add("large.weight", [200, 201], .weight, .normal(0.1))
     _ = layout.add("small.weight", [37], .weight, .normal(2))
     _ = layout.add("fc.bias", [5], .bias, .normal(1))
@@ -17,8 +18,6 @@ private struct OptimizerCase {
     _ = layout.add("zero.weight", [9], .weight, .constant(0))
     _ = layout.add("frozen.weight", [19], .weight, .normal(1))
     _ = layout.add("slow.weight", [33], .weight, .normal(1))
-    layout.set(prefix: "frozen.", frozen: true)
-    layout.set(prefix: "slow.", rateFactor: 0.25)
     self.layout = layout
     start = NetworkState(layout, ParameterLayout())
     start.initialise(seed: 9)
@@ -67,7 +66,7 @@ private struct OptimizerCase {
     var state = ReferenceOptimizers.State(w: begin, v: begin.map { _ in 0 })
     var path = begin.map(abs)
     var speed = begin.map { _ in 0.0 }
-    for step in 0..<5 where !entry.frozen {
+    for step in 0..<5 where entry.trains {
       let before = state.w
       reference(&state, gradients(step).values(entry.slice), Double(Self.rate(step) * entry.rateFactor), entry.kind)
       for i in begin.indices {
@@ -84,7 +83,7 @@ private struct OptimizerCase {
     expectClose(
       UnsafeBufferPointer(start: found.1[entry.slice], count: entry.slice.count), state.v, within: v,
       "\(what), v of \(entry.name)")
-    if entry.frozen { #expect(found.0.values(entry.slice) == begin, "\(what): \(entry.name) is frozen") }
+    if !entry.trains { #expect(found.0.values(entry.slice) == begin, "\(what): \(entry.name) is frozen") }
   }
 }
 

@@ -33,12 +33,11 @@ extension ParameterSlab {
     #expect(slab.buffer.allSatisfy { $0 == 0 })
   }
 
-  @Test func rangesSpanNeighbours() {
+  @Test func partsAreCountedWithoutPadding() {
     let layout = layout()
-    #expect(layout.range(prefix: "a.") == 0..<21)
-    #expect(layout.range(prefix: "b.") == 32..<49)
-    #expect(layout.range(prefix: "") == 0..<92)
-    #expect(layout.range(prefix: "d") == 0..<0)
+    #expect(layout.parts == ["a", "b", "c"])
+    #expect(layout.entries(of: "a").map(\.name) == ["a.weight", "a.bias"] && layout.parameterCount(of: "a") == 20)
+    #expect(layout.parameterCount(of: "b.weight") == 16 && layout.parameterCount(of: "d") == 0)
     #expect(layout.entry("b.bias")?.slice.offset == 48 && layout.entry("b") == nil)
   }
 

@@ -85,7 +85,7 @@ func smallMapsAreExact(n: Int, extent: Int, channels: Int) {
   #expect(zip(zero.dw, added.dw).allSatisfy { abs($0 + 1024 - $1) <= 0x1p-13 })
 }
 
-/// Enough blocks that threads do meet: in eight partial sums, of which three threads take waves of blocks, and in twelve,
+/// Enough blocks for threads to meet: in eight partial sums, where three threads take waves of blocks, and in twelve,
 /// of which each takes its own.
 private let large = [64, 100].map {
   ReferenceConvolution(

@@ -61,16 +61,17 @@ struct FixtureCase {
       .map { folder + "/" + $0 }
   }()
 
-  var encoder: ResNet.Options {
+  var encoder: ImageEncoder.Options {
     get throws {
       let encoder = header.recipe.encoder
       guard
         let depth = ResNet.Depth(rawValue: encoder.name), let stem = ResNet.Stem(rawValue: encoder.stem),
         let variant = ResNet.Variant(rawValue: encoder.variant ?? "b")
       else { throw RunError("\(path): encoder \(encoder)") }
-      return ResNet.Options(
-        depth, width: encoder.width, stem: stem, variant: variant, selectiveKernels: encoder.selectiveKernels ?? 0,
-        channels: encoder.channels)
+      return .resnet(
+        ResNet.Options(
+          depth, width: encoder.width, stem: stem, variant: variant, selectiveKernels: encoder.selectiveKernels ?? 0,
+          channels: encoder.channels))
     }
   }
 

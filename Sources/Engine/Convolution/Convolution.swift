@@ -45,18 +45,20 @@ package struct Convolution {
   /// - Parameters:
   ///   - dx: where given, gets the data gradient (N, H, W, C).
   ///   - accumulate: whether dx is added to or overwritten.
-  ///   - pass: the weight's gradient is added to its `gradients`.
+  ///   - pass: the weight's gradient is added to its `gradients`, where the weight trains.
   package func backward(_ dy: Tensor, x: Tensor, dx: Tensor?, accumulate: Bool, _ pass: Pass) {
     let shape = ConvolutionShape(self, x)
     precondition(dy.shape == shape.output, "a convolution of \(x.shape) gives \(shape.output), not \(dy.shape)")
     precondition(dx?.hasShape(of: x) ?? true, "a data gradient of shape \(dx!.shape) for an input of \(x.shape)")
     if x.n == 0 { return }
-    let dw = pass.gradients![weight]
-    withAlgorithm(shape, "weight gradient", pass) { winograd in
-      if let winograd {
-        winograd.weightGradient(dy.data, x.data, addingTo: dw)
-      } else {
-        LoweredConvolution(shape, pass.context).weightGradient(dy.data, x.data, addingTo: dw)
+    if weight.trains {
+      let dw = pass.gradients![weight]
+      withAlgorithm(shape, "weight gradient", pass) { winograd in
+        if let winograd {
+          winograd.weightGradient(dy.data, x.data, addingTo: dw)
+        } else {
+          LoweredConvolution(shape, pass.context).weightGradient(dy.data, x.data, addingTo: dw)
+        }
       }
     }
     guard let dx else { return }

@@ -1,18 +1,18 @@
 import Randomness
 
-/// How the global batch is divided for batch normalisation. A group is a number of *images of the global batch*, not of
-/// ranks: one rank may hold several groups, one group may span ranks, and every choice gives the same numbers on any
+/// How the global batch is divided for batch normalisation. A group is a set of *images of the global batch*, whatever
+/// ranks hold them: one rank may hold several groups, one group may span ranks, and the numbers are the same on any
 /// number of ranks.
 package enum NormalisationGroups: Sendable, Equatable {
   /// One group: statistics over the whole global batch.
   case global
   /// Neighbouring positions of the global batch, `images` in a group (MoCo: 32, one GPU's share of 256).
   case group(images: Int)
-  /// As `group`, but who shares a group with whom is drawn anew at every step. MoCo's ShuffleBN moves the keys' images
-  /// between GPUs; here their *statistics* travel, so nothing is decoded twice and no image moves.
+  /// As `group`, but the images of a group are drawn anew at every step. MoCo's ShuffleBN moves the keys' images
+  /// between GPUs; here ranks exchange *statistics*, so nothing is decoded twice and no image moves.
   case shuffle(images: Int)
 
-  /// Groups that a batch of `batch` images is divided into, as evenly as can be.
+  /// The number of groups that a batch of `batch` images is divided into, as evenly as possible.
   package func count(batch: Int) -> Int {
     switch self {
     case .global: 1
@@ -23,9 +23,9 @@ package enum NormalisationGroups: Sendable, Equatable {
 
 /// The BN group of every image of a local tensor. The memory belongs to the arena.
 package struct BatchGroups {
-  /// Groups of the global batch: those of the first batch of views, then of the next.
+  /// Groups of the global batch: those of the first view, then of the next, if every view is a batch of its own.
   package let count: Int
-  /// Batches that views have for themselves: running statistics move towards one after the other.
+  /// The number of batches: 1, or that of the views. Running statistics move towards one after the other.
   package let batches: Int
   /// By local image.
   package let group: UnsafeMutableBufferPointer<Int32>
@@ -57,7 +57,7 @@ package struct BatchGroups {
     }
     var spans = ranks > 1
     if spans, count > 1, order == nil {
-      // Every rank must come to the same answer, so all the ranks' borders are looked at, not this rank's alone.
+      // The result must agree on all ranks, so check every boundary between ranks, not only ours.
       spans = (1..<ranks).contains { rank in
         let border = rank * batch / ranks
         return border > 0 && border < batch && border * count / batch == (border - 1) * count / batch
@@ -67,8 +67,8 @@ package struct BatchGroups {
     isShared = ranks > 1
   }
 
-  /// The groups of some of the local images, for a batch that is computed in parts. Where a group spans ranks, or parts,
-  /// parts are not exact; recipes that ask for that are refused.
+  /// The groups of some of the local images, for a batch that is computed in parts. That is not exact for a group that
+  /// spans ranks or parts; recipes that ask for it are refused.
   package func images(_ range: Range<Int>) -> BatchGroups {
     BatchGroups(self, UnsafeMutableBufferPointer(rebasing: group[range]))
   }
@@ -86,7 +86,7 @@ package struct BatchGroups {
     self.init(.global, batch: images, positions: 0..<images, ranks: 1, in: arena)
   }
 
-  /// The places of a shuffled batch: keyed by (seed, step), the same on every rank.
+  /// The permutation of a shuffled batch: keyed by (seed, step), the same on every rank.
   package static func shuffle(batch: Int, seed: UInt64, step: Int, into places: inout [Int]) {
     var draws = Draws(seed: seed, .shuffle, UInt64(step))
     draws.shuffle(batch, into: &places)

@@ -1,12 +1,12 @@
 /// Batch normalisation over (N, H, W) of each BN group, fused with the residual sum and the ReLU that follow it.
-/// Ioffe and Szegedy 2015, arXiv:1502.03167; statistics shared by ranks as in design: (count, Σ(x−c), Σ(x−c)²) in
-/// Double with a shift c that all ranks share, one all-reduce a layer and direction.
+/// Ioffe and Szegedy 2015, arXiv:1502.03167. Statistics are shared by ranks as (count, Σ(x−c), Σ(x−c)²) in Double, with
+/// a shift c that is the same on all ranks: one all-reduce a layer and direction.
 ///
 ///     y = max(0, γ·(x − μ_g)/√(σ²_g + ε) + β + residual)
 ///
 /// Running statistics are those of torch: r ← 0.9·r + 0.1·batch, the variance unbiased over the whole group. With
-/// several groups they take the mean over the groups, which is what MoCo's SplitBatchNorm keeps; where views are batches
-/// of their own, they move by one view after the other, as when the network is called once for each.
+/// several groups they take the mean over the groups, as MoCo's SplitBatchNorm does; if every view is a batch of its
+/// own, they move by one view after the other, as if the network were called once for each.
 package struct BatchNorm {
   /// Weight of the new batch in the running statistics.
   package static let runningWeight = 0.1
@@ -14,12 +14,18 @@ package struct BatchNorm {
 
   package let name: String
   package let channels: Int
-  /// (C); a scale or shift that is left out is 1 or 0.
+  /// (C); nil stands for a scale of 1 or a shift of 0.
   package let gamma: Slice?, beta: Slice?
   /// (C) each, in the statistics slab.
   package let mean: Slice, variance: Slice
 
-  /// What backward needs besides the input, which the caller keeps. By group and channel: (G, C).
+  /// Whether γ or β trains.
+  var trains: Bool { gamma?.trains == true || beta?.trains == true }
+
+  /// Whether it takes the batch's statistics: by the pass, unless its running statistics are not to change.
+  private func usesBatchStatistics(_ pass: Pass) -> Bool { pass.mode.usesBatchStatistics && mean.trains }
+
+  /// What backward needs besides the input, which the caller keeps; by group and channel, (G, C).
   package struct Tape: BitwiseCopyable {
     let mean: UnsafeMutablePointer<Float>
     /// 1/√(σ² + ε)
@@ -49,9 +55,9 @@ package struct BatchNorm {
   package func forward(_ x: Tensor, residual: Tensor? = nil, relu: Bool, into y: Tensor, _ pass: Pass) -> Tape {
     precondition(x.c == channels && y.hasShape(of: x), "\(name): \(x.shape) into \(y.shape), \(channels) channels")
     let tape = makeTape(pass)
-    let maps = (pass.mode.usesBatchStatistics ? 3 : 2) + (residual == nil ? 0 : 1)
+    let maps = (usesBatchStatistics(pass) ? 3 : 2) + (residual == nil ? 0 : 1)
     pass.context.part(.normalisation, bytes: maps * x.bytes, layer: "\(channels) @ \(x.h) normalisation forward") {
-      if pass.mode.usesBatchStatistics {
+      if usesBatchStatistics(pass) {
         measure(x, tape, pass)
       } else {
         useRunningStatistics(tape, pass)
@@ -62,7 +68,7 @@ package struct BatchNorm {
     return tape
   }
 
-  private func groupCount(_ pass: Pass) -> Int { pass.mode.usesBatchStatistics ? pass.groups.count : 1 }
+  private func groupCount(_ pass: Pass) -> Int { usesBatchStatistics(pass) ? pass.groups.count : 1 }
 
   private func makeTape(_ pass: Pass) -> Tape {
     let groups = groupCount(pass)
@@ -99,7 +105,7 @@ package struct BatchNorm {
         for c in 0..<channels {
           let shift = Double(running[c])
           for batch in 0..<pass.groups.batches {
-            var present = 0.0  // a part of a batch has some of its groups only
+            var present = 0.0  // groups with images: a part of a batch need not have all
             var meanOfGroups = 0.0
             var varianceOfGroups = 0.0
             for g in batch * perBatch..<(batch + 1) * perBatch where sums[g * width] > 0 {
@@ -122,10 +128,10 @@ package struct BatchNorm {
     }
   }
 
-  /// What `forward` wrote into y, once more, to the bit.
-  package func again(_ x: Tensor, residual: Tensor?, relu: Bool, into y: Tensor, _ tape: Tape, _ pass: Pass) {
+  /// Recomputes y of `forward`, bit for bit.
+  package func recompute(_ x: Tensor, residual: Tensor?, relu: Bool, into y: Tensor, _ tape: Tape, _ pass: Pass) {
     let maps = residual == nil ? 2 : 3
-    pass.context.part(.normalisation, bytes: maps * x.bytes, layer: "\(channels) @ \(x.h) normalisation again") {
+    pass.context.part(.normalisation, bytes: maps * x.bytes, layer: "\(channels) @ \(x.h) normalisation recompute") {
       apply(x, residual, relu, y, tape, pass)
     }
   }
@@ -165,12 +171,12 @@ package struct BatchNorm {
 
   // MARK: Backward
 
-  /// Adds to dγ and dβ.
+  /// Adds to dγ and dβ where they train.
   /// - Parameters:
   ///   - dy: gradient of the output; where y is given, on return masked by the ReLU, and so the gradient of the
   ///     residual.
   ///   - y: the output, where a residual was added before the ReLU.
-  ///   - relu: whether a ReLU followed. Without y its mask is made again from x.
+  ///   - relu: whether a ReLU followed. Without y its mask is recomputed from x.
   ///   - x: the input; on return it holds its own gradient.
   package func backward(_ dy: Tensor, y: Tensor? = nil, relu: Bool, x: Tensor, _ tape: Tape, _ pass: Pass) {
     precondition(dy.hasShape(of: x), "\(name): gradient \(dy.shape) of \(x.shape)")
@@ -211,10 +217,10 @@ package struct BatchNorm {
     let b = arena.array(of: Float.self, count: groups * c).baseAddress!
     let k = arena.array(of: Float.self, count: groups * c).baseAddress!
     pass.context.run(1) { _, _ in
-      if let beta { Self.add(local, to: pass.gradients![beta], c) }
-      if let gamma = self.gamma { Self.add(local + c, to: pass.gradients![gamma], c) }
+      if let beta, beta.trains { Self.add(local, to: pass.gradients![beta], c) }
+      if let gamma = self.gamma, gamma.trains { Self.add(local + c, to: pass.gradients![gamma], c) }
       for g in 0..<groups {
-        let measured = pass.mode.usesBatchStatistics && sums[g * width] > 0
+        let measured = usesBatchStatistics(pass) && sums[g * width] > 0
         for i in 0..<c {
           let inverse = Double(tape.inverse[g * c + i])
           let at = g * c + i
@@ -233,8 +239,8 @@ package struct BatchNorm {
     }
   }
 
-  /// Images from the last to the first: what the pass before this has read last is still in the cache, and what this
-  /// writes last, the next convolution reads first.
+  /// Runs `body` for the images from the last to the first: the pass before has read the last ones last, so they are
+  /// still in the cache, and the next convolution reads the first ones first.
   private func fromLast(_ images: Int, _ pass: Pass, _ body: (_ image: Int) -> Void) {
     pass.context.run(images) { index, _ in body(images - 1 - index) }
   }
@@ -243,10 +249,10 @@ package struct BatchNorm {
     for i in 0..<count { gradient[i] += Float(sums[i]) }
   }
 
-  /// Sums 2·C values over the images of each group: by blocks of images in parallel, merged in order, then over ranks.
+  /// Sums 2·C values over the images of each group: blocks of images in parallel, then all blocks in order, then ranks.
   /// - Parameters:
-  ///   - travel: whether other ranks' sums are needed.
-  ///   - keeping: gets this rank's sums over all its groups, (2C).
+  ///   - travel: whether to sum over ranks.
+  ///   - keeping: overwritten by this rank's sums over all its groups, (2C).
   ///   - add: adds one image's 2·C values.
   /// - Returns: per group: images, then 2·C sums.
   private func sumsByGroup(
@@ -277,7 +283,7 @@ package struct BatchNorm {
         if let local { for i in 0..<c2 { local[i] += from[i] } }
       }
     }
-    if pass.mode.usesBatchStatistics && travel {
+    if usesBatchStatistics(pass) && travel {
       pass.context.allReduce(sums, on: .statistics, .batchStatistics.of(name))
     }
     return sums.baseAddress!

@@ -5,9 +5,8 @@ import CSystem
 extension BatchNorm {
   private static let rowsPerSum = 8
 
-  // Sums take 16 channels of 8 rows at a time, and then the next channels of the same rows: as many streams as the
-  // processor follows, which read memory in its order. With 32 rows a pass took up to twice as long. The same place of
-  // the next rows is asked for all the same.
+  // Sums take 16 channels of 8 rows at a time, then the next channels of the same rows: no more streams than the
+  // hardware prefetcher follows. With 32 rows a pass took up to twice as long. The next rows are prefetched as well.
 
   /// Adds Σ(x − shift) and Σ(x − shift)² of every channel.
   static func moments(

@@ -3,7 +3,7 @@ package struct ConvNorm {
   package let convolution: Convolution
   package let norm: BatchNorm
 
-  /// What backward needs. The output is not part of it: it can be had again from z.
+  /// What backward needs. The output is not kept: it can be recomputed from z.
   package struct Tape: BitwiseCopyable {
     /// The convolution's output.
     let z: Tensor
@@ -16,7 +16,7 @@ package struct ConvNorm {
     (convolution.extent(of: x.h), convolution.extent(of: x.w), convolution.filters)
   }
 
-  /// - y: overwritten; where nothing is recorded, it holds the convolution's output in between.
+  /// - y: overwritten; if nothing is recorded, it holds the convolution's output in between.
   package func forward(_ x: Tensor, residual: Tensor? = nil, relu: Bool, into y: Tensor, _ pass: Pass) -> Tape {
     let z = pass.mode.records ? pass.arena.tensor(like: y) : y
     convolution.forward(x, into: z, pass)
@@ -25,22 +25,22 @@ package struct ConvNorm {
     return Tape(z: z, norm: tape, relu: relu)
   }
 
-  /// The output in memory that is needed briefly.
+  /// Forward with the output in temporary memory.
   package func forward(_ x: Tensor, relu: Bool, _ pass: Pass) -> (tape: Tape, y: Tensor) {
     let shape = output(x)
-    let y = pass.arena.brief(n: x.n, h: shape.h, w: shape.w, c: shape.c)
+    let y = pass.arena.temporary(n: x.n, h: shape.h, w: shape.w, c: shape.c)
     return (forward(x, relu: relu, into: y, pass), y)
   }
 
-  /// What forward gave, to the bit.
-  package func again(_ tape: Tape, residual: Tensor? = nil, into y: Tensor, _ pass: Pass) {
-    norm.again(tape.z, residual: residual, relu: tape.relu, into: y, tape.norm, pass)
+  /// Recomputes the output of forward, bit for bit.
+  package func recompute(_ tape: Tape, residual: Tensor? = nil, into y: Tensor, _ pass: Pass) {
+    norm.recompute(tape.z, residual: residual, relu: tape.relu, into: y, tape.norm, pass)
   }
 
-  /// What forward gave, in memory that is needed briefly.
-  package func again(_ tape: Tape, residual: Tensor? = nil, _ pass: Pass) -> Tensor {
-    let y = pass.arena.brief(like: tape.z)
-    again(tape, residual: residual, into: y, pass)
+  /// Recomputes the output of forward, bit for bit, in temporary memory.
+  package func recompute(_ tape: Tape, residual: Tensor? = nil, _ pass: Pass) -> Tensor {
+    let y = pass.arena.temporary(like: tape.z)
+    recompute(tape, residual: residual, into: y, pass)
     return y
   }
 
@@ -54,12 +54,5 @@ package struct ConvNorm {
   ) {
     norm.backward(dy, y: y, relu: tape.relu, x: tape.z, tape.norm, pass)
     convolution.backward(tape.z, x: x, dx: dx, accumulate: accumulate, pass)
-  }
-}
-
-extension ParameterLayout {
-  /// The name of the parameter at `slice`.
-  package func name(of slice: Slice) -> String {
-    entries.first { $0.slice.offset == slice.offset }?.name ?? "a parameter at \(slice.offset)"
   }
 }

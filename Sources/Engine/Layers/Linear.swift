@@ -1,4 +1,5 @@
-/// A linear layer, y = x·W + b.
+/// A linear layer, y = x·W + b, of the rows of a matrix: of features, or of a map's pixels, where it is a 1×1
+/// convolution.
 package struct Linear {
   package let name: String
   /// (in, out)
@@ -7,9 +8,9 @@ package struct Linear {
   package let bias: Slice?
   package let inputs: Int, outputs: Int
 
-  /// Rows of a GEMM that one block takes.
+  /// Rows of the GEMM in one block.
   private static let rowsPerBlock = 64
-  /// Columns of the weight gradient that one block takes.
+  /// Columns of the weight gradient in one block.
   private static let columnsPerBlock = 256
 
   package init(
@@ -23,14 +24,17 @@ package struct Linear {
     self.outputs = outputs
   }
 
-  /// - x: (N, in). y: (N, out), overwritten.
+  /// Whether any of its parameters trains.
+  var trains: Bool { weight.trains || bias?.trains == true }
+
+  /// - x: (N, in), or (N, H, W, in). y: (N, out), or (N, H, W, out), overwritten.
   package func forward(_ x: Tensor, into y: Tensor, _ pass: Pass) {
-    precondition(x.c == inputs && y.c == outputs && x.n == y.n, "\(name): \(x.shape) into \(y.shape)")
+    precondition(x.c == inputs && y.c == outputs && x.rows == y.rows, "\(name): \(x.shape) into \(y.shape)")
     let weight = pass.state.parameters[weight]
     let bias = bias.map { pass.state.parameters[$0] }
-    pass.context.run((x.n + Self.rowsPerBlock - 1) / Self.rowsPerBlock) { block, _ in
+    pass.context.run((x.rows + Self.rowsPerBlock - 1) / Self.rowsPerBlock) { block, _ in
       let row = block * Self.rowsPerBlock
-      let rows = min(Self.rowsPerBlock, x.n - row)
+      let rows = min(Self.rowsPerBlock, x.rows - row)
       if let bias { for r in row..<row + rows { (y.data + r * outputs).update(from: bias, count: outputs) } }
       sgemm(
         rows, outputs, inputs, x.data + row * inputs, lda: inputs, weight, ldb: outputs,
@@ -39,33 +43,40 @@ package struct Linear {
     pass.context.watch?.look(at: y, name)
   }
 
-  /// Adds to dW and db; where dx is given, overwrites it.
+  /// Adds to dW and db where they train; where dx is given, overwrites it.
   package func backward(_ dy: Tensor, x: Tensor, dx: Tensor?, _ pass: Pass) {
-    let weight = pass.state.parameters[self.weight]
-    let gradient = pass.gradients![self.weight]
-    pass.context.run((outputs + Self.columnsPerBlock - 1) / Self.columnsPerBlock) { block, _ in
-      let column = block * Self.columnsPerBlock
-      let columns = min(Self.columnsPerBlock, outputs - column)
-      sgemm(
-        inputs, columns, x.n, x.data, lda: inputs, transposed: true, dy.data + column, ldb: outputs,
-        into: gradient + column, ldc: outputs, beta: 1)
-      if let bias {
-        let db = pass.gradients![bias]
-        for k in column..<column + columns {
-          var sum = 0.0
-          for row in 0..<x.n { sum += Double(dy.data[row * outputs + k]) }
-          db[k] += Float(sum)
-        }
-      }
-    }
+    if trains { addGradients(dy, x: x, pass) }
     guard let dx else { return }
-    pass.context.run((x.n + Self.rowsPerBlock - 1) / Self.rowsPerBlock) { block, _ in
+    let weight = pass.state.parameters[self.weight]
+    pass.context.run((x.rows + Self.rowsPerBlock - 1) / Self.rowsPerBlock) { block, _ in
       let row = block * Self.rowsPerBlock
-      let rows = min(Self.rowsPerBlock, x.n - row)
+      let rows = min(Self.rowsPerBlock, x.rows - row)
       sgemm(
         rows, inputs, outputs, dy.data + row * outputs, lda: outputs, transposed: false, weight, ldb: outputs,
         transposed: true,
         into: dx.data + row * inputs, ldc: inputs)
+    }
+  }
+
+  /// Adds to dW and db.
+  private func addGradients(_ dy: Tensor, x: Tensor, _ pass: Pass) {
+    let gradients = pass.gradients!
+    pass.context.run((outputs + Self.columnsPerBlock - 1) / Self.columnsPerBlock) { block, _ in
+      let column = block * Self.columnsPerBlock
+      let columns = min(Self.columnsPerBlock, outputs - column)
+      if weight.trains {
+        sgemm(
+          inputs, columns, x.rows, x.data, lda: inputs, transposed: true, dy.data + column, ldb: outputs,
+          into: gradients[weight] + column, ldc: outputs, beta: 1)
+      }
+      if let bias, bias.trains {
+        let db = gradients[bias]
+        for k in column..<column + columns {
+          var sum = 0.0
+          for row in 0..<x.rows { sum += Double(dy.data[row * outputs + k]) }
+          db[k] += Float(sum)
+        }
+      }
     }
   }
 }

@@ -1,8 +1,8 @@
 import Foundation
 
-/// A choice between two streams by what the whole image shows. Li et al. 2019, arXiv:1903.06586, section 3.1, in the
-/// form of SimCLR v2 (arXiv:2006.10029; google-research/simclr `tf2/resnet.py`), where both streams are 3×3, made by
-/// one convolution of 2F filters. Of the streams x₁, x₂ of F channels each:
+/// Attention over two streams, computed from the whole image. Li et al. 2019, arXiv:1903.06586, section 3.1, in the
+/// form of SimCLR v2 (arXiv:2006.10029; google-research/simclr `tf2/resnet.py`), where both streams come out of one 3×3
+/// convolution of 2F filters. For streams x₁, x₂ of F channels each:
 ///
 ///     s = mean over H×W of x₁ + x₂,   u = max(0, BN(W₁·s)),   (a₁, a₂) = softmax over the streams of W₂·u,
 ///     y = a₁·x₁ + a₂·x₂               channel by channel
@@ -14,7 +14,7 @@ struct SelectiveKernels {
   /// W₂
   let expand: Convolution
 
-  /// What backward needs besides the streams, which are made again.
+  /// What backward needs besides the streams, which are recomputed.
   struct Tape: BitwiseCopyable {
     /// s, (N, F)
     let pooled: Tensor
@@ -32,7 +32,7 @@ struct SelectiveKernels {
   static func squeezedChannels(filters: Int, ratio: Double) -> Int { max(Int(Double(filters) * ratio), 32) }
 
   /// - x: the streams, (N, H, W, 2F), x₁ before x₂ in every pixel.
-  /// - Returns: y, (N, H, W, F), in memory that is needed briefly.
+  /// - Returns: y, (N, H, W, F), in temporary memory.
   func forward(_ x: Tensor, _ pass: Pass) -> (tape: Tape, y: Tensor) {
     let arena = pass.arena
     let pooled = arena.tensor(n: x.n, c: filters)
@@ -44,13 +44,13 @@ struct SelectiveKernels {
     pass.context.watch?.look(at: weights, pass.state.parameters.layout.name(of: expand.weight))
     softmax(weights, pass.context)
     let tape = Tape(pooled: pooled, squeeze: squeezeTape, squeezed: squeezed, weights: weights)
-    return (tape, again(x, tape, pass))
+    return (tape, recompute(x, tape, pass))
   }
 
-  /// y from the streams and the tape, to the bit, in memory that is needed briefly.
-  func again(_ x: Tensor, _ tape: Tape, _ pass: Pass) -> Tensor {
+  /// Recomputes y from the streams and the tape, bit for bit, in temporary memory.
+  func recompute(_ x: Tensor, _ tape: Tape, _ pass: Pass) -> Tensor {
     let f = filters
-    let y = pass.arena.brief(n: x.n, h: x.h, w: x.w, c: f)
+    let y = pass.arena.temporary(n: x.n, h: x.h, w: x.w, c: f)
     pass.context.part(.pooling, bytes: x.bytes + y.bytes) {
       pass.context.run(x.n) { image, _ in
         let a1 = tape.weights.data + image * 2 * f
@@ -154,7 +154,7 @@ struct SelectiveKernels {
     }
   }
 
-  /// Sums F values over the pixels of every image, line by line, so that the rounding of a large map stays small.
+  /// Sums F values over the pixels of every image, line by line, which keeps the rounding error of a large map small.
   /// - add: adds those of a pixel, a row of x's matrix.
   private func sumByLine(
     of x: Tensor, into sums: Tensor, _ context: Context, _ add: (_ sum: UnsafeMutablePointer<Float>, _ row: Int) -> Void

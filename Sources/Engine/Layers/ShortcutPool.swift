@@ -1,6 +1,6 @@
 /// The mean over 2×2 of ResNet-D's shortcuts. He et al. 2018, arXiv:1812.01187, figure 2c; borders as in
-/// google-research/simclr `tf2/resnet.py`: with stride 2 an odd side gets a line of zeros, which counts; with stride 1
-/// the last line and column are means of what is there.
+/// google-research/simclr `tf2/resnet.py`: with stride 2 an odd side is padded by a line of zeros, which counts in the
+/// mean; with stride 1 the last line and column are means of the pixels that exist.
 struct ShortcutPool {
   /// 1 or 2.
   let stride: Int
@@ -8,9 +8,9 @@ struct ShortcutPool {
   func extent(of input: Int) -> Int { (input - 1) / stride + 1 }
 
   /// - x: (N, H, W, C).
-  /// - Returns: (N, ⌈H/stride⌉, ⌈W/stride⌉, C), needed briefly.
+  /// - Returns: (N, ⌈H/stride⌉, ⌈W/stride⌉, C), in temporary memory.
   func forward(_ x: Tensor, _ pass: Pass) -> Tensor {
-    let y = pass.arena.brief(n: x.n, h: extent(of: x.h), w: extent(of: x.w), c: x.c)
+    let y = pass.arena.temporary(n: x.n, h: extent(of: x.h), w: extent(of: x.w), c: x.c)
     pass.context.part(.pooling, bytes: x.bytes + y.bytes) {
       pass.context.run(x.n) { image, _ in
         forEachWindow(image, x, y) { out, lines, columns, scale in
@@ -44,8 +44,8 @@ struct ShortcutPool {
     }
   }
 
-  /// Calls `body` with the place of every mean in y, the lines and columns of x that it is over, and one over their
-  /// number, padding included where that counts.
+  /// Calls `body` with the offset of every mean in y, the lines and columns of x that it is over, and one over their
+  /// number, in which padding counts with stride 2.
   @inline(__always)
   private func forEachWindow(
     _ image: Int, _ x: Tensor, _ y: Tensor, _ body: (_ out: Int, Range<Int>, Range<Int>, _ scale: Float) -> Void

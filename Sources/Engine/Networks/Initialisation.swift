@@ -1,7 +1,8 @@
 import Foundation
 import Randomness
 
-/// How a parameter starts. Draws are keyed by (seed, name), so they do not depend on the order in which layers are made.
+/// How a parameter starts. Draws are keyed by (seed, name), so they do not depend on the order in which layers are
+/// made.
 package enum Initialisation: Sendable, Equatable {
   case constant(Float)
   /// Normal with the given standard deviation.

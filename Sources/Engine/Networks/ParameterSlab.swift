@@ -1,7 +1,7 @@
 import Foundation
 
-/// All parameters of one network in one aligned buffer. Values, gradients and momentum share a layout, so zeroing,
-/// blending, all-reduce, update and checkpoint are passes over one buffer. Padding stays zero.
+/// All parameters of one network in one aligned buffer. Values, gradients and the optimizer's state share a layout, so
+/// zeroing, blending, all-reduce, update and checkpoint are passes over one buffer. Padding stays zero.
 package final class ParameterSlab {
   package let layout: ParameterLayout
   package let data: UnsafeMutablePointer<Float>

@@ -14,17 +14,17 @@ package enum Mode: Sendable {
   package var records: Bool { self == .train || self == .frozen }
 }
 
-/// One traversal of a network: where it computes, with which values, in which mode, over which BN groups.
+/// One traversal of a network: its context, values, mode and BN groups.
 package struct Pass {
   package let context: Context
   package let state: NetworkState
   package let mode: Mode
   package let groups: BatchGroups
-  /// Where backward adds the parameters' gradients; same layout as the parameters.
+  /// Where backward adds the gradients; the same layout as the parameters.
   package let gradients: ParameterSlab?
-  /// Where set, gradients travel as backward finishes them.
+  /// If set, gradients are sent as soon as backward has finished them.
   package let reducer: GradientReducer?
-  /// Weight of this pass in the running statistics.
+  /// The weight of this pass's batch in the running statistics.
   package let runningWeight: Double
 
   package init(
@@ -42,4 +42,10 @@ package struct Pass {
   }
 
   package var arena: Arena { context.arena }
+
+  /// The same, but nothing is kept for backward.
+  var withoutRecord: Pass {
+    Pass(
+      context, state, mode.usesBatchStatistics ? .target : .inference, groups, runningWeight: runningWeight)
+  }
 }

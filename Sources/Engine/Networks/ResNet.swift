@@ -1,6 +1,6 @@
 /// Residual networks. He et al. 2015, arXiv:1512.03385, in torchvision's form (v1.5: the bottleneck's stride is on its
-/// 3×3 convolution); names and layouts of parameters are torchvision's. Beside it ResNet-D and selective kernels, which
-/// torchvision has not: `stem.*`, `downsample.conv`, `downsample.bn` and `sk.*` are names of our own.
+/// 3×3 convolution); names and layouts of parameters are torchvision's. ResNet-D and selective kernels, which
+/// torchvision does not have, come with names of our own: `stem.*`, `downsample.conv`, `downsample.bn` and `sk.*`.
 package struct ResNet {
   package enum Stem: String, Codable, Sendable {
     /// 7×7 stride 2, or the three 3×3 of ResNet-D, and max-pool.
@@ -31,8 +31,7 @@ package struct ResNet {
     package var width: Double
     package var stem: Stem
     package var variant: Variant
-    /// Share of a bottleneck's channels that the choice between its two streams squeezes to, at least 32 channels; 0
-    /// for blocks of one stream. See `SelectiveKernels`.
+    /// The squeeze ratio of selective kernels, r in `SelectiveKernels`; 0 for bottlenecks of one stream.
     package var selectiveKernels: Double
     /// Channels of the images.
     package var channels: Int
@@ -79,28 +78,39 @@ package struct ResNet {
     /// The images.
     let x: Tensor
     let stem: ResNetStem.Tape
-    /// What the first block got.
+    /// The output of the stem, which is the first block's input.
     let first: Tensor
     let blocks: UnsafeMutableBufferPointer<ResidualBlock.Tape>
     /// Where each block's tape begins on the arena's lower stack.
     let starts: UnsafeMutableBufferPointer<Arena.Mark>?
-    /// (N, 1, 1, D)
-    package let features: Tensor
+    /// (N, 1, 1, D), where it was asked for.
+    let features: Tensor?
+    /// The maps that were asked for.
+    let maps: UnsafeMutableBufferPointer<Tensor?>
   }
 
   package let options: Options
   let stem: ResNetStem
   let blocks: [ResidualBlock]
+  /// What can be tapped: the outputs of the stem and of the four stages.
+  let maps: [(name: String, channels: Int)]
+  /// Units are the stem, 0, and the blocks, from 1 on. By map: the unit that it comes out of.
+  private let unitOfMap: [Int]
+  /// By unit: the map that it gives.
+  private let mapOfUnit: [Int?]
+  /// The first unit that trains; nil where none does.
+  private let lowest: Int?
 
   package init(
-    _ options: Options, _ parameters: inout ParameterLayout, _ statistics: inout ParameterLayout,
-    prefix: String = "encoder."
+    _ options: Options, _ part: PartName, _ parameters: inout ParameterLayout, _ statistics: inout ParameterLayout
   ) {
     self.options = options
-    var builder = ResNetBuilder(options: options, parameters: parameters, statistics: statistics, prefix: prefix)
+    var builder = ResNetBuilder(options: options, parameters: parameters, statistics: statistics, part: part)
     let planes = options.planes
     stem = builder.stem()
     var blocks: [ResidualBlock] = []
+    var maps = [(name: "stem", channels: planes)]
+    var unitOfMap = [0]
     var inputs = planes
     for (stage, count) in options.depth.blocks.enumerated() {
       for i in 0..<count {
@@ -110,114 +120,212 @@ package struct ResNet {
         blocks.append(block)
         inputs = (planes << stage) * options.depth.expansion
       }
+      maps.append((name: "layer\(stage + 1)", channels: inputs))
+      unitOfMap.append(blocks.count)
     }
     self.blocks = blocks
+    self.maps = maps
+    self.unitOfMap = unitOfMap
+    mapOfUnit = (0...blocks.count).map { unitOfMap.firstIndex(of: $0) }
     parameters = builder.parameters
     statistics = builder.statistics
+    lowest = parameters.entries(of: part).first(where: \.trains).map { trained in
+      1 + (blocks.lastIndex { $0.firstParameter <= trained.slice.offset } ?? -1)
+    }
+  }
+
+  /// Whether anything trains that a map depends on, or the features where the index is the maps' count.
+  func trains(below index: Int) -> Bool {
+    guard let lowest else { return false }
+    return index == maps.count || lowest <= unitOfMap[index]
   }
 
   // MARK: Forward
 
-  /// - x: (N, H, W, C) images.
-  /// - Returns: the features, (N, D), and what backward needs where the mode records.
-  package func forward(_ x: Tensor, _ pass: Pass) -> Tape {
+  /// - Parameters:
+  ///   - x: (N, H, W, C) images.
+  ///   - wanted: which maps are kept, in their order; then whether the features are asked for. Blocks behind what is
+  ///     wanted are left out.
+  /// - Returns: what was asked for, and what backward needs where the mode records and something trains.
+  func forward(_ x: Tensor, wanted: UnsafeMutableBufferPointer<Bool>, _ pass: Pass) -> Tape {
     precondition(x.c == options.channels, "images of \(x.c) channels for an encoder of \(options.channels)")
-    let arena = pass.arena
-    let tapes = arena.array(of: ResidualBlock.Tape.self, count: blocks.count)
-    let features = arena.tensor(n: x.n, c: options.features)
-    let shape = stem.output(x)
-    if pass.mode.records {
-      let first = arena.tensor(n: x.n, h: shape.h, w: shape.w, c: shape.c)
-      let stemTape = stem.forward(x, into: first, pass)
-      let starts = arena.array(of: Arena.Mark.self, count: blocks.count)
-      let below = arena.mark()
-      var y = first
-      for (i, block) in blocks.enumerated() {
-        let shape = block.output(y)
-        starts[i] = arena.mark()
-        let into =
-          block.keepsOutput
-          ? arena.tensor(n: x.n, h: shape.h, w: shape.w, c: shape.c)
-          : arena.brief(n: x.n, h: shape.h, w: shape.w, c: shape.c)
-        let above = arena.mark()
-        tapes[i] = block.forward(y, into: into, pass)
-        arena.releaseUpper(to: block.keepsOutput ? below : above)
-        y = into
-      }
-      AveragePool.forward(y, into: features, pass.context)
-      arena.releaseUpper(to: below)
-      return Tape(x: x, stem: stemTape, first: first, blocks: tapes, starts: starts, features: features)
+    let blocks = blocks.prefix(lastUnit(of: wanted))
+    let kept = pass.arena.array(of: Tensor?.self, count: maps.count)
+    kept.update(repeating: nil)
+    let features = wanted[maps.count] ? pass.arena.tensor(n: x.n, c: options.features) : nil
+    if pass.mode.records, lowest != nil {
+      return record(x, blocks, wanted, maps: kept, features, pass)
     }
-    // Nothing is kept: maps alternate between two places.
+    return run(x, blocks, wanted, maps: kept, features, pass.withoutRecord)
+  }
+
+  /// The last unit that is needed for what is wanted, or that a gradient comes out of.
+  private func lastUnit(of wanted: UnsafeMutableBufferPointer<Bool>) -> Int {
+    if wanted[maps.count] { return blocks.count }
+    return unitOfMap[wanted.lastIndex(of: true)!]
+  }
+
+  /// Forward that keeps what backward needs.
+  private func record(
+    _ x: Tensor, _ blocks: ArraySlice<ResidualBlock>, _ wanted: UnsafeMutableBufferPointer<Bool>,
+    maps: UnsafeMutableBufferPointer<Tensor?>, _ features: Tensor?, _ pass: Pass
+  ) -> Tape {
+    let arena = pass.arena
+    let tapes = arena.array(of: ResidualBlock.Tape.self, count: self.blocks.count)
+    let shape = stem.output(x)
+    let first = arena.tensor(n: x.n, h: shape.h, w: shape.w, c: shape.c)
+    let stemTape = stem.forward(x, into: first, pass)
+    maps[0] = first
+    let starts = arena.array(of: Arena.Mark.self, count: self.blocks.count)
+    let below = arena.mark()
+    var y = first
+    for (i, block) in blocks.enumerated() {
+      let map = mapOfUnit[i + 1].flatMap { wanted[$0] ? $0 : nil }
+      let keeps = block.keepsOutput || map != nil
+      let shape = block.output(y)
+      starts[i] = arena.mark()
+      let into =
+        keeps
+        ? arena.tensor(n: x.n, h: shape.h, w: shape.w, c: shape.c)
+        : arena.temporary(n: x.n, h: shape.h, w: shape.w, c: shape.c)
+      let above = arena.mark()
+      tapes[i] = block.forward(y, into: into, keeps: keeps, pass)
+      arena.releaseUpper(to: keeps ? below : above)
+      if let map { maps[map] = into }
+      y = into
+    }
+    if let features { AveragePool.forward(y, into: features, pass.context) }
+    arena.releaseUpper(to: below)
+    return Tape(x: x, stem: stemTape, first: first, blocks: tapes, starts: starts, features: features, maps: maps)
+  }
+
+  /// Forward that keeps nothing: maps that are not wanted alternate between two places.
+  private func run(
+    _ x: Tensor, _ blocks: ArraySlice<ResidualBlock>, _ wanted: UnsafeMutableBufferPointer<Bool>,
+    maps: UnsafeMutableBufferPointer<Tensor?>, _ features: Tensor?, _ pass: Pass
+  ) -> Tape {
+    let tapes = pass.arena.array(of: ResidualBlock.Tape.self, count: 0)
+    makeMaps(x, wanted, into: maps, pass)
     return pass.context.scratch { arena in
       let size = largestMap(x)
       let places = (arena.tensor(n: 1, c: size), arena.tensor(n: 1, c: size))
       var even = true
-      func place(_ n: Int, _ h: Int, _ w: Int, _ c: Int) -> Tensor {
+      func place(_ unit: Int, _ shape: (h: Int, w: Int, c: Int)) -> Tensor {
+        if let map = mapOfUnit[unit], let kept = maps[map] { return kept }
         even.toggle()
-        return Tensor((even ? places.0 : places.1).data, n: n, h: h, w: w, c: c)
+        return Tensor((even ? places.0 : places.1).data, n: x.n, h: shape.h, w: shape.w, c: shape.c)
       }
-      let first = place(x.n, shape.h, shape.w, shape.c)
+      let first = place(0, stem.output(x))
       let stemTape = stem.forward(x, into: first, pass)
       var y = first
-      for block in blocks {
-        let shape = block.output(y)
-        let into = place(x.n, shape.h, shape.w, shape.c)
-        pass.context.scratch { _ in _ = block.forward(y, into: into, pass) }
+      for (i, block) in blocks.enumerated() {
+        let into = place(i + 1, block.output(y))
+        pass.context.scratch { _ in _ = block.forward(y, into: into, keeps: false, pass) }
         y = into
       }
-      AveragePool.forward(y, into: features, pass.context)
-      return Tape(x: x, stem: stemTape, first: first, blocks: tapes, starts: nil, features: features)
+      if let features { AveragePool.forward(y, into: features, pass.context) }
+      return Tape(x: x, stem: stemTape, first: first, blocks: tapes, starts: nil, features: features, maps: maps)
+    }
+  }
+
+  /// Memory for the maps that are wanted.
+  private func makeMaps(
+    _ x: Tensor, _ wanted: UnsafeMutableBufferPointer<Bool>, into maps: UnsafeMutableBufferPointer<Tensor?>,
+    _ pass: Pass
+  ) {
+    forEachShape(x) { unit, shape in
+      guard let map = mapOfUnit[unit], wanted[map] else { return }
+      maps[map] = pass.arena.tensor(n: x.n, h: shape.h, w: shape.w, c: shape.c)
     }
   }
 
   /// Floats of the largest map between blocks.
   private func largestMap(_ x: Tensor) -> Int {
-    var (h, w, c) = stem.output(x)
-    var largest = h * w * c
-    for block in blocks {
-      (h, w, c) = block.output(Tensor(x.data, n: 1, h: h, w: w, c: c))
-      largest = max(largest, h * w * c)
-    }
+    var largest = 0
+    forEachShape(x) { _, shape in largest = max(largest, shape.h * shape.w * shape.c) }
     return largest * x.n
+  }
+
+  /// Calls `body` with the shape of every unit's output.
+  private func forEachShape(_ x: Tensor, _ body: (_ unit: Int, _ shape: (h: Int, w: Int, c: Int)) -> Void) {
+    var shape = stem.output(x)
+    body(0, shape)
+    for (i, block) in blocks.enumerated() {
+      shape = block.output(Tensor(x.data, n: 1, h: shape.h, w: shape.w, c: shape.c))
+      body(i + 1, shape)
+    }
   }
 
   // MARK: Backward
 
-  /// Adds to the gradients of all parameters.
+  /// Adds to the gradients of all parameters that train, and ends at the first unit that does.
   /// - Parameters:
-  ///   - d: gradient of the features, (N, D).
+  ///   - gradients: of the maps, in their order, then of the features, where there are any; overwritten on the way.
   ///   - consuming: whether blocks that are done with are taken off the arena's lower stack, which ends with the tape.
-  package func backward(_ d: Tensor, _ tape: Tape, consuming: Bool = false, _ pass: Pass) {
+  func backward(
+    _ gradients: UnsafeMutableBufferPointer<Tensor?>, _ tape: Tape, consuming: Bool, _ pass: Pass
+  ) {
+    guard let lowest, let last = gradients.lastIndex(where: { $0 != nil }), trains(below: last) else { return }
     let arena = pass.arena
     let start = arena.mark()
-    var y = output(blocks.count - 1, tape, pass)
-    var dy = arena.brief(like: y)
+    let top = last == maps.count ? blocks.count : unitOfMap[last]
+    var y = output(of: top, tape, pass)
+    var dy = gradient(of: y, gradients, pass)
     var belowMade = start
-    AveragePool.backward(d, dx: dy, pass.context)
-    for (i, block) in blocks.enumerated().reversed() {
-      // Where the input is the residual, its gradient takes the place of the output's.
-      let dx = block.shortcut == nil ? dy : arena.brief(like: i == 0 ? tape.first : tape.blocks[i - 1].last.z)
+    for unit in (max(1, lowest)..<max(1, top + 1)).reversed() {
+      let i = unit - 1
+      let block = blocks[i]
+      var dx: Tensor?
+      if unit > lowest {
+        // If the input is the residual, its gradient overwrites the output's.
+        dx = block.shortcut == nil ? dy : arena.temporary(like: shape(of: unit - 1, tape))
+      }
       let below = arena.mark()
-      let x = output(i - 1, tape, pass)
+      let x = output(of: unit - 1, tape, pass)
       pass.context.scratch { _ in block.backward(dy, tape.blocks[i], x: x, y: y, dx: dx, pass) }
-      if !block.keepsOutput, i < blocks.count - 1 { arena.releaseUpper(to: belowMade) }
-      dy = dx
+      if tape.blocks[i].y == nil, unit < top { arena.releaseUpper(to: belowMade) }
+      if let dx {
+        if let map = mapOfUnit[unit - 1], let further = gradients[map] { pass.context.add(further, to: dx) }
+        dy = dx
+      }
       y = x
       belowMade = below
       if consuming { arena.releaseLower(to: tape.starts![i]) }
       pass.reducer?.ready(from: block.firstParameter)
     }
-    stem.backward(dy, tape.stem, x: tape.x, pass)
+    if lowest == 0 { stem.backward(dy, tape.stem, x: tape.x, pass) }
     arena.releaseUpper(to: start)
   }
 
-  /// The output of a block, or of what is before the first: as it was kept, or made again on the upper stack.
-  private func output(_ i: Int, _ tape: Tape, _ pass: Pass) -> Tensor {
-    if i < 0 { return tape.first }
+  /// The gradient of the last output that has one.
+  private func gradient(of y: Tensor, _ gradients: UnsafeMutableBufferPointer<Tensor?>, _ pass: Pass) -> Tensor {
+    let map = maps.count - 1
+    guard let d = gradients[maps.count] else { return gradients.last { $0 != nil }!! }
+    let dy = pass.arena.temporary(like: y)
+    AveragePool.backward(d, dx: dy, pass.context)
+    if let further = gradients[map] { pass.context.add(further, to: dy) }
+    return dy
+  }
+
+  /// A tensor of the shape of a unit's output.
+  private func shape(of unit: Int, _ tape: Tape) -> Tensor {
+    unit == 0 ? tape.first : tape.blocks[unit - 1].last.z
+  }
+
+  /// The output of a unit: as it was kept, or recomputed on the upper stack.
+  private func output(of unit: Int, _ tape: Tape, _ pass: Pass) -> Tensor {
+    if unit == 0 { return tape.first }
+    let i = unit - 1
     if let y = tape.blocks[i].y { return y }
-    let y = pass.arena.brief(like: tape.blocks[i].last.z)
-    blocks[i].again(tape.blocks[i], x: i == 0 ? tape.first : tape.blocks[i - 1].y!, into: y, pass)
+    let y = pass.arena.temporary(like: tape.blocks[i].last.z)
+    blocks[i].recompute(tape.blocks[i], x: i == 0 ? tape.first : tape.blocks[i - 1].y!, into: y, pass)
     return y
+  }
+}
+
+extension Network {
+  /// A ResNet with one head, called `head`.
+  package init(_ options: ResNet.Options, head layers: [Head.Layer] = [], rules: [Rule] = []) {
+    self.init(.resnet(options), head: layers, rules: rules)
   }
 }

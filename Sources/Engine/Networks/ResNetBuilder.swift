@@ -2,7 +2,7 @@
 struct ResNetBuilder {
   let options: ResNet.Options
   var parameters: ParameterLayout, statistics: ParameterLayout
-  let prefix: String
+  let part: PartName
 
   private mutating func convolution(
     _ name: String, _ inputs: Int, _ filters: Int, kernel: Int, stride: Int
@@ -13,7 +13,8 @@ struct ResNetBuilder {
       case .varianceScaling: .varianceScaling(fanIn: kernel * kernel * inputs)
       }
     return Convolution(
-      &parameters, prefix + name, inputs: inputs, filters: filters, kernel: kernel, stride: stride, padding: kernel / 2,
+      &parameters, "\(part).\(name)", inputs: inputs, filters: filters, kernel: kernel, stride: stride,
+      padding: kernel / 2,
       initialisation)
   }
 
@@ -22,7 +23,8 @@ struct ResNetBuilder {
   ) -> ConvNorm {
     let convolution = self.convolution(conv, inputs, filters, kernel: kernel, stride: stride)
     let norm = BatchNorm(
-      &parameters, &statistics, prefix + norm, channels: filters, initialScale: last && options.zeroInitLastBN ? 0 : 1)
+      &parameters, &statistics, "\(part).\(norm)", channels: filters,
+      initialScale: last && options.zeroInitLastBN ? 0 : 1)
     return ConvNorm(convolution: convolution, norm: norm)
   }
 
@@ -73,7 +75,7 @@ struct ResNetBuilder {
       expand: convolution(name + ".conv2", squeezed, 2 * filters, kernel: 1, stride: 1))
   }
 
-  /// ResNet-D's has names of its own, so that no program takes its weights for torchvision's.
+  /// ResNet-D's shortcut has its own names, so that no program mistakes its weights for torchvision's.
   private mutating func shortcut(_ name: String, _ inputs: Int, _ outputs: Int, _ stride: Int) -> Shortcut {
     switch options.variant {
     case .b:

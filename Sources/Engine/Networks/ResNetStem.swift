@@ -1,8 +1,8 @@
-/// What stands before the residual blocks: one unit, or ResNet-D's three, and max-pool 3×3 stride 2 for large images.
+/// The layers before the residual blocks: one unit, or ResNet-D's three, and for large images a 3×3 max-pool, stride 2.
 ///
-/// The max-pool pads as torchvision's does: its first window begins at pixel -1. TensorFlow's SAME begins at pixel 0 where
-/// the size is even. Trained from scratch they are equally good, but weights that were trained with the other one see the
-/// maps shifted by a pixel: that must be kept in mind where SimCLR's or BYOL's published weights are imported.
+/// The max-pool pads as torchvision's does: its first window begins at pixel -1. TensorFlow's SAME begins at pixel 0 if
+/// the size is even. Trained from scratch they are equally good, but weights that were trained with the other one see
+/// the maps shifted by a pixel: keep that in mind when SimCLR's or BYOL's published weights are imported.
 struct ResNetStem {
   let units: [ConvNorm]
   let pools: Bool
@@ -41,19 +41,19 @@ struct ResNetStem {
     return Tape(units: tapes, winner: winner)
   }
 
-  /// - dy: gradient of the output; overwritten on the way. x: the images, which need none.
+  /// - dy: gradient of the output; overwritten on the way. x: the images, whose gradient is not computed.
   func backward(_ dy: Tensor, _ tape: Tape, x: Tensor, _ pass: Pass) {
     let mark = pass.arena.mark()
     var d = dy
     if let winner = tape.winner {
-      d = pass.arena.brief(like: tape.units[units.count - 1].z)
+      d = pass.arena.temporary(like: tape.units[units.count - 1].z)
       pass.context.part(.pooling, bytes: dy.bytes + d.bytes) {
         MaxPool.backward(dy, winner: winner, dx: d, pass.context)
       }
     }
     for i in units.indices.reversed() {
-      // A unit's input is made again, and gives its place to its gradient.
-      let input = i == 0 ? x : units[i - 1].again(tape.units[i - 1], pass)
+      // A unit's input is recomputed; its gradient then overwrites it.
+      let input = i == 0 ? x : units[i - 1].recompute(tape.units[i - 1], pass)
       units[i].backward(d, tape.units[i], x: input, dx: i == 0 ? nil : input, pass)
       d = input
     }

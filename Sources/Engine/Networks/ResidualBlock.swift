@@ -1,14 +1,14 @@
 /// A basic block (two 3×3 convolutions) or a bottleneck (1×1, 3×3, 1×1), and its shortcut.
 ///
-/// Backward makes again what is cheap to have: the units' normalised outputs, and the sums of blocks that do not keep
-/// theirs. It costs a hundredth of a step's time, and saves a third of its memory.
+/// Backward recomputes what is cheap: the units' normalised outputs, and the outputs of blocks that do not keep theirs.
+/// That costs a hundredth of a step's time and saves a third of its memory.
 package struct ResidualBlock {
   let units: [ConvNorm]
-  /// Where there is one, the middle unit gives it two streams of the block's width.
+  /// If set, the middle unit has two streams of the block's width, between which this chooses.
   let selection: SelectiveKernels?
-  /// Where there is none, the input itself is the residual.
+  /// If nil, the input itself is the residual.
   let shortcut: Shortcut?
-  /// Whether the output stays for backward. Every other block of a stage leaves it to be made from its kept input.
+  /// Whether the output is kept for backward. Every other block of a stage recomputes it from its input, which is kept.
   let keepsOutput: Bool
 
   struct Tape: BitwiseCopyable {
@@ -19,7 +19,7 @@ package struct ResidualBlock {
     let y: Tensor?
   }
 
-  /// Where this block's parameters begin in the slab.
+  /// The offset of the block's first parameter in the slab.
   var firstParameter: Int { units[0].convolution.weight.offset }
 
   func output(_ x: Tensor) -> (h: Int, w: Int, c: Int) {
@@ -28,7 +28,10 @@ package struct ResidualBlock {
     return shape
   }
 
-  func forward(_ x: Tensor, into y: Tensor, _ pass: Pass) -> Tape {
+  /// - Parameters:
+  ///   - y: overwritten.
+  ///   - keeps: whether y stays for backward.
+  func forward(_ x: Tensor, into y: Tensor, keeps: Bool, _ pass: Pass) -> Tape {
     let mark = pass.arena.mark()
     let residual = shortcut?.forward(x, pass)
     let first = units[0].forward(x, relu: true, pass)
@@ -39,32 +42,32 @@ package struct ResidualBlock {
     pass.arena.releaseUpper(to: mark)
     return Tape(
       first: first.tape, middle: middle?.tape, last: last, selection: selected?.tape, shortcut: residual?.tape,
-      y: keepsOutput ? y : nil)
+      y: keeps ? y : nil)
   }
 
-  /// The output of forward from its tape and input, to the bit.
-  func again(_ tape: Tape, x: Tensor, into y: Tensor, _ pass: Pass) {
+  /// Recomputes the output of forward from its tape and input, bit for bit.
+  func recompute(_ tape: Tape, x: Tensor, into y: Tensor, _ pass: Pass) {
     precondition(shortcut == nil, "a block that changes the shape keeps its output")
-    units[units.count - 1].again(tape.last, residual: x, into: y, pass)
+    units[units.count - 1].recompute(tape.last, residual: x, into: y, pass)
   }
 
   /// - Parameters:
   ///   - x: the input. y: the output.
-  ///   - dx: overwritten. dy itself where the input is the residual.
-  func backward(_ dy: Tensor, _ tape: Tape, x: Tensor, y: Tensor, dx: Tensor, _ pass: Pass) {
-    // A unit's input is made again, and gives its place to its gradient once the weight's gradient has been had.
+  ///   - dx: overwritten. dy itself where the input is the residual; nil where nothing below trains.
+  func backward(_ dy: Tensor, _ tape: Tape, x: Tensor, y: Tensor, dx: Tensor?, _ pass: Pass) {
+    // A unit's input is recomputed; its gradient overwrites it once the weight's gradient has been computed.
     let count = units.count
-    var d = units[count - 2].again(tape.middle ?? tape.first, pass)
+    var d = units[count - 2].recompute(tape.middle ?? tape.first, pass)
     if let selection, let choice = tape.selection {
       let streams = d
-      let selected = selection.again(streams, choice, pass)
+      let selected = selection.recompute(streams, choice, pass)
       units[count - 1].backward(dy, tape.last, x: selected, y: y, dx: selected, pass)  // dy is masked now
       selection.backward(selected, choice, x: streams, pass)
     } else {
       units[count - 1].backward(dy, tape.last, x: d, y: y, dx: d, pass)  // dy is masked now
     }
     if let middle = tape.middle {
-      let next = units[0].again(tape.first, pass)
+      let next = units[0].recompute(tape.first, pass)
       units[1].backward(d, middle, x: next, dx: next, pass)
       d = next
     }
@@ -73,8 +76,8 @@ package struct ResidualBlock {
   }
 }
 
-/// The projection of a block that changes the shape. ResNet-D takes a mean over 2×2 with the block's stride before a
-/// 1×1 without stride, so that no pixel is left out.
+/// The projection shortcut of a block that changes the shape. ResNet-D averages over 2×2 with the block's stride before
+/// a 1×1 convolution of stride 1, so that no pixel is skipped.
 struct Shortcut {
   let mean: ShortcutPool?
   let projection: ConvNorm
@@ -83,11 +86,11 @@ struct Shortcut {
     projection.forward(mean?.forward(x, pass) ?? x, relu: false, pass)
   }
 
-  /// dx is overwritten.
-  func backward(_ dy: Tensor, _ tape: ConvNorm.Tape, x: Tensor, dx: Tensor, _ pass: Pass) {
+  /// - dx: overwritten; nil where nothing below trains.
+  func backward(_ dy: Tensor, _ tape: ConvNorm.Tape, x: Tensor, dx: Tensor?, _ pass: Pass) {
     guard let mean else { return projection.backward(dy, tape, x: x, dx: dx, pass) }
     let pooled = mean.forward(x, pass)
-    projection.backward(dy, tape, x: pooled, dx: pooled, pass)
-    mean.backward(pooled, dx: dx, pass)
+    projection.backward(dy, tape, x: pooled, dx: dx == nil ? nil : pooled, pass)
+    if let dx { mean.backward(pooled, dx: dx, pass) }
   }
 }

@@ -1,4 +1,4 @@
-/// A network in training: its values, and what the optimizer adds to them.
+/// A network in training: its values, gradients, and the optimizer's state.
 package final class Trained {
   /// Names its state in a checkpoint, such as `encoder` or `query`.
   package let name: String
@@ -34,12 +34,12 @@ package final class Trained {
   }
 
   /// A pass that trains on a batch, or on one of the parts that it is computed in.
-  /// - Parameter reduces: false where further passes of this step add to the gradients: two views in BN batches of their
-  ///   own. Backward of the one that reduces comes last.
+  /// - Parameter reduces: false where further passes of this step add to the gradients, as with two views in BN batches
+  ///   of their own. The pass that reduces runs backward last.
   package func pass(
     _ context: Context, _ groups: BatchGroups, part: Int = 0, of parts: Int = 1, reduces: Bool = true
   ) -> Pass {
-    // Weights by which the parts, one after the other, move the running statistics as the whole batch would:
+    // Weights with which the parts, one after the other, move the running statistics as the whole batch would:
     // r ← (1 − w)·r + w/A·Σ m_p.
     let w = BatchNorm.runningWeight / Double(parts)
     return Pass(

@@ -40,12 +40,12 @@ package struct Adam: Optimizer, Equatable {
     let a1 = Float(1 - beta1)
     let a2 = Float(1 - beta2)
     let epsilon = Float(epsilon)
-    for entry in parameters.layout.entries where !entry.frozen {
+    for entry in parameters.layout.entries where entry.trains {
       let w = parameters[entry.slice]
       let g = gradients[entry.slice]
       let m = state[0][entry.slice]
       let v = state[1][entry.slice]
-      let decay = exclude.contains { $0.covers(entry.kind) } ? 0 : Float(self.decay)
+      let decay = exclude.contains { $0.covers(entry.kind) } ? 0 : Float(self.decay) * entry.decayFactor
       let rate = rate * entry.rateFactor
       let size = Float(Double(rate) / firstScale)
       let keep = decoupled ? 1 - rate * decay : 1

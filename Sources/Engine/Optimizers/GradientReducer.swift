@@ -1,27 +1,32 @@
 import Ranks
 
-/// Sums the gradients of all ranks in buckets from the slab's tail, while backward goes on to those before them.
+/// Sums the gradients of all ranks in buckets from the slab's tail, while backward goes on to those before them. Only
+/// what trains is sent.
 ///
 /// Buckets lie at fixed places, so neither time nor the points at which backward reports change a sum's bits.
 package final class GradientReducer {
-  /// Without it nothing travels before `finish`: the same bits, later.
+  /// If false, nothing is sent before `finish`: the same bits, later.
   package var overlaps = true
   private let context: Context
   private let gradients: ParameterSlab
-  private let bucket: Int
+  /// From the slab's tail to its start.
+  private let buckets: [Range<Int>]
   /// Gradients from here on are finished.
   private var finished: Int
-  /// Gradients from here on are under way.
-  private var begun: Int
+  /// Buckets whose sums have begun.
+  private var begun = 0
 
   /// - Parameter bucket: floats that are begun together; more than a sum holds are several.
   package init(_ context: Context, _ gradients: ParameterSlab, bucket: Int = SumQueue.floats) {
     precondition(bucket >= 1, "a bucket of \(bucket) floats")
     self.context = context
     self.gradients = gradients
-    self.bucket = bucket
+    buckets = gradients.layout.trainedRanges.reversed().flatMap { range in
+      stride(from: range.upperBound, to: range.lowerBound, by: -bucket).map { end in
+        max(range.lowerBound, end - bucket)..<end
+      }
+    }
     finished = gradients.count
-    begun = gradients.count
   }
 
   /// Backward has finished every gradient from `offset` to the slab's end.
@@ -38,15 +43,16 @@ package final class GradientReducer {
     begin()
     context.finishSums()
     finished = gradients.count
-    begun = gradients.count
+    begun = 0
   }
 
   /// Begins the sums of the buckets that are finished.
   private func begin() {
-    while begun > 0, max(0, begun - bucket) >= finished {
-      let next = max(0, begun - bucket)
-      context.beginSum(UnsafeMutableBufferPointer(start: gradients.data + next, count: begun - next), "gradients")
-      begun = next
+    while begun < buckets.count, buckets[begun].lowerBound >= finished {
+      let bucket = buckets[begun]
+      let sum = UnsafeMutableBufferPointer(start: gradients.data + bucket.lowerBound, count: bucket.count)
+      context.beginSum(sum, "gradients")
+      begun += 1
     }
   }
 }

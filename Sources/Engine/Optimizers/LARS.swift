@@ -48,13 +48,13 @@ package struct LARS: Optimizer, Equatable {
     _ context: Context
   ) {
     let momentum = Float(self.momentum)
-    for entry in parameters.layout.entries where !entry.frozen {
+    for entry in parameters.layout.entries where entry.trains {
       let w = parameters[entry.slice]
       let g = gradients[entry.slice]
       let v = state[0][entry.slice]
       let count = entry.slice.count
       let excluded = exclude.contains { $0.covers(entry.kind) }
-      let decay = excluded ? 0 : Float(self.decay)
+      let decay = excluded ? 0 : Float(self.decay) * entry.decayFactor
       let r = excluded ? 1 : trustRatio(w, g, count, decay)
       let rate = rate * entry.rateFactor
       let inside = rateIn == .inside ? rate * r : r

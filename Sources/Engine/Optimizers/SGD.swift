@@ -29,11 +29,11 @@ package struct SGD: Optimizer, Equatable {
     _ context: Context
   ) {
     let momentum = Float(self.momentum)
-    for entry in parameters.layout.entries where !entry.frozen {
+    for entry in parameters.layout.entries where entry.trains {
       let w = parameters[entry.slice]
       let g = gradients[entry.slice]
       let v = state[0][entry.slice]
-      let decay = exclude.contains { $0.covers(entry.kind) } ? 0 : Float(self.decay)
+      let decay = exclude.contains { $0.covers(entry.kind) } ? 0 : Float(self.decay) * entry.decayFactor
       let rate = rate * entry.rateFactor
       context.elementwise(entry.slice.count) { range in
         for i in range {

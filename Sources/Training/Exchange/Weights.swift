@@ -3,7 +3,6 @@ import Foundation
 
 /// Exchange of weights in safetensors, with torchvision's names and layouts.
 package enum Weights {
-  private static let prefix = "encoder."
   /// Where a file's metadata say what the encoder is fed: an `EncoderInput` as JSON.
   package static let inputKey = "apus.input"
 
@@ -41,11 +40,9 @@ package enum Weights {
     forEachIndex(shape) { out[$1] = values[$0] }
   }
 
-  private static func entries(_ state: NetworkState, _ prefix: String) -> [(
-    entry: ParameterLayout.Entry, slab: ParameterSlab
-  )] {
+  private static func encoder(_ state: NetworkState) -> [(entry: ParameterLayout.Entry, slab: ParameterSlab)] {
     [state.parameters, state.statistics].flatMap { slab in
-      slab.layout.entries.filter { $0.name.hasPrefix(prefix) }.map { ($0, slab) }
+      slab.layout.entries(of: .encoder).map { ($0, slab) }
     }
   }
 
@@ -53,8 +50,8 @@ package enum Weights {
   /// - Parameter metadata: what the file says of its origin.
   package static func export(_ state: NetworkState, metadata: [String: String], to path: String) throws {
     var tensors: [(name: String, shape: [Int], values: Safetensors.Values)] = []
-    for (entry, slab) in entries(state, prefix) {
-      let name = String(entry.name.dropFirst(prefix.count))
+    for (entry, slab) in encoder(state) {
+      let name = PartName.encoder.localName(entry.name)
       tensors.append((name, exchangedShape(entry.shape), .floats(exported(slab[entry.slice], entry.shape))))
       // torchvision's own files have it, and a strict load asks for it.
       if name.hasSuffix("running_var") {
@@ -64,7 +61,7 @@ package enum Weights {
     try Safetensors.write(tensors, metadata: metadata, to: path)
     let copy = NetworkState(state.parameters.layout, state.statistics.layout)
     try load(path, into: copy)
-    for (entry, slab) in entries(copy, prefix) {
+    for (entry, slab) in encoder(copy) {
       let original = (slab === copy.parameters ? state.parameters : state.statistics)[entry.slice]
       guard memcmp(original, slab[entry.slice], entry.slice.count * 4) == 0 else {
         throw RunError("\(path) does not give \(entry.name) back as it was written: check the disk, and export again")
@@ -77,8 +74,8 @@ package enum Weights {
   package static func load(_ path: String, into state: NetworkState) throws {
     let file = try Safetensors.read(path)
     var known: Set<String> = []
-    for (entry, slab) in entries(state, prefix) {
-      let name = String(entry.name.dropFirst(prefix.count))
+    for (entry, slab) in encoder(state) {
+      let name = PartName.encoder.localName(entry.name)
       known.insert(name)
       try read(name, of: file, path, entry, into: slab)
     }
@@ -91,8 +88,10 @@ package enum Weights {
   /// Fills encoder and head from a file whose names begin with `encoder.` and `head.`: a fixture or an exchange with a
   /// peer. Running statistics that the file has not keep their values.
   package static func fill(_ state: NetworkState, from file: Safetensors, _ path: String) throws {
-    for (entry, slab) in entries(state, "") where slab === state.parameters || file.contains(entry.name) {
-      try read(entry.name, of: file, path, entry, into: slab)
+    for slab in [state.parameters, state.statistics] {
+      for entry in slab.layout.entries where slab === state.parameters || file.contains(entry.name) {
+        try read(entry.name, of: file, path, entry, into: slab)
+      }
     }
   }
 

@@ -98,11 +98,11 @@ package struct BYOL: MethodRecipe {
     }
 
     /// The target's projector keeps weights of its own.
-    func adoptEncoder() { target.copyEncoder(online.state) }
+    func adoptEncoder() { try! target.copy([.encoder], from: online.state) }  // of the same network
 
     var state: [SavedState] {
-      let predictor = (recipe.head.count..<online.network.head.count).map { "/head.\($0)." }
-      return target.saved("target").filter { array in !predictor.contains { array.name.contains($0) } }
+      let projector = recipe.head.count
+      return target.saved("target", without: PartName.head.layers(projector..<projector + recipe.predictor.count))
     }
 
     func step(_ input: MethodInput) -> Outcome {
@@ -121,7 +121,7 @@ package struct BYOL: MethodRecipe {
         let tape = online.network.forward(images, pass)
         let p = tape.output
         let statistics = context.part(.loss) {
-          watch(tape.embedding(layers: recipe.head.count))
+          watch(tape[.head(layers: recipe.head.count)])
           return loss.apply(p, targets: z, count: input.batch, context)
         }
         online.network.backward(p, tape, pass)  // p holds its gradient now

@@ -24,7 +24,7 @@ extension MethodRecipe {
 
 /// What a method is made for.
 package struct MethodSetting {
-  package let encoder: ResNet.Options
+  package let encoder: ImageEncoder.Options
   package let normalisation: NormalisationGroups
   package let seed: UInt64
   package let accumulate: Int
@@ -37,7 +37,7 @@ package struct MethodSetting {
   package let context: Context
 
   package init(
-    encoder: ResNet.Options, normalisation: NormalisationGroups = .global, seed: UInt64 = 1, accumulate: Int = 1,
+    encoder: ImageEncoder.Options, normalisation: NormalisationGroups = .global, seed: UInt64 = 1, accumulate: Int = 1,
     images: Int, plan: RunPlan, optimizer: any Optimizer = SGD(), context: Context
   ) {
     self.encoder = encoder

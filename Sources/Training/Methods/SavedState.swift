@@ -52,9 +52,9 @@ package struct SavedState {
 }
 
 extension ParameterSlab {
-  /// Every parameter under `path`.
-  package func saved(_ path: String) -> [SavedState] {
-    layout.entries.map {
+  /// Every parameter under `path`, but for some parts.
+  package func saved(_ path: String, without parts: [PartName] = []) -> [SavedState] {
+    layout.entries.filter { entry in !parts.contains { $0.covers(entry.name) } }.map {
       SavedState(
         "\(path)/\($0.name)", shape: $0.shape,
         floats: UnsafeMutableBufferPointer(start: self[$0.slice], count: $0.slice.count))
@@ -63,9 +63,9 @@ extension ParameterSlab {
 }
 
 extension NetworkState {
-  /// Parameters and running statistics under `path`.
-  package func saved(_ path: String) -> [SavedState] {
-    parameters.saved(path + "/parameters") + statistics.saved(path + "/statistics")
+  /// Parameters and running statistics under `path`, but for some parts.
+  package func saved(_ path: String, without parts: [PartName] = []) -> [SavedState] {
+    parameters.saved(path + "/parameters", without: parts) + statistics.saved(path + "/statistics", without: parts)
   }
 }
 

@@ -108,13 +108,15 @@ package struct SwAV: MethodRecipe {
 
     private var isFrozen: Bool { step < setting.plan.steps(recipe.freeze) }
     private var isQueueing: Bool { step >= setting.plan.steps(recipe.queueFrom) }
-    private var prototypes: Linear { encoder.network.prototypes! }
+    private var prototypes: Linear { encoder.network.head(.prototypes).linear(0) }
 
     init(_ recipe: SwAV, _ setting: MethodSetting) {
       self.recipe = recipe
       self.setting = setting
       let layers = recipe.head.normalised(features: setting.encoder.features, lastBias: true)
-      let network = Network(setting.encoder, head: layers, prototypes: recipe.prototypes)
+      let network = Network(
+        setting.encoder,
+        heads: [HeadPlan(.head, layers), .prototypes(recipe.prototypes, of: layers.last!.outputs)])
       trained = [setting.trained("encoder", network)]
       dimension = layers.last!.outputs
       embeddings = Embeddings(dimension: dimension)
@@ -352,5 +354,17 @@ package struct SwAV: MethodRecipe {
       }
       if isFrozen, !context.isDry { frozen.replace(with: Tensor(weight, n: dimension, c: k)) }
     }
+  }
+}
+
+extension PartName {
+  fileprivate static let prototypes: PartName = "prototypes"
+}
+
+extension HeadPlan {
+  /// Vectors that normalised embeddings are held against, (D, K).
+  fileprivate static func prototypes(_ count: Int, of dimension: Int) -> HeadPlan {
+    HeadPlan(
+      .prototypes, from: .method(channels: dimension), [Head.Layer(count, bias: false)], numbered: false)
   }
 }

@@ -47,9 +47,10 @@ package struct EncoderRecipe: Options, Sendable, Equatable {
     self.initialisation = initialisation
   }
 
-  package func options(channels: Int) -> ResNet.Options {
-    ResNet.Options(
-      name, width: width, stem: stem, variant: variant, selectiveKernels: selectiveKernels, channels: channels,
-      zeroInitLastBN: zeroInitLastBN, initialisation: initialisation)
+  package func options(channels: Int) -> ImageEncoder.Options {
+    .resnet(
+      ResNet.Options(
+        name, width: width, stem: stem, variant: variant, selectiveKernels: selectiveKernels, channels: channels,
+        zeroInitLastBN: zeroInitLastBN, initialisation: initialisation))
   }
 }

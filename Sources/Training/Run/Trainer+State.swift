@@ -90,17 +90,11 @@ extension Trainer {
 
   /// The encoder of one stage starts the next, parameter by parameter.
   func carry(from old: any Method, to new: any Method) throws {
-    let from = old.encoder.state
-    let to = new.encoder.state
-    for entry in to.parameters.layout.entries where entry.name.hasPrefix("encoder.") {
-      let before = from.parameters.layout.entry(entry.name)?.shape ?? []
-      if before != entry.shape {
-        throw RecipeError(
-          "stages: \(entry.name) is \(entry.shape) here and \(before) in the stage before; the encoder must stay the same"
-        )
-      }
+    do {
+      try new.encoder.state.copy([.encoder], from: old.encoder.state)
+    } catch {
+      throw RecipeError("stages: the encoder must be the one of the stage before: \(error)")
     }
-    to.copyEncoder(from)
     new.adoptEncoder()
   }
 }

@@ -24,7 +24,7 @@ extension Trainer {
       ),
       (
         "encoder",
-        "\(stage.encoder.name.rawValue), width \(stage.encoder.width): \(encoder.network.parameters.range(prefix: "encoder.").count) parameters, \(encoder.network.encoder.options.features) features"
+        "\(stage.encoder.name.rawValue), width \(stage.encoder.width): \(encoder.network.parameters.parameterCount(of: .encoder)) parameters, \(encoder.network.encoder.options.features) features"
       ),
       (
         "ranks",

@@ -20,7 +20,7 @@ extension ReferenceLosses {
     return loss / Double(q.n)
   }
 
-  /// Of `adCo`, by the queries and by the bank: both before they were normalised. Also Σ_i p_ik of every row, and the mean
+  /// Of `adCo`, by the queries and by the bank, before normalisation. Also Σ_i p_ik of every row, and the mean
   /// probability of other queries' keys.
   static func adCoGradient(
     _ q: Map, keys: Map, bank: Map, inBatch: Bool, temperature t: Double
@@ -55,7 +55,7 @@ extension ReferenceLosses {
     )
   }
 
-  /// InstDisc, arXiv:1805.01978, eq. 5 to 7: every query against its drawn rows of a bank, of which the first is its own.
+  /// InstDisc, arXiv:1805.01978, eq. 5 to 7: every query against its drawn rows of a bank, the first being its own.
   /// - Parameters:
   ///   - z: Z, or nil for the softmax over the drawn rows.
   /// - Returns: the mean over queries.

@@ -7,6 +7,8 @@ final class ReferenceNetwork {
   private(set) var parameters: [String: Node] = [:]
   /// The running statistics after the forward pass.
   private(set) var statistics: [String: [Double]] = [:]
+  /// The outputs of the stem and of the stages, by name.
+  private(set) var maps: [String: Node] = [:]
   private var shapes: [String: [Int]] = [:]
   private let groups: [Int]
   private let usesBatchStatistics: Bool
@@ -87,23 +89,31 @@ final class ReferenceNetwork {
   /// Features (N, D) of images.
   func encode(_ images: Map, prefix: String = "encoder.") -> Node {
     var y = stem(Node(images), prefix)
+    maps["stem"] = y
     for stage in 1...4 {
       var i = 0
       while parameters["\(prefix)layer\(stage).\(i).conv1.weight"] != nil {
         y = block(y, "\(prefix)layer\(stage).\(i)", stride: stage > 1 && i == 0 ? 2 : 1)
         i += 1
       }
+      maps["layer\(stage)"] = y
     }
     return tape.averagePool(y)
   }
 
-  /// Embeddings (N, D) of features.
+  /// Embeddings (N, D) of features, or (N, H, W, D) of a map, without bias there.
   /// - relu: whether a layer ends with a ReLU.
-  func project(_ features: Node, relu: [Bool]) -> Node {
-    var y = features
+  func project(_ input: Node, relu: [Bool], head: String = "head") -> Node {
+    var y = input
     for (i, relu) in relu.enumerated() {
-      y = tape.linear(y, parameters["head.\(i).weight"]!, parameters["head.\(i).bias"])
-      if parameters["head.\(i).bn.weight"] != nil { y = norm(y, "head.\(i).bn") }
+      let name = parameters["\(head).\(i).weight"] == nil ? head : "\(head).\(i)"
+      let weight = parameters[name + ".weight"]!
+      if input.value.h * input.value.w > 1 {
+        y = tape.convolution(y, weight, kernel: shapes[name + ".weight"]!.count == 4 ? 3 : 1, stride: 1)
+      } else {
+        y = tape.linear(y, weight, parameters[name + ".bias"])
+      }
+      if parameters[name + ".bn.weight"] != nil { y = norm(y, name + ".bn") }
       if relu { y = tape.relu(y) }
     }
     return y

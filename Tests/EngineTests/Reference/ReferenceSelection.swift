@@ -1,6 +1,7 @@
 import Foundation
 
-/// What SimCLR v2's encoder has besides, by its definitions, in Double: ResNet-D's mean over 2×2, and selective kernels.
+/// The further layers of SimCLR v2's encoder, by their definitions, in Double: ResNet-D's mean over 2×2, and selective
+/// kernels.
 enum ReferenceSelection {
   /// The places that a mean is over: 2×2 from (stride·oh, stride·ow) on, those inside the image.
   private static func places(_ x: Map, _ oh: Int, _ ow: Int, _ stride: Int) -> [(Int, Int)] {

@@ -40,8 +40,11 @@ final class ReferenceTape {
   }
 
   /// Runs backward from `d`, the gradient of `output`.
-  func backward(_ output: Node, _ d: [Double]) {
-    output.add(d)
+  func backward(_ output: Node, _ d: [Double]) { backward([(output, d)]) }
+
+  /// Runs backward from the gradients of several outputs.
+  func backward(_ gradients: [(output: Node, d: [Double])]) {
+    for (output, d) in gradients { output.add(d) }
     while let step = steps.popLast() { step() }
   }
 

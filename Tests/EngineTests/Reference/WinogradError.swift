@@ -1,7 +1,7 @@
 /// Winograd's matrices in Double, and how far Float32 may be from the truth with them.
 ///
 /// The model: a rounding changes a value by a relative error of variance u²/3, u = 2⁻²⁴, independent of all others; x,
-/// dy and the weight are independent and normal. The product (p, q) of a tile then has the variance of one tap's product
+/// dy and the weight are independent normal. The product (p, q) of a tile then has the variance of one tap's product
 /// times ‖T_p‖²‖T_q‖²‖K_p‖²‖K_q‖² (rows of T and K), so the output (i, j) of a tile has
 ///
 ///     rms error / rms output ≤ u/√3 · √roundings · √(G_i G_j),   G_i = Σ_p S_ip² ‖T_p‖² ‖K_p‖² / taps
