@@ -217,10 +217,3 @@ private final class SumRecorder: Communicator {
   func barrier() {}
   func abort(_: String, code _: Int32) -> Never { preconditionFailure() }
 }
-
-extension Trained {
-  /// One update, whatever state the optimizer keeps.
-  fileprivate func update(_ optimizer: any Optimizer, rate: Float, _ context: Context) {
-    optimizer.update(state.parameters, gradients, momentum: momentum, rate: rate, context)
-  }
-}

@@ -145,6 +145,44 @@ final class AllocationTests {
     #expect(try allocations(test) == 0)
   }
 
+  /// A step with heads on features, on a map and on a head, taps in between, and parts that do not train.
+  @Test func tapsAndHeadsAllocateNothing() {
+    let linear = Head.Layer(8, bias: true)
+    let network = Network(
+      .resnet(.init(.resnet18, width: 0.25, stem: .small)),
+      heads: [
+        HeadPlan(.head, [Head.Layer(16, bias: false, .scaleAndShift, relu: true), linear]),
+        HeadPlan("dense", from: .tap(.map("layer2")), [Head.Layer(8, bias: false, .scale, kernel: 3), linear]),
+        HeadPlan("classifier", from: .tap(.head(layers: 1)), [linear], numbered: false),
+      ], rules: [Rule("encoder.layer1", trains: false)])
+    let context = Context()
+    defer { withExtendedLifetime(context) {} }
+    let trained = Trained("toy", network, context)
+    trained.state.initialise(seed: 1)
+    let taps: [Network.Tap] = [.head(), .head("dense"), .head("classifier"), .map("layer3")]
+    callocations_watch(true)
+    defer { callocations_watch(false) }
+    for step in 0..<4 {
+      if step == 2 { callocations_begin() }
+      context.scratch { arena in
+        let x = arena.tensor(n: 4, h: 16, w: 16, c: 3)
+        for i in x.buffer.indices { x.buffer[i] = Float(i % 7) }
+        let pass = trained.pass(context, BatchGroups(images: 4, in: arena))
+        let tape = network.forward(x, to: taps, pass)
+        for tap in taps {
+          let d = arena.tensor(like: tape[tap])
+          for i in d.buffer.indices { d.buffer[i] = Float(i % 5) }
+          tape.set(d, at: tap)
+        }
+        network.backward(tape, pass)
+        trained.reducer.finish()
+      }
+    }
+    let count = Int(callocations_end())
+    if count > 0 { callocations_print() }
+    #expect(count == 0)
+  }
+
   /// A single allocation is noticed, on whichever thread it is.
   @Test(arguments: [1, 2]) func oneIsNoticed(threads: Int) throws {
     let found = try allocations(Case(method: Self.simclr, threads: threads), expected: threads) { stageRun in
