@@ -205,15 +205,15 @@ private let frozen: [[Rule]] = [
 private final class SumRecorder: Communicator {
   let rank = 0, size = 2
   var sums: [UnsafeMutableBufferPointer<Float>] = []
-  func beginSum(_ data: UnsafeMutableBufferPointer<Float>, _: StaticString) { sums.append(data) }
+  func beginSum(_ data: UnsafeMutableBufferPointer<Float>, _: CollectivePurpose) { sums.append(data) }
   func finishSums() {}
-  func allReduce(_: UnsafeMutableBufferPointer<Float>, _: Reduction, on _: Channel, _: StaticString) {}
-  func allReduce(_: UnsafeMutableBufferPointer<Double>, _: Reduction, on _: Channel, _: StaticString) {}
-  func allReduce(_: UnsafeMutableBufferPointer<Int64>, _: Reduction, on _: Channel, _: StaticString) {}
+  func allReduce(_: UnsafeMutableBufferPointer<Float>, _: Reduction, on _: Channel, _: CollectivePurpose) {}
+  func allReduce(_: UnsafeMutableBufferPointer<Double>, _: Reduction, on _: Channel, _: CollectivePurpose) {}
+  func allReduce(_: UnsafeMutableBufferPointer<Int64>, _: Reduction, on _: Channel, _: CollectivePurpose) {}
   func allGather(
-    _: UnsafePointer<Float>, rows _: [Int], width _: Int, into _: UnsafeMutablePointer<Float>, _: StaticString
+    _: UnsafePointer<Float>, rows _: [Int], width _: Int, into _: UnsafeMutablePointer<Float>, _: CollectivePurpose
   ) {}
-  func broadcast(_: UnsafeMutableRawBufferPointer, from _: Int, _: StaticString) {}
+  func broadcast(_: UnsafeMutableRawBufferPointer, from _: Int, _: CollectivePurpose) {}
   func barrier() {}
   func abort(_: String, code _: Int32) -> Never { preconditionFailure() }
 }
