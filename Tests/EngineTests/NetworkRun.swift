@@ -8,12 +8,13 @@ struct NetworkRun {
   let x: Tensor
 
   init(
-    _ network: Network, images: Int = 5, size: Int = 14, seed: UInt64 = 1, threads: Int = 1,
+    _ network: Network, _ optimizer: any Optimizer = SGD(), images: Int = 5, size: Int = 14, seed: UInt64 = 1,
+    threads: Int = 1,
     arena: Arena = Arena(reserving: 1 << 28)
   ) {
     self.network = network
     context = Context(threads: threads, arena: arena)
-    trained = Trained("toy", network, context)
+    trained = Trained("toy", network, optimizer, context)
     trained.state.randomise(seed: seed)
     x = context.arena.normal(n: images, h: size, w: size, c: network.encoder.options.channels, "x")
   }
@@ -48,12 +49,5 @@ struct NetworkRun {
 
   var gradients: [String: [Double]] {
     network.parameters.entries.reduce(into: [:]) { $0[$1.name] = trained.gradients.values($1.slice) }
-  }
-}
-
-extension Trained {
-  /// One update, whatever state the optimizer keeps.
-  func update(_ optimizer: any Optimizer, rate: Float, _ context: Context) {
-    optimizer.update(state.parameters, gradients, momentum: momentum, rate: rate, context)
   }
 }

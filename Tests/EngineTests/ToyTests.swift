@@ -8,18 +8,18 @@ import Testing
   private static let images = 12
 
   /// Steps of SGD on the same images.
-  /// - step: gets the images, (12, 16, 16, 3), and their one BN group; returns the loss.
-  private func losses(_ trained: [Trained], _ step: (_ x: Tensor, _ groups: BatchGroups) -> Double) -> [Double] {
+  /// - body: gets the images, (12, 16, 16, 3), and their one BN group; returns the loss.
+  private func losses(_ trained: [Trained], _ body: (_ x: Tensor, _ groups: BatchGroups) -> Double) -> [Double] {
     defer { withExtendedLifetime(context) {} }
     for network in trained { network.state.initialise(seed: 3) }
-    return (0..<30).map { _ in
+    return (0..<30).map { step in
       for network in trained { network.gradients.zero() }
       let loss = context.scratch { arena in
-        step(arena.normal(n: Self.images, h: 16, w: 16, c: 3, "x"), BatchGroups(images: Self.images, in: arena))
+        body(arena.normal(n: Self.images, h: 16, w: 16, c: 3, "x"), BatchGroups(images: Self.images, in: arena))
       }
       for network in trained {
         network.reducer.finish()
-        network.update(SGD(decay: 0), rate: 0.05, context)
+        network.update(SGD(decay: 0), step: step, rate: 0.05, context)
       }
       return loss
     }
