@@ -70,7 +70,6 @@ import Testing
     let second = Trained("second", Network(options.1, head: [.init(16, bias: true)]), context)
     #expect(first.network.parameters.entries[0].shape[2] == 1 && second.network.parameters.entries[0].shape[2] == 2)
     let contrast = BatchInfoNCE(temperature: 0.2)
-    var embeddings: [Float] = []
     let losses = losses([first, second]) { x, groups in
       let passes = (first.pass(context, groups), second.pass(context, groups))
       let tapes = (
@@ -79,7 +78,8 @@ import Testing
       )
       let q = tapes.0.output
       let k = tapes.1.output
-      let loss = contrast.apply(q, keys: k, shares: [Self.images], context, keeping: &embeddings).loss
+      let unit = UnitRows(q, in: context.arena, context)
+      let loss = contrast.apply(q, unit, keys: k, shares: [Self.images], context).loss
       second.network.backward(k, tapes.1, passes.1)
       first.network.backward(q, tapes.0, passes.0)
       return loss
