@@ -194,7 +194,7 @@ package struct SwAV: MethodRecipe {
       context.scratch { arena in
         let groups = groups(input, views: count(rows.count, input), in: arena)
         let pass = encoder.pass(context, groups, reduces: false)
-        let head = encoder.network.head
+        let head = encoder.network.head(.head)
         let tape = context.part(.head) { head.forward(features.images(rows), pass) }
         copy(tape.output, to: mine)
         project(end, at: rows.upperBound, features, gradient, z, input, body)
