@@ -32,6 +32,7 @@ struct NetworkRun {
     let tape = network.forward(x, to: taps, pass)
     for (tap, d) in zip(taps, gradients) { tape.set(d, at: tap) }
     network.backward(tape, pass)
+    if mode.records { trained.reducer.finish() }
   }
 
   /// Below the tape on the arena, so that backward takes the tape down.
