@@ -118,7 +118,7 @@ extension Communicator {
   }
 
   /// Runs `body` on the root alone and gives every rank its text, or the root's error.
-  package func onRoot(_ body: () throws -> String) throws -> String {
+  package func fromRoot(_ body: () throws -> String) throws -> String {
     var text = ""
     var failed: (any Error)?
     if isRoot {
@@ -132,6 +132,14 @@ extension Communicator {
     if let failed { throw failed }
     if agreed.first == "-" { throw RankFailed(description: String(agreed.dropFirst())) }
     return String(agreed.dropFirst())
+  }
+
+  /// Runs `body` on the root alone; where it fails, every rank throws the root's error.
+  package func onRoot(_ body: () throws -> Void) throws {
+    _ = try fromRoot {
+      try body()
+      return ""
+    }
   }
 
   /// Runs `body` on every rank. Where it fails on any, all throw what the lowest of those said.

@@ -86,8 +86,8 @@ struct InspectCommand: PrintsResults {
   private func showCheckpoint() throws {
     let manifest = try Checkpoint.verify(path)
     print(
-      "checkpoint after step \(manifest.step), stage \(manifest.stage), of a run on \(manifest.data) (\(manifest.images) images)"
-    )
+      "checkpoint after step \(manifest.step), stage \(manifest.stage), of a run on \(manifest.data) "
+        + "(\(manifest.images) images)")
     for (key, value) in manifest.fingerprint.sorted(by: { $0.key < $1.key }) { print("  \(key): \(value)") }
     print("array, shape, checksum, norm")
     for array in try Checkpoint.arrays(path) {
@@ -98,10 +98,8 @@ struct InspectCommand: PrintsResults {
 
   private func showRun() throws {
     let folder = RunFolder(path)
-    let steps = Checkpoint.list(folder)
-    print(
-      "run \(path): \(folder.isComplete ? "complete" : "not complete"), checkpoints after steps \(steps.map(String.init).joined(separator: ", "))"
-    )
+    let steps = try Checkpoint.list(folder).map(String.init).joined(separator: ", ")
+    print("run \(path): \(folder.isComplete ? "complete" : "not complete"), checkpoints after steps \(steps)")
     if let last = try MetricsFile.read(folder.metrics).last(where: { $0["loss"] != nil }) {
       print("last metrics: \(last.json)")
     }

@@ -8,20 +8,25 @@ struct PretrainCommand: ParsableCommand {
     abstract: "Trains an encoder on unlabelled images; goes on where the run in --run stopped.",
     discussion: """
       Alone or under a launcher: mpirun -n 8 apus pretrain simclr-v1-fashion --data images --run runs/first
-      Rank and size come from MPI. TERM, USR1 and HUP write a checkpoint and end with status 0; RUN/complete says that the run is done.
+      Rank and size come from MPI. TERM, USR1 and HUP write a checkpoint and end with status 0; RUN/complete says that \
+      the run is done.
       """)
 
   @Argument(help: "A recipe file, or the name of a built-in recipe (apus recipes lists them).")
   var recipe: String
 
-  @Option(help: "A data set that `apus pack` made; with --split, the folder that holds train and test.")
-  var data: String
+  @Option(
+    help: """
+      A data set that `apus pack` made; with --split, the folder that holds train and test. Where the stages of a \
+      recipe read several, NAME=PATH for each.
+      """)
+  var data: [String] = []
 
   @Option(name: .customLong("run"), help: "The run's folder: metrics, checkpoints, report.")
   var folder: String
 
-  @Option(help: "Held-out images for kNN while training (default: DATA/test, where it is).")
-  var test: String?
+  @Option(help: "Held-out images for kNN while training (default: DATA/test, where it is); NAME=PATH as for --data.")
+  var test: [String] = []
 
   @Option(name: .customLong("init"), help: "Start from an encoder: safetensors with torchvision's names.")
   var weights: String?
@@ -39,6 +44,9 @@ struct PretrainCommand: ParsableCommand {
   @Flag(help: "Go on with a run although its data are others now.")
   var force = false
 
+  @Flag(help: "Train from the start although RUN holds a run, which is moved to RUN/earlier-1.")
+  var restart = false
+
   func validate() throws {
     for (name, value) in [("--threads", threads ?? 1), ("--loader-threads", loaderThreads)]
     where !(1...1024).contains(value) {
@@ -48,11 +56,14 @@ struct PretrainCommand: ParsableCommand {
 
   func run() throws {
     try Job.run(threads: threads) { context in
-      var request = PretrainRequest(recipe: try Recipe(recipe, overrides: overrides), data: data, run: folder)
-      request.test = test
-      request.weights = weights
+      var request = PretrainRequest(
+        recipe: try Recipe(recipe, overrides: overrides), data: try PretrainRequest.named(data, option: "--data"),
+        run: folder)
+      request.heldOut = try PretrainRequest.named(test, option: "--test")
+      if let weights { try request.start(from: weights) }
       request.loaderThreads = loaderThreads
       request.force = force
+      request.restarts = restart
       _ = try Trainer(request, context).run()
     }
   }

@@ -76,7 +76,7 @@ struct Refusal: Sendable, CustomTestStringConvertible {
     },
     Refusal(
       "more memory than there is", ranks: nil,
-      words: ["1 ranks on", "need", "MiB, but", "are free: take a smaller batch"]
+      words: ["1 rank on", "needs", "MiB, but", "are free: take a smaller batch"]
     ) {
       $0.changes = ["views.0.size=1000", "batch=200"]
     },

@@ -108,6 +108,32 @@ extension CommandTests {
         "\(shorter.output)")
     }
 
+    /// A killed job of several stages goes on in the stage that it was in, and between two of them.
+    @Test(arguments: [12, 17, 30]) func aRunOfStagesThatIsKilledEndsTheSame(_ step: Int) throws {
+      let whole = work.path + "/whole"
+      let first = try work.pretrain("stages", run: whole).outcome()
+      #expect(first.status == 0 && work.isComplete(whole), "\(first.output)")
+      #expect(work.checkpoints(whole) == [17, 40, 55, 60])
+      let job = try work.pretrain("stages", run: run)
+      #expect(job.wait { (work.checkpoints(run).last ?? 0) >= step }, "\(job.output)")
+      for rank in job.ranks { kill(rank, SIGKILL) }
+      _ = job.outcome()
+      #expect(!work.isComplete(run))
+      try goesOn("stages", to: 60, [])
+      for step in [17, 40, 60] {
+        let name = "/checkpoints/" + "step-000000\(step)"
+        #expect(try arrays(run + name) == arrays(whole + name), "\(step)")
+      }
+      #expect(try work.losses(run).map(\.loss) == work.losses(whole).map(\.loss))
+    }
+
+    /// What `inspect` shows of the arrays of a checkpoint.
+    private func arrays(_ checkpoint: String) throws -> Substring {
+      let shown = try work("inspect", checkpoint)
+      let start = try #require(shown.output.range(of: "array, shape"), "\(shown.output)")
+      return shown.output[start.lowerBound...]
+    }
+
     /// The same mathematics in another order of additions: one step differs by rounding.
     @Test(arguments: ["simclr", "moco", "end-to-end", "byol", "swav"]) func anotherNumberOfRanksGoesOnWithinRounding(
       _ method: String

@@ -64,8 +64,8 @@ final class TinyRun: Sendable {
     _ name: String, on data: String, test: String? = nil, _ changes: [String] = [], force: Bool = false
   ) throws -> String {
     let run = folder + "/" + name
-    var request = PretrainRequest(recipe: try Self.recipe(changes), data: folder + "/" + data, run: run)
-    request.test = test.map { folder + "/" + $0 }
+    var request = PretrainRequest(recipe: try Self.recipe(changes), data: ["data": folder + "/" + data], run: run)
+    if let test { request.heldOut["data"] = folder + "/" + test }
     request.force = force
     _ = try Trainer(request, Context()).run()
     return run

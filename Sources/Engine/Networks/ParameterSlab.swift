@@ -5,16 +5,15 @@ import Foundation
 package final class ParameterSlab {
   package let layout: ParameterLayout
   package let data: UnsafeMutablePointer<Float>
+  private let memory: ZeroedMemory
 
+  /// All zeros, which take memory once they are written to.
   package init(_ layout: ParameterLayout) {
     self.layout = layout
-    let bytes = max(layout.count, 16) * MemoryLayout<Float>.stride
-    data = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64).bindMemory(
-      to: Float.self, capacity: layout.count)
-    memset(data, 0, bytes)
+    let count = max(layout.count, 16)
+    memory = ZeroedMemory(bytes: count * MemoryLayout<Float>.stride, for: "a network's parameters")
+    data = memory.bind(to: Float.self, count: count).baseAddress!
   }
-
-  deinit { UnsafeMutableRawPointer(data).deallocate() }
 
   package var count: Int { layout.count }
   package var buffer: UnsafeMutableBufferPointer<Float> { UnsafeMutableBufferPointer(start: data, count: count) }

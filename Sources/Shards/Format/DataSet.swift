@@ -16,6 +16,8 @@ package final class DataSet: @unchecked Sendable {
   package let fingerprint: UInt64
   package let shards: [Shard]
   private let records: [CompactRecord]
+  /// Bytes in memory of the table of images.
+  package var indexBytes: Int { records.count * MemoryLayout<CompactRecord>.stride }
 
   /// Opens a folder of shards. Every index is read and checked: about four million images a second.
   package convenience init(at path: String) throws(ShardError) {
@@ -96,9 +98,6 @@ package final class DataSet: @unchecked Sendable {
   }
 
   // MARK: Index
-
-  /// Memory that the index takes.
-  package var indexBytes: Int { count * MemoryLayout<CompactRecord>.stride }
 
   /// The index entry of a sample in 0 ..< count.
   package func record(_ sample: Int) -> ImageRecord { records[sample].expanded }

@@ -1,4 +1,5 @@
 import Foundation
+import Ranks
 
 /// A sample that could not be read or decoded.
 package struct LoadError: Error, CustomStringConvertible {
@@ -56,6 +57,15 @@ package final class Loader: @unchecked Sendable {
       source, order, views, lanes, rank: rank, ranks: ranks, seed: seed, threads: threads, ahead: ahead, from: step,
       until: until, decode: decode)
     for _ in 0..<threads { self.threads.append(work.start()) }
+  }
+
+  /// Bytes that a loader's batches would take.
+  package static func batchBytes(
+    _ source: any ImageSource, order: Order, views: [ViewRecipe], rank: Int, ranks: Int, ahead: Int
+  ) -> Int {
+    let images = share(of: order.batch, rank: rank, ranks: ranks).count + 1
+    let floats = views.reduce(0) { $0 + $1.count * $1.size * $1.size * $1.channels(of: source.channels) }
+    return ahead * images * floats * MemoryLayout<Float>.stride
   }
 
   deinit {

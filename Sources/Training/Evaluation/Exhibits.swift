@@ -19,7 +19,8 @@ package enum Exhibits {
     var exhibits = ReportExhibits(
       title: URL(fileURLWithPath: run).lastPathComponent,
       summary: outcome.map(\.record.summary) ?? "\(encoder.step) steps of \(encoder.recipe.name).")
-    exhibits.facts = facts(run)
+    let facts = RunFacts(folder: RunFolder(run))?.table ?? []
+    exhibits.facts = facts.map { ReportContent.Fact($0.name, $0.text) }
     exhibits.grids = [try views(encoder, data)]
     if let outcome, let test {
       let record = outcome.record
@@ -48,15 +49,6 @@ package enum Exhibits {
     }
     try RunFiles.write(exhibits, to: run)
     return encoder.notices
-  }
-
-  private static func facts(_ run: String) -> [ReportContent.Fact] {
-    guard let data = FileManager.default.contents(atPath: RunFolder(run).facts),
-      let object = try? JSONDecoder().decode([String: String].self, from: data)
-    else { return [] }
-    return ["data", "encoder", "ranks", "batch", "rate", "length", "memory", "disk"].compactMap { name in
-      object[name].map { ReportContent.Fact(name, $0) }
-    }
   }
 
   /// Views of a few images, as the stage made them in its first epoch.

@@ -83,7 +83,7 @@ package final class FrozenEncoder {
     if let step {
       let path = folder.checkpoints + "/" + Checkpoint.name(step: step)
       guard FileManager.default.fileExists(atPath: path) else {
-        let steps = Checkpoint.list(folder).map(String.init).joined(separator: ", ")
+        let steps = try Checkpoint.list(folder).map(String.init).joined(separator: ", ")
         throw RunError("run \(folder.path) has no checkpoint of step \(step); it has those of steps \(steps)")
       }
       return (try Checkpoint.verify(path, communicator, replicatedOnly: true), [])
@@ -104,7 +104,7 @@ package final class FrozenEncoder {
     let view = stage.views[0]
     let unknown = [Double](repeating: 0, count: manifest.channels)
     guard view.normalise == .dataset else { return (EncoderInput(view, mean: unknown, deviation: unknown), []) }
-    let text = try communicator.onRoot {
+    let text = try communicator.fromRoot {
       let data: DataSet
       do { data = try DataSet(at: manifest.data) } catch {
         throw RunError(

@@ -4,21 +4,20 @@ import Randomness
 /// A first-in, first-out queue of keys, replicated on every rank; a write that does not fit wraps around.
 final class KeyQueue {
   let count: Int, dimension: Int
+  private let memory: ZeroedMemory
   private let keys: UnsafeMutableBufferPointer<Float>
   private let pointer = UnsafeMutableBufferPointer<Int64>.allocate(capacity: 1)
 
+  /// All zeros. Memory is taken when it is written to, so that a run which is too large can be refused in words.
   init(count: Int, dimension: Int) {
     self.count = count
     self.dimension = dimension
-    keys = .allocate(capacity: count * dimension)
-    keys.initialize(repeating: 0)
+    memory = ZeroedMemory(bytes: count * dimension * MemoryLayout<Float>.stride, for: "a queue of \(count) keys")
+    keys = memory.bind(to: Float.self, count: count * dimension)
     pointer.initialize(repeating: 0)
   }
 
-  deinit {
-    keys.deallocate()
-    pointer.deallocate()
-  }
+  deinit { pointer.deallocate() }
 
   /// (Q, D)
   var tensor: Tensor { Tensor(keys.baseAddress!, n: count, c: dimension) }

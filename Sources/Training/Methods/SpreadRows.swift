@@ -9,27 +9,17 @@ final class SpreadRows {
   let count: Int, dimension: Int
   /// Which rows are here.
   let rows: Range<Int>
+  private let memory: ZeroedMemory
   private let values: UnsafeMutableBufferPointer<Float>
-  private let bytes: Int
 
   /// All zeros. Memory is taken when it is written to, so that a run which is too large can be refused in words.
   init(count: Int, dimension: Int, _ context: Context) {
     self.count = count
     self.dimension = dimension
     rows = share(of: count, rank: context.communicator.rank, ranks: context.communicator.size)
-    bytes = max(1, rows.count * dimension) * MemoryLayout<Float>.stride
-    let address = mmap(
-      nil, bytes, PROT_READ | PROT_WRITE, Int32(MAP_PRIVATE) | Int32(MAP_ANONYMOUS) | Int32(MAP_NORESERVE), -1, 0)!
-    if address == MAP_FAILED {
-      context.communicator.abort(
-        "error: the system gives no address space for the \(megabytes(bytes)) MiB of a bank: "
-          + "\(String(cString: strerror(errno))); take fewer negatives or more ranks", code: 1)
-    }
-    values = UnsafeMutableBufferPointer(
-      start: address.bindMemory(to: Float.self, capacity: rows.count * dimension), count: rows.count * dimension)
+    memory = ZeroedMemory(bytes: rows.count * dimension * MemoryLayout<Float>.stride, for: "a bank of \(count) rows")
+    values = memory.bind(to: Float.self, count: rows.count * dimension)
   }
-
-  deinit { munmap(values.baseAddress, bytes) }
 
   /// (rows here, D)
   var tensor: Tensor { Tensor(values.baseAddress!, n: rows.count, c: dimension) }

@@ -1,4 +1,3 @@
-import Files
 import Foundation
 
 /// One line of `metrics.jsonl`.
@@ -91,13 +90,45 @@ package enum MetricsFile {
     return lines
   }
 
-  /// Keeps the lines up to a step, byte for byte, and drops a torn last one. The file is whole at every moment. Nothing
-  /// happens where there is no file.
+  /// Cuts off the lines after a step, and a torn last one. Steps ascend, so the file is read from its end, and only as
+  /// far as needed. Nothing happens where there is no file.
   package static func truncate(_ path: String, after step: Int) throws(MetricsError) {
     if !FileManager.default.fileExists(atPath: path) { return }
-    let kept = try texts(of: path).filter { text in MetricsLine(json: text).map { $0.step <= step } ?? false }
-    do { try AtomicFile.write(kept.map { $0 + "\n" }.joined(), to: path) } catch {
-      throw MetricsError("\(error.attempt) \(path)", error.found)
+    do {
+      let handle = try FileHandle(forUpdating: URL(fileURLWithPath: path))
+      defer { try? handle.close() }
+      var size = Int(try handle.seekToEnd())
+      if size == 0 { return }
+      // A line that lacks only its end is whole.
+      try handle.seek(toOffset: UInt64(size - 1))
+      if try handle.readToEnd() != Data("\n".utf8) {
+        try handle.write(contentsOf: Data("\n".utf8))
+        size += 1
+      }
+      let end = try kept(handle, size: size, upTo: step)
+      try handle.truncate(atOffset: UInt64(end))
+      try handle.synchronize()
+    } catch { throw MetricsError("cut \(path) after step \(step)", error.localizedDescription) }
+  }
+
+  /// Bytes before the end of the last whole line of at most a step.
+  private static func kept(_ handle: FileHandle, size: Int, upTo step: Int) throws -> Int {
+    let newline = UInt8(ascii: "\n")
+    // The bytes of the file from `start` up to a line that is still to be judged.
+    var tail = Data()
+    var start = size
+    while true {
+      while let end = tail.lastIndex(of: newline) {
+        guard let before = tail[..<end].lastIndex(of: newline) ?? (start == 0 ? -1 : nil) else { break }
+        let text = String(decoding: tail[(before + 1)..<end], as: UTF8.self)
+        if let line = MetricsLine(json: text), line.step <= step { return start + end + 1 }
+        tail = tail.prefix(before + 1)
+      }
+      if start == 0 { return 0 }
+      let count = min(1 << 16, start)
+      start -= count
+      try handle.seek(toOffset: UInt64(start))
+      tail = (try handle.read(upToCount: count) ?? Data()) + tail
     }
   }
 

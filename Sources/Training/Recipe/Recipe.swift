@@ -64,6 +64,8 @@ package struct Recipe: Sendable {
       try stage.check()
       return stage
     }
+    // There is no stage before the first.
+    if stages[0].start.from == .previous { stages[0].start.from = .nothing }
   }
 
   /// Says of a value of the wrong type what it is; Yams only says what kind of node.

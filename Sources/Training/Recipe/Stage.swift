@@ -1,8 +1,7 @@
 import Engine
 import Shards
 
-/// One stage of a run: data, encoder, method, and how it is trained. A run is a list of stages even where there is one;
-/// a stage starts from the encoder that the one before it ended with.
+/// One stage of a run: data, encoder, method, and how it is trained. A run is a list of stages even where there is one.
 package struct Stage: Codable, Sendable {
   package var name: String
   package var encoder: EncoderRecipe
@@ -17,6 +16,7 @@ package struct Stage: Codable, Sendable {
   package var accumulate: Int
   package var length: Length
   package var data: DataRecipe
+  package var start: StageStart
   package var monitor: MonitorRecipe
   package var checkpoint: CheckpointRecipe
   /// Steps between two lines of metrics.
@@ -24,9 +24,8 @@ package struct Stage: Codable, Sendable {
   package var convolution: ConvolutionAlgorithm
 
   enum CodingKeys: String, CodingKey, CaseIterable {
-    case name, encoder, views, method, batchNorm, optimizer, schedule, batch, accumulate, length, data, monitor,
-      checkpoint, log
-    case convolution
+    case name, encoder, views, method, batchNorm, optimizer, schedule, batch, accumulate, length, data, start,
+      monitor, checkpoint, log, convolution
   }
 
   package init(from decoder: any Decoder) throws {
@@ -42,6 +41,7 @@ package struct Stage: Codable, Sendable {
     accumulate = try values.value(.accumulate, default: 1)
     length = try values.decode(Length.self, forKey: .length)
     data = try values.value(.data, default: DataRecipe())
+    start = try values.value(.start, default: StageStart(from: .previous))
     monitor = try values.value(.monitor, default: MonitorRecipe())
     checkpoint = try values.value(.checkpoint, default: CheckpointRecipe())
     log = try values.value(.log, default: .steps(10))
@@ -111,10 +111,15 @@ package struct BatchNormRecipe: Codable, Sendable, Equatable {
   }
 }
 
-/// How the data set is gone through.
+/// Which data set, and in which order it is read.
 package struct DataRecipe: Options, Sendable, Equatable {
   package static let title = "data"
 
+  /// The name that a plain `--data PATH` gives to its data set.
+  package static let defaultSet = "data"
+
+  /// The data set, as `--data NAME=PATH` names it.
+  package var set = DataRecipe.defaultSet
   /// The rest of an epoch that fills no batch.
   package var last: LastBatch = .drop
   package var decode: DecodeMode = .full

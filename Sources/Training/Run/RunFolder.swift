@@ -2,8 +2,8 @@ import Engine
 import Files
 import Foundation
 
-/// A run's folder: `recipe.yaml`, `metrics.jsonl`, `checkpoints/`, `evaluations.json`, `report.html`, and `complete` once
-/// the run has reached its length.
+/// A run's folder: `recipe.yaml`, `metrics.jsonl`, `facts.json`, `checkpoints/`, `evaluations.json`, `exhibits.json`,
+/// `report.html`, `lock`, and `complete` once the run has reached its length.
 package struct RunFolder: Sendable {
   package let path: String
 
@@ -15,18 +15,78 @@ package struct RunFolder: Sendable {
   package var report: String { path + "/report.html" }
   package var facts: String { path + "/facts.json" }
   package var complete: String { path + "/complete" }
+  var lock: String { path + "/lock" }
+
+  /// Names of what a run writes, besides `lock`.
+  private static let products = [
+    "recipe.yaml", "metrics.jsonl", "facts.json", "checkpoints", "evaluations.json", "exhibits.json", "report.html",
+    "complete",
+  ]
 
   package var isComplete: Bool { FileManager.default.fileExists(atPath: complete) }
-  package var exists: Bool { FileManager.default.fileExists(atPath: checkpoints) }
+
+  /// Whether a run made this folder: it makes these two first.
+  private var isRun: Bool { [checkpoints, lock].allSatisfy(Self.isThere) }
+
+  /// Also true of a link that leads nowhere.
+  private static func isThere(_ path: String) -> Bool {
+    var status = stat()
+    return lstat(path, &status) == 0
+  }
 
   package func make() throws(RunError) {
+    if Self.isThere(checkpoints) { return }
     do {
       try FileManager.default.createDirectory(atPath: checkpoints, withIntermediateDirectories: true)
     } catch {
       throw RunError(
-        "cannot make the run folder \(path): \(Self.obstacle(above: checkpoints)); give --run a place that can be written to"
-      )
+        "cannot make the run folder \(path): \(Self.obstacle(above: checkpoints)); "
+          + "give --run a place that can be written to")
     }
+  }
+
+  /// Refuses a folder that no run made and where a run would overwrite something.
+  /// - Parameter recipe: the resolved recipe; a `recipe.yaml` that says the same stays as it is.
+  package func refuseForeignFiles(recipe: String) throws(RunError) {
+    if isRun { return }
+    for name in Self.products {
+      let file = path + "/" + name
+      guard Self.isThere(file) else { continue }
+      if name == "recipe.yaml", FileManager.default.contents(atPath: file) == Data(recipe.utf8) { continue }
+      if let inside = try? FileManager.default.contentsOfDirectory(atPath: file), inside.isEmpty { continue }
+      throw RunError(
+        "\(file) is there, and no run made this folder: training would overwrite it; nothing was changed: "
+          + "give --run a new folder")
+    }
+  }
+
+  /// Refuses to overwrite a `recipe.yaml` that was edited after the run wrote it.
+  /// - Parameter recipes: what may stand there: the resolved recipe and that of the checkpoint.
+  package func refuseEditedRecipe(besides recipes: [String]) throws(RunError) {
+    guard let found = FileManager.default.contents(atPath: recipe) else { return }
+    if recipes.contains(where: { Data($0.utf8) == found }) { return }
+    if let facts = RunFacts(folder: self), facts.recipe == RunFacts.checksum(of: found) { return }
+    throw RunError(
+      "\(recipe) is not what the run wrote: somebody edited it, and training would overwrite it; nothing was "
+        + "changed: move it to another folder, and give it as the recipe from there")
+  }
+
+  /// Moves everything that a run wrote into a folder inside this one.
+  /// - Returns: that folder; nil where there was nothing to move.
+  package func setAside() throws(RunError) -> String? {
+    let files = FileManager.default
+    let present = Self.products.filter { Self.isThere(path + "/" + $0) }
+    if present.isEmpty { return nil }
+    var number = 1
+    while files.fileExists(atPath: path + "/earlier-\(number)") { number += 1 }
+    let target = path + "/earlier-\(number)"
+    do {
+      try files.createDirectory(atPath: target, withIntermediateDirectories: false)
+      for name in present { try files.moveItem(atPath: path + "/" + name, toPath: target + "/" + name) }
+    } catch {
+      throw RunError("cannot move the earlier run in \(path) to \(target): \(error.localizedDescription)")
+    }
+    return target
   }
 
   /// Why a folder cannot be made, in words; Foundation only has a number for it.
@@ -57,7 +117,7 @@ final class RunLock {
 
   /// Waits a while for the job before to end.
   init(_ folder: RunFolder, patience: Double = 20) throws(RunError) {
-    let path = folder.path + "/lock"
+    let path = folder.lock
     descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
     guard descriptor >= 0 else { throw RunError("cannot write \(path): \(String(cString: strerror(errno)))") }
     let start = ContinuousClock.now

@@ -1,6 +1,4 @@
-import CSystem
 import Engine
-import Files
 import Foundation
 import Limits
 import Ranks
@@ -27,48 +25,62 @@ package final class StageRun {
   /// Candidates of each anchor at a full batch, and the loss that guessing gives.
   package let candidates: Int?, chance: Double?
   /// What the user should know, in words.
-  package private(set) var notices: [String] = []
-  /// Bytes of this rank: activations and workspace, state, batches ahead.
-  package let memory: (arena: Int, state: Int, loader: Int)
+  package let notices: [String]
+  /// Bytes of this rank.
+  package let memory: StageMemory
   /// What an input holds, in arrays that are made once.
   private var shares: [Int]
   private var views: [Tensor] = []
   private var targets: [UnsafePointer<Int32>?] = []
 
+  /// - Parameter index: of the stage in its run; each has draws of its own.
   /// - Throws: `RecipeError` or `RunError`, the same on every rank.
   package init(_ stage: Stage, data: DataSet, heldOut: DataSet?, seed: UInt64, index: Int, _ context: Context) throws {
     self.stage = stage
     self.data = data
     self.heldOut = heldOut
     self.context = context
+    let ranks = context.communicator.size
     let seed = StageRun.seed(seed, stage: index)
     self.seed = seed
-    let ranks = context.communicator.size
-    let rank = context.communicator.rank
-    var notices = try StageRun.check(stage, data, ranks: ranks)
+    let warnings = try StageRun.check(stage, data, heldOut, ranks: ranks)
     reads = try ReadPlan(data, batch: stage.batch, seed: seed, stage.data)
-    notices += reads.notices
     plan = RunPlan(stepsPerEpoch: reads.order.stepsPerEpoch, batch: stage.batch, length: stage.length)
     guard plan.totalSteps > 0 else {
       throw RecipeError("length \(stage.length) is no step of \(stage.batch) images; make it longer")
     }
-    notices += stage.schedule.warnings(plan)
     rateScale = stage.optimizer.scaling.factor(batch: stage.batch)
     rate = stage.optimizer.rate * rateScale
     optimizer = stage.optimizer.algorithm
     context.convolution = stage.convolution
-    let encoder = stage.encoder.options(channels: data.channels)
-    method = stage.method.value.make(
-      MethodSetting(
-        encoder: encoder, normalisation: stage.batchNorm.groups, seed: seed, accumulate: stage.accumulate,
-        images: data.count, plan: plan, optimizer: optimizer, context: context))
+    method = StageRun.makeMethod(stage, data, seed: seed, plan, optimizer, context)
     encoderInput = EncoderInput(stage.views[0], mean: data.mean, deviation: data.deviation)
-    if let heldOut, heldOut.channels != data.channels {
-      throw RunError(
-        "held-out data \(heldOut.path) has \(heldOut.channels) channels, the training data \(data.channels)")
-    }
-    notices += StageRun.monitorNotices(data, heldOut)
-    // The dry run of the largest step plans the arena.
+    let extractor = FeatureExtractor(
+      method.encoder.network, method.encoder.state, input: encoderInput, context: context)
+    shares = (0..<ranks).map { share(of: stage.batch, rank: $0, ranks: ranks).count }
+    (candidates, chance) = StageRun.planStep(method, stage, shares: shares, channels: data.channels, extractor, context)
+    memory = StageRun.memory(method, stage, data, heldOut, reads, extractor, context)
+    notices = warnings + reads.notices + stage.schedule.warnings(plan) + StageRun.monitorNotices(data, heldOut)
+  }
+
+  /// What a stage draws from: of a run's seed.
+  package static func seed(_ seed: UInt64, stage index: Int) -> UInt64 { seed &+ UInt64(index) << 32 }
+
+  private static func makeMethod(
+    _ stage: Stage, _ data: DataSet, seed: UInt64, _ plan: RunPlan, _ optimizer: any Optimizer, _ context: Context
+  ) -> any Method {
+    stage.method.value.make(
+      MethodSetting(
+        encoder: stage.encoder.options(channels: data.channels), normalisation: stage.batchNorm.groups, seed: seed,
+        accumulate: stage.accumulate, images: data.count, plan: plan, optimizer: optimizer, context: context))
+  }
+
+  /// The dry run of the largest step, which plans the arena.
+  /// - Returns: candidates of each anchor, and the loss that guessing gives.
+  private static func planStep(
+    _ method: any Method, _ stage: Stage, shares: [Int], channels: Int, _ extractor: FeatureExtractor,
+    _ context: Context
+  ) -> (candidates: Int?, chance: Double?) {
     let communicator = context.communicator
     context.arena.unseal { bytes in
       if !communicator.isRoot { Thread.sleep(forTimeInterval: 2) }  // all ranks know; the root says it
@@ -76,34 +88,46 @@ package final class StageRun {
         "error: a step's activations need more than the \(megabytes(bytes)) MiB that the system gives a process: "
           + "take a smaller batch, smaller views or more ranks", code: 1)
     }
-    let shares = (0..<ranks).map { share(of: stage.batch, rank: $0, ranks: ranks).count }
-    self.shares = shares
-    let method = method
-    let extractor = FeatureExtractor(
-      method.encoder.network, method.encoder.state, input: encoderInput, context: context)
-    (candidates, chance) = context.dry {
+    let rank = communicator.rank
+    let outcome = context.dry {
       let nowhere = UnsafeMutablePointer<Float>(bitPattern: 64)!
       let views = stage.views.map {
-        Tensor(nowhere, n: $0.count * shares[rank], h: $0.size, w: $0.size, c: $0.channels(of: data.channels))
+        Tensor(nowhere, n: $0.count * shares[rank], h: $0.size, w: $0.size, c: $0.channels(of: channels))
       }
       let samples = Array(repeating: 0, count: shares[rank])
       let outcome = method.step(
         MethodInput(step: 0, batch: stage.batch, shares: shares, rank: rank, samples: samples, views: views))
       extractor.plan()
-      return (outcome.figures[.candidates].map { Int($0) }, outcome.chance)
+      return outcome
     }
     for trained in method.trained { context.dry { trained.reducer.finish() } }
     context.arena.seal()
-    let pixels =
-      stage.views.reduce(0) { $0 + $1.count * $1.size * $1.size * $1.channels(of: data.channels) } * shares[rank] * 4
-    memory = (
-      context.arena.peak,
-      method.saved.reduce(method.unsavedBytes) { $0 + $1.bytes.count }
-        + method.trained.reduce(0) { $0 + $1.gradients.count * 4 },
-      pixels * stage.data.ahead
-    )
-    self.notices = notices
+    return (outcome.figures[.candidates].map { Int($0) }, outcome.chance)
   }
+
+  private static func memory(
+    _ method: any Method, _ stage: Stage, _ data: DataSet, _ heldOut: DataSet?, _ reads: ReadPlan,
+    _ extractor: FeatureExtractor, _ context: Context
+  ) -> StageMemory {
+    let rank = context.communicator.rank
+    let ranks = context.communicator.size
+    var memory = StageMemory()
+    memory.activations = context.arena.peak
+    memory.state = method.saved.reduce(0) { $0 + $1.bytes.count }
+    memory.gradients = method.trained.reduce(0) { $0 + $1.gradients.count * MemoryLayout<Float>.stride }
+    memory.kept = method.unsavedBytes
+    memory.batches = Loader.batchBytes(
+      data, order: reads.order, views: stage.views, rank: rank, ranks: ranks, ahead: stage.data.ahead)
+    memory.cache = min(reads.cacheBytes(rank: rank, ranks: ranks), data.count * reads.meanLength)
+    memory.index = data.indexBytes + (heldOut?.indexBytes ?? 0)
+    if let heldOut {
+      let rows = min(stage.monitor.train, data.count) + min(stage.monitor.test, heldOut.count)
+      memory.monitor = 2 * rows * extractor.network.encoder.options.features * MemoryLayout<Float>.stride
+    }
+    return memory
+  }
+
+  // MARK: Checks
 
   /// What keeps the monitor from judging, in words.
   private static func monitorNotices(_ data: DataSet, _ heldOut: DataSet?) -> [String] {
@@ -120,15 +144,13 @@ package final class StageRun {
       ? [] : ["kNN while training leaves out the classes \(listed(test.unknown)), which \(data.path) has not"]
   }
 
-  /// What a stage draws from: of a run's seed.
-  package static func seed(_ seed: UInt64, stage index: Int) -> UInt64 { seed &+ UInt64(index) << 32 }
-
   /// Recipe against data and ranks.
-  private static func check(_ stage: Stage, _ data: DataSet, ranks: Int) throws -> [String] {
+  /// - Returns: warnings in words.
+  private static func check(_ stage: Stage, _ data: DataSet, _ heldOut: DataSet?, ranks: Int) throws -> [String] {
     guard stage.batch >= ranks else {
       throw RecipeError(
-        "batch is \(stage.batch), but there are \(ranks) ranks: every rank needs an image; take a larger batch or fewer ranks"
-      )
+        "batch is \(stage.batch), but there are \(ranks) ranks: every rank needs an image; "
+          + "take a larger batch or fewer ranks")
     }
     guard stage.batch <= data.count else {
       throw RecipeError("batch is \(stage.batch), but \(data.path) has \(data.count) images: take a smaller batch")
@@ -138,10 +160,14 @@ package final class StageRun {
     let channels = stage.views[0].channels(of: data.channels)
     guard channels == data.channels else {
       throw RecipeError(
-        "views: the first kind has \(channels) channels, the data \(data.channels): its encoder is what is evaluated, on "
-          + "images as they are; let a kind that keeps all channels be the first")
+        "views: the first kind has \(channels) channels, the data \(data.channels): its encoder is what is evaluated, "
+          + "on images as they are; let a kind that keeps all channels be the first")
     }
     try checkParts(stage, ranks: ranks)
+    if let heldOut, heldOut.channels != data.channels {
+      throw RunError(
+        "held-out data \(heldOut.path) has \(heldOut.channels) channels, the training data \(data.channels)")
+    }
     return notices
   }
 
@@ -153,12 +179,13 @@ package final class StageRun {
     case .global: return  // refused by the method where it matters
     case .group(let size), .shuffle(let size): images = size
     }
-    let part = stage.batch / ranks / stage.accumulate
-    guard stage.batch % (ranks * stage.accumulate * images) == 0, stage.data.last == .drop else {
+    let unit = ranks * stage.accumulate * images
+    guard stage.batch % unit == 0, stage.data.last == .drop else {
+      let part = stage.batch / ranks / stage.accumulate
       throw RecipeError(
-        "accumulate is \(stage.accumulate): a rank's \(Double(stage.batch) / Double(ranks)) images would be computed \(part) at a time, "
-          + "but BN groups have \(images) images and must not be cut; take a batch that is a multiple of \(ranks * stage.accumulate * images), and data.last: drop"
-      )
+        "accumulate is \(stage.accumulate): a rank's \(Double(stage.batch) / Double(ranks)) images would be computed "
+          + "\(part) at a time, but BN groups have \(images) images and must not be cut; take a batch that is a "
+          + "multiple of \(unit) images, and data.last: drop")
     }
   }
 
@@ -207,8 +234,8 @@ package final class StageRun {
   package func loader(from step: Int, threads: Int) throws -> Loader {
     try Loader(
       data, order: order, views: resolvedViews, rank: context.communicator.rank, ranks: context.communicator.size,
-      seed: seed,
-      threads: threads, ahead: stage.data.ahead, from: step, until: plan.totalSteps, decode: stage.data.decode)
+      seed: seed, threads: threads, ahead: stage.data.ahead, from: step, until: plan.totalSteps,
+      decode: stage.data.decode)
   }
 
   /// A batch as the method takes it; its pixels stay the loader's.
@@ -238,22 +265,32 @@ package final class StageRun {
   package func rate(step: Int) -> Double { stage.schedule.rate(step: step, base: rate, scale: rateScale, plan) }
 
   /// Refuses what does not fit into memory or on the disk.
-  package func checkRoom(_ folder: RunFolder, ranksOnNode: Int) throws {
-    let needed = Int64(memory.arena + memory.state + memory.loader)
-    try checkMemory(needed * Int64(ranksOnNode), "\(ranksOnNode) ranks on \(context.communicator.host) need", .ofNode())
-    // The arena and the state have their addresses by now.
-    let others = Int64(memory.loader) + Int64(context.team.count) * Launch.bytesOfThread
-    try checkMemory(others, "besides activations and state, a rank needs", .ofProcess())
+  /// - Parameters:
+  ///   - ofNode: memory for all ranks of the node; nil where unknown.
+  ///   - ofProcess: memory for this rank alone; nil where it is not limited.
+  ///   - diskFree: bytes; nil where unknown.
+  package func checkRoom(
+    _ folder: RunFolder, ofNode: MemoryRoom?, ofProcess: MemoryRoom?, diskFree: Int64?
+  ) throws {
+    let ranks = context.communicator.ranksOnNode
+    let needed = Int64(memory.total)
+    let host = context.communicator.host
+    let who = ranks == 1 ? "1 rank on \(host) needs" : "\(ranks) ranks on \(host) need"
+    try checkMemory(needed * Int64(ranks), who, ofNode)
+    // Activations, state and gradients have their addresses by now.
+    let others = needed - Int64(memory.activations + memory.state + memory.gradients)
+    let threads = Int64(context.team.count) * Launch.bytesOfThread
+    try checkMemory(others + threads, "besides activations and state, a rank needs", ofProcess)
     if let limit = ProcessLimits.current.fileSize, Int64(checkpointBytes) > limit {
       throw RunError(
-        "a checkpoint takes up to \(megabytes(checkpointBytes)) MiB, but ulimit -f allows \(megabytes(Int(limit))) in a file: "
-          + "raise it (ulimit -f unlimited)")
+        "a checkpoint takes up to \(megabytes(checkpointBytes)) MiB, but ulimit -f allows \(megabytes(Int(limit))) "
+          + "in a file: raise it (ulimit -f unlimited)")
     }
     let disk = Int64(checkpointBytes * (stage.checkpoint.keep + 1))
-    if let free = FileSystem.freeBytes(at: folder.path), free < disk {
+    if let diskFree, diskFree < disk {
       throw RunError(
-        "checkpoints need \(megabytes(Int(disk))) MiB at \(folder.path), but \(megabytes(Int(free))) are free: make room or give another --run"
-      )
+        "checkpoints need \(megabytes(Int(disk))) MiB at \(folder.path), but \(megabytes(Int(diskFree))) are free: "
+          + "make room or give another --run")
     }
   }
 
@@ -261,7 +298,7 @@ package final class StageRun {
     guard let room, needed > room.bytes else { return }
     throw RunError(
       "\(who) \(megabytes(Int(needed))) MiB, but \(megabytes(Int(room.bytes))) are free\(room.bound): "
-        + "\(room.advice)take a smaller batch, fewer ranks on a node, or accumulate")
+        + "\(room.advice)take a smaller batch, fewer ranks on a node, or accumulate (\(memory))")
   }
 
   /// A checkpoint on disk: what every rank has once, and the rows of all ranks.

@@ -56,7 +56,8 @@ extension Trainer {
 
   /// kNN on held-out images.
   func monitor(_ stageRun: StageRun, _ index: Int, step: Int, _ progress: RunProgress?) throws {
-    guard let heldOut else { return }
+    guard let heldOut = stageRun.heldOut else { return }
+    let data = stageRun.data
     let classes = data.classNames
     let train = LabelledImages(data, classes: classes, limit: stageRun.stage.monitor.train)
     let test = LabelledImages(heldOut, classes: classes, limit: stageRun.stage.monitor.test)

@@ -1,20 +1,24 @@
 import CZlib
 import Engine
 import Foundation
+import Ranks
 import Shards
 
 /// What a run keeps: checkpoints, and how it goes on from one.
 extension Trainer {
+  /// - Parameter done: steps of the stage.
   func save(_ stageRun: StageRun, index: Int, done: Int) throws {
-    try refuseWild(stageRun, done: done)
-    try compareReplicas(stageRun, done: done)
+    let stageSteps = plan.stages[..<index].map(\.steps) + [done]
+    try refuseWild(stageRun, done: stageSteps.reduce(0, +))
+    try compareReplicas(stageRun, done: stageSteps.reduce(0, +))
     try metrics?.synchronize()
+    let data = stageRun.data
     let manifest = Manifest(
-      stage: index, step: done, recipe: try request.recipe.yaml, data: data.path,
-      dataFingerprint: String(data.fingerprint, radix: 16),
-      images: data.count, encoder: stageRun.method.encoder.name, channels: data.channels, input: stageRun.encoderInput,
-      fingerprint: Launch.fingerprint(context))
-    try Checkpoint.write(stageRun.method.saved, manifest, in: folder, keep: stageRun.stage.checkpoint.keep, communicator)
+      stageSteps: stageSteps, recipe: recipe, data: data.path, dataFingerprint: String(data.fingerprint, radix: 16),
+      images: data.count, encoder: stageRun.method.encoder.name, channels: data.channels,
+      input: stageRun.encoderInput, fingerprint: Launch.fingerprint(context))
+    let keep = stageRun.stage.checkpoint.keep
+    try Checkpoint.write(stageRun.method.saved, manifest, in: folder, keep: keep, communicator)
   }
 
   /// An update can leave the range of numbers by itself; the next step would say so, but a checkpoint must not hold it.
@@ -44,57 +48,139 @@ extension Trainer {
     let mine = Int(replicated.reduce(0) { czlib_crc32($0, $1.bytes.baseAddress, $1.bytes.count) })
     guard communicator.allReduce(mine, .min) == communicator.allReduce(mine, .max) else {
       throw RunError(
-        "after step \(done) the ranks hold different weights or other state; nothing was saved: check the machines' memory, and start again from the last checkpoint"
-      )
+        "after step \(done) the ranks hold different weights or other state; nothing was saved: "
+          + "check the machines' memory, and start again from the last checkpoint")
     }
   }
 
-  /// The newest whole checkpoint, which all ranks agree on.
+  // MARK: Going on
+
+  /// The newest whole checkpoint, which all ranks agree on; nil for a new run.
   func findCheckpoint() throws -> Manifest? {
     let (manifest, damaged) = try Checkpoint.newest(folder, communicator)
     for reason in damaged { say("Passed over: \(reason)") }
+    let isComplete = try communicator.fromRoot { folder.isComplete ? "complete" : "" } == "complete"
+    guard manifest != nil || !isComplete else {
+      throw RunError(
+        "run \(folder.path) is complete, but it has no checkpoints any more; nothing was changed: "
+          + "give another --run, or train from the start with --restart")
+    }
     return manifest
+  }
+
+  /// Where the run goes on: a stage and steps of it, or the number of stages where it has reached its end.
+  /// - Throws: `RunError` where the recipe is another one now; nothing has been changed by then.
+  func position(after manifest: Manifest?) throws -> (stage: Int, step: Int) {
+    guard let manifest else { return (0, 0) }
+    guard let steps = manifest.knownStageSteps else {
+      throw RunError(
+        "run \(folder.path) has several stages and was trained by an earlier build, which did not write down how long "
+          + "each was: give another --run")
+    }
+    guard manifest.stage < plan.stages.count else {
+      throw RunError(
+        "run \(folder.path) is in stage \(manifest.stage + 1), and the recipe has only \(plan.stages.count): "
+          + "give the recipe that the run began with, or another --run")
+    }
+    for (planned, done) in zip(plan.stages, steps.dropLast()) where planned.steps != done {
+      throw RunError(
+        "stage \(planned.stage.name) of run \(folder.path) ended after \(done) steps, and later stages began from it; "
+          + "its length is \(planned.steps) now: set it back to \(done) steps, or give another --run")
+    }
+    let planned = plan.stages[manifest.stage]
+    let done = steps[steps.count - 1]
+    guard done <= planned.steps else {
+      let name = plan.stages.count == 1 ? "" : " of stage \(planned.stage.name)"
+      throw RunError(
+        "run \(folder.path) has done \(done) steps\(name), the recipe's length is \(planned.steps): "
+          + "lengthen it or choose another --run")
+    }
+    try refuseOtherData(planned, manifest)
+    if done < planned.steps { return (manifest.stage, done) }
+    if manifest.stage == plan.stages.count - 1 { try refuseOtherRecipe(manifest) }
+    return (manifest.stage + 1, 0)
+  }
+
+  private func refuseOtherData(_ planned: Plan.Planned, _ manifest: Manifest) throws {
+    guard manifest.dataFingerprint != String(planned.data.fingerprint, radix: 16), !request.force else { return }
+    throw RunError(
+      "run \(folder.path) was trained on other data (\(manifest.data), \(manifest.images) images) than "
+        + "\(planned.data.path) (\(planned.data.count) images); choose another --run, or --force")
+  }
+
+  /// A finished run is not what was asked for where the recipe would have led to other weights.
+  private func refuseOtherRecipe(_ manifest: Manifest) throws {
+    let changes = try RecipeChanges.between(manifest.recipe, recipe).filter(\.matters)
+    guard !changes.isEmpty else { return }
+    throw RunError(
+      "the run in \(folder.path) is complete, but it was trained by another recipe: "
+        + changes.map(\.description).joined(separator: "; ")
+        + ". Nothing was changed: choose another --run, train anew with --restart, or lengthen it to go on")
   }
 
   /// Takes back what was told after a step.
   func rewind(to step: Int) throws {
-    _ = try communicator.onRoot {
+    try communicator.onRoot {
+      try Checkpoint.setDamagedAside(folder, after: step)
       try MetricsFile.truncate(folder.metrics, after: step)
       if FileManager.default.fileExists(atPath: folder.complete) {
         try FileManager.default.removeItem(atPath: folder.complete)
       }
-      return ""
     }
   }
 
+  /// Goes on in the middle of a stage.
   func resume(_ stageRun: StageRun, _ manifest: Manifest) throws {
-    if manifest.dataFingerprint != String(data.fingerprint, radix: 16), !request.force {
-      throw RunError(
-        "run \(folder.path) was trained on other data (\(manifest.data), \(manifest.images) images); choose another --run, or --force"
-      )
-    }
-    let changes = try RecipeChanges.between(manifest.recipe, request.recipe.yaml)
-    for change in changes { say("Changed since the checkpoint: \(change)") }
-    let now = Launch.fingerprint(context)
-    let others = now.keys.sorted().filter { manifest.fingerprint[$0] != now[$0] }
-    for key in others { say("Changed since the checkpoint: \(key) \(manifest.fingerprint[key] ?? "?") → \(now[key]!)") }
+    let isSame = try tellChanges(since: manifest)
+    try tellJump(stageRun, manifest)
     say(
-      "Resuming \(folder.path) after step \(manifest.step): \(others.isEmpty && changes.isEmpty ? "bit for bit" : "equal within rounding where nothing else changed")."
-    )
-    try communicator.onEvery {
-      try Checkpoint.read(stageRun.method.saved, from: folder.checkpoints + "/" + Checkpoint.name(step: manifest.step))
-    }
+      "Resuming \(folder.path) after step \(manifest.step): "
+        + (isSame ? "bit for bit" : "equal within rounding where nothing else changed") + ".")
+    let path = folder.checkpoints + "/" + Checkpoint.name(step: manifest.step)
+    try communicator.onEvery { try Checkpoint.read(stageRun.method.saved, from: path) }
     stageRun.keep(manifest.input)
     try rewind(to: manifest.step)
   }
 
-  /// The encoder of one stage starts the next, parameter by parameter.
-  func carry(from old: any Method, to new: any Method) throws {
-    do {
-      try new.encoder.state.copy([.encoder], from: old.encoder.state)
-    } catch {
-      throw RecipeError("stages: the encoder must be the one of the stage before: \(error)")
+  /// Goes on at the end of one stage with the next.
+  func resumeBetween(_ planned: Plan.Planned, _ manifest: Manifest) throws {
+    _ = try tellChanges(since: manifest)
+    say("Resuming \(folder.path) after step \(manifest.step), at the start of stage \(planned.stage.name).")
+    try rewind(to: manifest.step)
+  }
+
+  /// Says what differs from the time of a checkpoint: recipe, machine, ranks.
+  /// - Returns: whether nothing does.
+  private func tellChanges(since manifest: Manifest) throws -> Bool {
+    let changes = try RecipeChanges.between(manifest.recipe, recipe)
+    for change in changes { say("Changed since the checkpoint: \(change)") }
+    let now = Launch.fingerprint(context)
+    let others = now.keys.sorted().filter { manifest.fingerprint[$0] != now[$0] }
+    for key in others {
+      say("Changed since the checkpoint: \(key) \(manifest.fingerprint[key] ?? "?") → \(now[key]!)")
     }
-    new.adoptEncoder()
+    return changes.isEmpty && others.isEmpty
+  }
+
+  /// Epochs and the schedule are functions of the step, so another batch, data set or length moves both at once.
+  private func tellJump(_ stageRun: StageRun, _ manifest: Manifest) throws {
+    guard let old = try? Recipe(yaml: manifest.recipe, from: "the run's recipe"),
+      old.stages.indices.contains(manifest.stage), let done = manifest.knownStageSteps?.last
+    else { return }
+    let stage = old.stages[manifest.stage]
+    let order = Order(count: max(1, manifest.images), batch: stage.batch, seed: 0, last: stage.data.last)
+    guard order.stepsPerEpoch > 0 else { return }
+    let plan = RunPlan(stepsPerEpoch: order.stepsPerEpoch, batch: stage.batch, length: stage.length)
+    let scale = stage.optimizer.scaling.factor(batch: stage.batch)
+    func words(_ plan: RunPlan, _ rate: Double) -> String {
+      String(format: "epoch %.2f, rate %.4g", Double(done) / Double(plan.stepsPerEpoch), rate)
+    }
+    let before = words(
+      plan, stage.schedule.rate(step: done, base: stage.optimizer.rate * scale, scale: scale, plan))
+    let after = words(stageRun.plan, stageRun.rate(step: done))
+    guard before != after else { return }
+    say(
+      "Note: the run stood at \(before); by the recipe as it is now, step \(done) is \(after), and it goes on from "
+        + "there: epochs and the schedule jump")
   }
 }

@@ -4,26 +4,6 @@ import Foundation
 import Ranks
 import Shards
 
-/// What a user asks for with `apus pretrain`.
-package struct PretrainRequest: Sendable {
-  package var recipe: Recipe
-  package var data: String
-  /// Held-out images; nil for the data folder's own `test`, if there is one.
-  package var test: String?
-  package var run: String
-  /// An encoder to start from, safetensors.
-  package var weights: String?
-  package var loaderThreads = 1
-  /// Goes on although recipe or data are others than the run's.
-  package var force = false
-
-  package init(recipe: Recipe, data: String, run: String) {
-    self.recipe = recipe
-    self.data = data
-    self.run = run
-  }
-}
-
 /// How a run ended.
 package enum Ending: Equatable { case complete, stopped }
 
@@ -32,22 +12,32 @@ package final class Trainer {
   let request: PretrainRequest
   let context: Context
   let folder: RunFolder
-  let data: DataSet
-  let heldOut: DataSet?
+  let plan: Plan
+  /// The resolved recipe.
+  let recipe: String
   var communicator: any Communicator { context.communicator }
   var metrics: MetricsWriter?
   private var lock: RunLock?
+  private let isAskedToStop: () -> Bool
   let say: (String) -> Void
 
-  package init(_ request: PretrainRequest, _ context: Context) throws {
+  /// Resolves and checks all stages; nothing is written.
+  /// - Parameters:
+  ///   - isAskedToStop: whether this rank was asked to end after the present step.
+  ///   - say: prints a line; called on the root alone.
+  package init(
+    _ request: PretrainRequest, _ context: Context,
+    isAskedToStop: @escaping () -> Bool = { StopSignal.number != nil },
+    say: @escaping (String) -> Void = { Output.line($0) }
+  ) throws {
     self.request = request
     self.context = context
+    self.isAskedToStop = isAskedToStop
     folder = RunFolder(request.run)
-    let (train, test) = Trainer.paths(request.data, request.test)
-    data = try DataSet(at: train)
-    heldOut = try test.map { try DataSet(at: $0) }
+    plan = try Plan(request, context)
+    recipe = try request.recipe.yaml
     let isRoot = context.communicator.isRoot
-    say = { if isRoot { Output.line($0) } }
+    self.say = { if isRoot { say($0) } }
   }
 
   /// A folder that was packed with `--split` holds `train` and `test`.
@@ -60,72 +50,76 @@ package final class Trainer {
   // MARK: The run
 
   package func run() throws -> Ending {
-    _ = try communicator.onRoot {
-      try folder.make()
-      lock = try RunLock(folder)
-      return ""
-    }
+    try enterFolder()
     let resumed = try findCheckpoint()
-    // What a run told that ended before its first checkpoint is told anew.
+    let first = try position(after: resumed)
+    try communicator.onRoot { try folder.refuseEditedRecipe(besides: [recipe, resumed?.recipe ?? recipe]) }
+    if let resumed, first.stage == plan.stages.count {
+      try finish(resumed)
+      return .complete
+    }
+    // What was told after the checkpoint, or by a run that ended before its first one, is told anew.
     if resumed == nil { try rewind(to: 0) }
-    var previous: (any Method)?
-    var offset = 0
-    for (index, stage) in request.recipe.stages.enumerated() {
-      let stageRun = try StageRun(stage, data: data, heldOut: heldOut, seed: request.recipe.seed, index: index, context)
-      defer {
-        offset += stageRun.plan.totalSteps
-        previous = stageRun.method
-      }
-      if let resumed, resumed.stage > index { continue }
-      try stageRun.checkRoom(folder, ranksOnNode: communicator.ranksOnNode)
-      stageRun.method.initialise()
-      var first = 0
-      if let resumed, resumed.stage == index {
-        first = resumed.step - offset
-        if isFinished(index, first, stageRun) { return .complete }
-        try resume(stageRun, resumed)
-      } else if let previous {
-        try carry(from: previous, to: stageRun.method)
-      } else if let weights = request.weights {
-        try Weights.load(weights, into: stageRun.method.encoder.state)
-        stageRun.method.adoptEncoder()
-      }
-      if first > stageRun.plan.totalSteps {
-        throw RunError(
-          "run \(folder.path) has done \(first) steps, the recipe's length is \(stageRun.plan.totalSteps): lengthen it or choose another --run"
-        )
-      }
-      try introduce(stageRun, index: index, from: first)
-      let ending = try train(stageRun, index: index, from: first, offset: offset)
-      if ending == .stopped {
-        try report()
-        return .stopped
-      }
+    for planned in plan.stages[first.stage...] {
+      let ending = try run(planned, from: planned.index == first.stage ? first.step : 0, resumed)
+      // Nothing that takes long may follow a signal: the job's time is nearly over.
+      if ending == .stopped { return .stopped }
     }
-    _ = try communicator.onRoot {
-      try RunFolder.write("", to: folder.complete)
-      return ""
-    }
+    try communicator.onRoot { try RunFolder.write("", to: folder.complete) }
     try report()
     return .complete
   }
 
+  /// One stage, which is released before the next one is made.
+  private func run(_ planned: Plan.Planned, from step: Int, _ resumed: Manifest?) throws -> Ending {
+    let stageRun = try plan.make(planned.index, context)
+    let offset = plan.steps(before: planned.index)
+    if let resumed, resumed.stage == planned.index {
+      stageRun.method.initialise()
+      try resume(stageRun, resumed)
+    } else {
+      if let resumed, resumed.step == offset { try resumeBetween(planned, resumed) }
+      let source = try stageRun.start(from: planned.start, communicator) { stage in
+        folder.checkpoints + "/" + Checkpoint.name(step: plan.steps(before: stage + 1))
+      }
+      let parts = planned.stage.start.carry.joined(separator: ", ")
+      if let source { say("Stage \(planned.stage.name) starts with \(parts) of \(source)") }
+    }
+    try introduce(stageRun, index: planned.index, from: step)
+    return try train(stageRun, index: planned.index, from: step, offset: offset)
+  }
+
+  /// Makes the folder this run's: refuses one that is not, and sets aside what is to be replaced.
+  private func enterFolder() throws {
+    try communicator.onRoot {
+      try folder.refuseForeignFiles(recipe: recipe)
+      try folder.make()
+      lock = try RunLock(folder)
+      guard request.restarts, let aside = try folder.setAside() else { return }
+      say("Starting over; the earlier run was moved to \(aside)")
+      try folder.make()
+    }
+  }
+
   /// The page that shows what there is.
   private func report() throws {
-    _ = try communicator.onRoot {
-      try Exhibits.refresh(folder.path, data: data)
+    try communicator.onRoot {
+      try Exhibits.refresh(folder.path, data: plan.stages[plan.stages.count - 1].data)
       try Report.write(try ReportContent(run: folder.path), to: folder.report)
-      return ""
     }
     say("The report is \(folder.report)")
   }
 
-  private func isFinished(_ index: Int, _ first: Int, _ stageRun: StageRun) -> Bool {
-    guard index == request.recipe.stages.count - 1, first == stageRun.plan.totalSteps, folder.isComplete else {
-      return false
+  /// The run had reached its length already.
+  private func finish(_ manifest: Manifest) throws {
+    if folder.isComplete {
+      say("The run in \(folder.path) is complete: \(manifest.step) steps. To go on, lengthen it: --set length=\"…\"")
+      return
     }
-    say("The run in \(folder.path) is complete: \(first) steps. To go on, lengthen it: --set length=\"…\"")
-    return true
+    // It was killed between its last checkpoint and its end.
+    try rewind(to: manifest.step)
+    try communicator.onRoot { try RunFolder.write("", to: folder.complete) }
+    try report()
   }
 
   /// One stage, step by step.
@@ -175,10 +169,10 @@ package final class Trainer {
       }
       let (stop, isDue) = agree(clock)
       if isLast || stop || isDue || done % every.checkpoint == 0 {
-        try save(stageRun, index: index, done: offset + done)
+        try save(stageRun, index: index, done: done)
         clock.restart()
       }
-      if stop && !isLast {
+      if stop && !(isLast && index == self.plan.stages.count - 1) {
         say("Stopped on a signal after step \(done) of \(plan.totalSteps); the same command goes on from there.")
         return .stopped
       }
@@ -197,7 +191,7 @@ package final class Trainer {
 
   /// All ranks stop after the same step, whichever of them a signal has reached.
   private func agree(_ clock: Clock) -> (stop: Bool, isDue: Bool) {
-    let mine = (StopSignal.number == nil ? 0 : 2) | (communicator.isRoot && clock.isDue ? 1 : 0)
+    let mine = (isAskedToStop() ? 2 : 0) | (communicator.isRoot && clock.isDue ? 1 : 0)
     let all = communicator.allReduce(mine, .max)
     return (all >= 2, all >= 1)
   }

@@ -1,0 +1,78 @@
+import Shards
+
+/// Where a stage takes its first weights from: `{from: previous, carry: [encoder]}`. The other parts are drawn anew.
+package struct StageStart: Codable, Sendable, Equatable {
+  package enum Source: Sendable, Equatable {
+    /// All weights are drawn by the seed.
+    case nothing
+    /// The stage before this one.
+    case previous
+    /// The end of an earlier stage, by its name.
+    case stage(String)
+    /// The newest checkpoint of another run, by its folder.
+    case run(String)
+    /// An encoder in safetensors with torchvision's names.
+    case file(String)
+  }
+
+  package var from: Source
+  /// Parts of the network that are taken over, by name.
+  package var carry: [String]
+
+  package init(from: Source, carry: [String] = ["encoder"]) {
+    self.from = from
+    self.carry = carry
+  }
+
+  enum CodingKeys: String, CodingKey, CaseIterable { case from, carry }
+
+  package init(from decoder: any Decoder) throws {
+    let values = try decoder.strict(CodingKeys.self, of: "start")
+    let text = try values.value(.from, default: "previous")
+    guard let source = Source(text) else {
+      throw decoder.invalid(
+        "`from` is `\(text)`; it can be `nothing`, `previous`, `stage NAME`, `run FOLDER` or `file PATH`")
+    }
+    from = source
+    carry = try values.value(.carry, default: ["encoder"])
+    guard !carry.isEmpty, Set(carry).count == carry.count else {
+      throw decoder.invalid("`carry` is \(carry); it names the parts that are taken over, each once, such as [encoder]")
+    }
+  }
+
+  package func encode(to encoder: any Encoder) throws {
+    var values = encoder.container(keyedBy: CodingKeys.self)
+    try values.encode(from.description, forKey: .from)
+    try values.encode(carry, forKey: .carry)
+  }
+}
+
+extension StageStart.Source: CustomStringConvertible {
+  /// Reads `description`'s form.
+  package init?(_ text: String) {
+    let words = text.split(separator: " ", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+    let name = words.count == 2 ? words[1] : ""
+    switch (words[0], name.isEmpty) {
+    case ("nothing", true): self = .nothing
+    case ("previous", true): self = .previous
+    case ("stage", false): self = .stage(name)
+    case ("run", false): self = .run(name)
+    case ("file", false): self = .file(name)
+    default: return nil
+    }
+  }
+
+  package var description: String {
+    switch self {
+    case .nothing: "nothing"
+    case .previous: "previous"
+    case .stage(let name): "stage \(name)"
+    case .run(let folder): "run \(folder)"
+    case .file(let path): "file \(path)"
+    }
+  }
+}
+
+extension StageStart: CustomStringConvertible {
+  package var description: String { from == .nothing ? "nothing" : "\(from) (\(carry.joined(separator: ", ")))" }
+}

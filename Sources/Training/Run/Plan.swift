@@ -1,0 +1,184 @@
+import Engine
+import Files
+import Foundation
+import Limits
+import Ranks
+import Shards
+
+/// All stages of a run, resolved and checked before step 0: data, start, lengths, memory, disk.
+package struct Plan {
+  /// A stage with everything that it names.
+  package struct Planned {
+    package let index: Int
+    package let stage: Stage
+    package let data: DataSet
+    package let heldOut: DataSet?
+    package let start: Start
+    package let steps: Int
+    /// Shapes of the trained network's parameters and statistics by name.
+    let shapes: [String: [Int]]
+  }
+
+  /// Where a stage's first weights come from.
+  package enum Start {
+    case nothing
+    /// The end of an earlier stage of this run.
+    case stage(Int)
+    case run(RunFolder)
+    case file(String)
+  }
+
+  package let recipe: Recipe
+  package let stages: [Planned]
+
+  /// - Throws: `RecipeError`, `RunError` or `ShardError` for whatever could not work, the same on every rank.
+  package init(_ request: PretrainRequest, _ context: Context) throws {
+    recipe = request.recipe
+    try Plan.checkNames(recipe)
+    let sets = try Plan.open(request)
+    let folder = RunFolder(request.run)
+    var planned: [Planned] = []
+    for (index, stage) in request.recipe.stages.enumerated() {
+      let (data, heldOut) = sets[stage.data.set]!
+      let stageRun = try Plan.named(stage, of: request.recipe) {
+        try StageRun(stage, data: data, heldOut: heldOut, seed: request.recipe.seed, index: index, context)
+      }
+      try Plan.checkRoom(stageRun, folder)
+      let start = try Plan.named(stage, of: request.recipe) {
+        try Plan.start(of: index, request.recipe, stageRun, planned, context)
+      }
+      planned.append(
+        Planned(
+          index: index, stage: stage, data: data, heldOut: heldOut, start: start, steps: stageRun.plan.totalSteps,
+          shapes: Plan.shapes(of: stageRun.method.encoder.state)))
+    }
+    stages = planned
+  }
+
+  /// The running form of a stage.
+  package func make(_ index: Int, _ context: Context) throws -> StageRun {
+    let planned = stages[index]
+    return try StageRun(
+      planned.stage, data: planned.data, heldOut: planned.heldOut, seed: recipe.seed, index: index, context)
+  }
+
+  /// Steps of the stages before one.
+  package func steps(before index: Int) -> Int { stages[..<index].reduce(0) { $0 + $1.steps } }
+
+  // MARK: Checks
+
+  private static func checkNames(_ recipe: Recipe) throws(RecipeError) {
+    var names: Set<String> = []
+    for stage in recipe.stages where !names.insert(stage.name).inserted {
+      throw RecipeError(
+        "two stages are named `\(stage.name)`: give each a name of its own, such as {name: \(stage.name)-2}")
+    }
+  }
+
+  /// Opens every data set that a stage reads, each once.
+  private static func open(_ request: PretrainRequest) throws -> [String: (DataSet, DataSet?)] {
+    let read = request.recipe.stages.map(\.data.set)
+    let given = request.data.keys.sorted()
+    for stage in request.recipe.stages where request.data[stage.data.set] == nil {
+      let name = stage.data.set
+      let near = nearest(to: name, in: given).map { "; did you mean `\($0)`?" } ?? ""
+      let option = name == DataRecipe.defaultSet ? "--data PATH" : "--data \(name)=PATH"
+      throw RecipeError("stage \(stage.name) reads the data set `\(name)`, which was not given\(near): add \(option)")
+    }
+    for (option, names) in [("--data", given), ("--test", request.heldOut.keys.sorted())] {
+      for name in names where !read.contains(name) {
+        let near = nearest(to: name, in: read).map { "; did you mean `\($0)`?" } ?? ""
+        throw RecipeError(
+          "\(option) gives a data set `\(name)`, which no stage reads\(near) The stages read "
+            + Set(read).sorted().joined(separator: ", "))
+      }
+    }
+    var sets: [String: (DataSet, DataSet?)] = [:]
+    for name in Set(read).sorted() {
+      let (train, test) = Trainer.paths(request.data[name]!, request.heldOut[name])
+      sets[name] = (try DataSet(at: train), try test.map { try DataSet(at: $0) })
+    }
+    return sets
+  }
+
+  private static func checkRoom(_ stageRun: StageRun, _ folder: RunFolder) throws {
+    try stageRun.checkRoom(
+      folder, ofNode: .ofNode(), ofProcess: .ofProcess(), diskFree: FileSystem.freeBytes(at: folder.path))
+  }
+
+  /// Says of an error which stage it is of, where there are several.
+  private static func named<T>(_ stage: Stage, of recipe: Recipe, _ body: () throws -> T) throws -> T {
+    if recipe.stages.count == 1 { return try body() }
+    do { return try body() } catch { throw RunError("stage \(stage.name): \(error)") }
+  }
+
+  // MARK: Starts
+
+  /// Resolves where a stage starts from, and checks that the parts which it takes over are there and fit.
+  private static func start(
+    of index: Int, _ recipe: Recipe, _ stageRun: StageRun, _ earlier: [Planned], _ context: Context
+  ) throws -> Start {
+    let start = recipe.stages[index].start
+    let state = stageRun.method.encoder.state
+    if start.from == .nothing { return .nothing }
+    let wanted = try parts(start.carry, of: state)
+    switch start.from {
+    case .nothing: return .nothing
+    case .previous:
+      try compare(wanted, with: earlier[index - 1].shapes, of: "stage \(earlier[index - 1].stage.name)")
+      return .stage(index - 1)
+    case .stage(let name):
+      guard let found = earlier.first(where: { $0.stage.name == name }) else {
+        let names = earlier.map(\.stage.name)
+        let near = nearest(to: name, in: names).map { "; did you mean `\($0)`?" } ?? ""
+        throw RecipeError(
+          "start.from is `stage \(name)`, but no stage of that name comes before this one\(near) "
+            + (names.isEmpty ? "It is the first." : "Before it come \(names.joined(separator: ", "))."))
+      }
+      try compare(wanted, with: found.shapes, of: "stage \(name)")
+      return .stage(found.index)
+    case .run(let path):
+      let folder = RunFolder(path)
+      let (manifest, _) = try Checkpoint.newest(folder, context.communicator, replicatedOnly: true)
+      guard let manifest else {
+        throw RunError("start.from is `run \(path)`, but there is no checkpoint in \(folder.checkpoints)")
+      }
+      let checkpoint = folder.checkpoints + "/" + Checkpoint.name(step: manifest.step)
+      try compare(wanted, with: Checkpoint.shapes(of: manifest.encoder, in: checkpoint), of: "run \(path)")
+      return .run(folder)
+    case .file(let path):
+      guard start.carry == ["encoder"] else {
+        throw RecipeError("start.from is `file \(path)`, which holds an encoder alone; carry is \(start.carry)")
+      }
+      try Weights.load(path, into: state)
+      return .file(path)
+    }
+  }
+
+  private static func shapes(of state: NetworkState) -> [String: [Int]] {
+    let entries = state.parameters.layout.entries + state.statistics.layout.entries
+    return Dictionary(uniqueKeysWithValues: entries.map { ($0.name, $0.shape) })
+  }
+
+  /// Shapes of what some parts of a network consist of, by name.
+  private static func parts(_ names: [String], of state: NetworkState) throws(RecipeError) -> [String: [Int]] {
+    let shapes = shapes(of: state)
+    let known = Set(shapes.keys.map { String($0.prefix { $0 != "." }) }).sorted()
+    for name in names where !known.contains(name) {
+      let near = nearest(to: name, in: known).map { "; did you mean `\($0)`?" } ?? ""
+      throw RecipeError(
+        "start.carry names `\(name)`, which this stage's network has not\(near) Its parts are "
+          + known.joined(separator: ", "))
+    }
+    return shapes.filter { shape in names.contains { shape.key.hasPrefix($0 + ".") } }
+  }
+
+  private static func compare(_ wanted: [String: [Int]], with source: [String: [Int]], of name: String) throws {
+    for (parameter, shape) in wanted.sorted(by: { $0.key < $1.key }) where source[parameter] != shape {
+      let found = source[parameter].map { "has shape \($0) in" } ?? "is not in"
+      throw RecipeError(
+        "start: \(parameter) has shape \(shape) here and \(found) \(name): "
+          + "what is carried over must be the same; change the encoder or head, or start.carry")
+    }
+  }
+}
