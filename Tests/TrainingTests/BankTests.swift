@@ -65,7 +65,7 @@ import Training
     let views = recipe is MemoryBank ? 1 : 2
     let running = recipe.make(
       MethodSetting(
-        encoder: .init(.resnet18, width: 1 / 16, stem: .small, channels: 1),
+        encoder: .resnet(.init(.resnet18, width: 1 / 16, stem: .small, channels: 1)),
         normalisation: recipe is MemoryBank ? .global : .shuffle(images: 4), images: images,
         plan: RunPlan(stepsPerEpoch: 1, batch: batch, length: .steps(steps)), context: context))
     running.initialise()
