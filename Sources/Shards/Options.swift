@@ -116,6 +116,13 @@ private struct DefaultValues {
   }
 
   func value<T>(_ type: T.Type, _ key: any CodingKey) -> T? { values[key.stringValue] as? T }
+
+  /// Whether the default is nil. The compiler's code asks before it reads an optional number.
+  func isNil(_ key: any CodingKey) -> Bool {
+    guard let value = values[key.stringValue] else { return true }
+    let mirror = Mirror(reflecting: value)
+    return mirror.displayStyle == .optional && mirror.children.isEmpty
+  }
 }
 
 /// What a type's synthesised `init(from:)` reads from: what is given, or else the default.
@@ -143,7 +150,7 @@ private struct OptionsContainer<Key: CodingKey>: KeyedDecodingContainerProtocol 
 
   func decodeNil(forKey key: Key) throws -> Bool {
     if given.contains(key) { return try given.decodeNil(forKey: key) }
-    return false
+    return defaults.isNil(key)
   }
 
   func decode<T: Decodable>(_ type: T.Type, forKey key: Key) throws -> T {

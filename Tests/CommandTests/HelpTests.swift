@@ -13,7 +13,7 @@ extension ShortCommandTests {
         ["pack"],
         [
           "<source>", "<out>", "--split", "--limit", "--shard-size", "--on-bad", "--channels", "--like", "--labels",
-          "--class-names", "--unlabelled", "--threads", "--force",
+          "--class-names", "--unknown-classes", "--unlabelled", "--root", "--threads", "--force",
         ]
       ),
       (["shard"], ["<input>", "<out>", "--split", "--shard-size", "--force"]),

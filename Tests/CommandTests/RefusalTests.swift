@@ -27,7 +27,7 @@ struct Refusal: Sendable, CustomTestStringConvertible {
     ) {
       $0.recipe = "simclr-v1-fasion"
     },
-    Refusal("a misspelt key", words: ["optimizer", "an optimizer has no `rat`; did you mean `rate`?"]) {
+    Refusal("a misspelt key", words: ["optimizer", "sgd has no `rat`; did you mean `rate`?"]) {
       $0.changes = ["optimizer.rat=1"]
     },
     Refusal("a wrong type", ranks: nil, words: ["batch: expected a whole number, found `many`"]) {

@@ -238,7 +238,7 @@ import Training
     #expect(peakResident() - before < 1 << 30)
     let memory = stageRun.memory
     #expect(memory.state > 1 << 35)
-    for part in [memory.activations, memory.gradients, memory.cache, memory.monitor] { #expect(part > 0) }
+    for part in [memory.activations, memory.gradients, memory.monitor] { #expect(part > 0) }
     #expect(memory.index == 80 * 48 && memory.cache <= 40 * 100)
     #expect(memory.batches == 3 * 13 * 2 * 64 * 4)
     let folder = tiny.run
