@@ -217,8 +217,8 @@ import Training
         "linear-v1", "learned", "87.12 %", "[86.45, 87.76]", "8712/10000", "98.00 %", "12000", "128", "3.2 s",
       ])
     // A score stands below its name, whatever other results lack.
-    let place = lines[0].range(of: "top-5")!.upperBound
-    #expect(lines[3][..<place].hasSuffix("98.00 %"), "\(lines)")
+    let place = lines[0][..<lines[0].range(of: "top-5")!.upperBound].count
+    #expect(lines[3].prefix(place).hasSuffix("98.00 %"), "\(lines)")
   }
 
   @Test func reportsShowScoresByName() throws {
