@@ -16,8 +16,8 @@ package final class Arena {
   private var reserved: Int
   /// What is asked for, where addresses are not limited.
   private let wanted: Int
-  /// Whether `ulimit` limits the addresses of this process. Then the arena takes a part of them only, and gives back what
-  /// its plan leaves.
+  /// Whether `ulimit` limits the addresses of this process. Then the arena takes a part of them only, and gives back
+  /// what its plan leaves.
   private let isLimited: Bool
   private var lower = 0, upper = 0
   private var limit: Int

@@ -1,8 +1,8 @@
 import Foundation
 import Ranks
 
-/// Zeros that take memory only where they are written to: what is planned and then refused, or never used, costs address
-/// space alone.
+/// Zeros that take memory only where they are written to: what is planned and then refused, or never used, costs
+/// address space alone.
 package final class ZeroedMemory {
   package let bytes: Int
   private let address: UnsafeMutableRawPointer

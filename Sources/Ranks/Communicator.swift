@@ -1,7 +1,7 @@
 import CMPI
 
-/// What ranks exchange, and what its time counts as. Each has its own MPI communicator, so that the order of collectives
-/// is the same on every rank.
+/// What ranks exchange, and what its time counts as. Each has its own MPI communicator, so that the order of
+/// collectives is the same on every rank.
 package enum Channel: Int32, Sendable { case control, statistics, gradients }
 
 package enum Reduction: Int32, Sendable { case sum, max, min }
@@ -30,8 +30,8 @@ package protocol Communicator: AnyObject {
   func allReduce(
     _ data: UnsafeMutableBufferPointer<Int64>, _ reduction: Reduction, on channel: Channel, _ purpose: CollectivePurpose
   )
-  /// Begins the sum over all ranks, in place. All ranks begin the same sums in the same order, and get the same bits. The
-  /// floats are the communicator's until `finishSums`.
+  /// Begins the sum over all ranks, in place. All ranks begin the same sums in the same order, and get the same bits.
+  /// The floats are the communicator's until `finishSums`.
   func beginSum(_ data: UnsafeMutableBufferPointer<Float>, _ purpose: CollectivePurpose)
   /// Whether a sum was begun and is not known to be done.
   var isSumming: Bool { get }

@@ -23,7 +23,8 @@ extension ShortCommandTests {
       (["recipes", "diff"], ["<first>", "<second>"]),
       (
         ["pretrain"],
-        ["<recipe>", "--data", "--run", "--test", "--init", "--set", "--threads", "--loader-threads", "--force",
+        [
+          "<recipe>", "--data", "--run", "--test", "--init", "--set", "--threads", "--loader-threads", "--force",
           "--restart",
         ]
       ),

@@ -178,7 +178,8 @@ import Testing
     let trained = Trained("encoder", network, context)
     trained.state.randomise()
     trained.gradients.buffer.update(repeating: 3)
-    let before = [trained.state.parameters, trained.state.statistics, trained.gradients, trained.moments[0].slab].map(\.bits)
+    let before = [trained.state.parameters, trained.state.statistics, trained.gradients, trained.moments[0].slab].map(
+      \.bits)
     let base = context.arena.array(of: UInt8.self, count: 0).baseAddress!
     context.dry {
       let groups = BatchGroups(.global, batch: 128, positions: 0..<64, views: 2, ranks: 2, in: context.arena)
@@ -191,7 +192,8 @@ import Testing
       trained.reducer.finish()
     }
     #expect(
-      [trained.state.parameters, trained.state.statistics, trained.gradients, trained.moments[0].slab].map(\.bits) == before)
+      [trained.state.parameters, trained.state.statistics, trained.gradients, trained.moments[0].slab].map(\.bits)
+        == before)
     let page = Int(sysconf(Int32(_SC_PAGESIZE)))
     let pages = context.arena.peak / page
     var resident = [UInt8](repeating: 0, count: pages)

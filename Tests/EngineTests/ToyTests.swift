@@ -95,8 +95,8 @@ import Testing
     return part
   }
 
-  /// A head on a feature map learns to tell the colour of every fourth pixel, at a rate of its own, from an encoder that
-  /// does not train.
+  /// A head on a feature map learns to tell the colour of every fourth pixel, at a rate of its own, from an encoder
+  /// that does not train.
   @Test func headOnAMapOfAFrozenEncoder() {
     let head = HeadPlan(
       "dense", from: .tap(.map("layer2")),

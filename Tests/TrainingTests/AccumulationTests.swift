@@ -22,7 +22,8 @@ import Training
     recipe.queue = 40
     let method = recipe.make(
       MethodSetting(
-        encoder: .resnet(.init(.resnet18, width: 1 / 16, stem: .small, channels: 1)), normalisation: groups, accumulate: parts,
+        encoder: .resnet(.init(.resnet18, width: 1 / 16, stem: .small, channels: 1)), normalisation: groups,
+        accumulate: parts,
         images: batch, plan: RunPlan(stepsPerEpoch: 1, batch: batch, length: .steps(3)), context: context))
     method.initialise()
     var draws = Draws(seed: 1, .check)

@@ -97,9 +97,10 @@ import Training
     try Data("{".utf8).write(to: URL(fileURLWithPath: folder(tiny, 4) + "/manifest.json"))
     #expect(try tiny.train(tiny.request(), stopAfter: 1) == .complete)
     #expect(tiny.said.contains { $0.hasPrefix("Passed over: ") && $0.contains("step-00000004") })
-    #expect(try FileManager.default.contentsOfDirectory(atPath: tiny.run.checkpoints).sorted() == [
-      "step-00000003", "step-00000004",
-    ])
+    #expect(
+      try FileManager.default.contentsOfDirectory(atPath: tiny.run.checkpoints).sorted() == [
+        "step-00000003", "step-00000004",
+      ])
     #expect(try tiny.metrics().filter { $0["loss"] != nil }.map(\.step) == [1, 2, 3, 4])
   }
 

@@ -5,8 +5,8 @@
 ///     inside:  v ← m·v + rate·r·(g + λw);  w ← w − v         (google-research/simclr `classic_momentum`)
 ///     outside: v ← m·v + r·(g + λw);       w ← w − rate·v    (byol, vissl, lightly)
 ///
-/// r is 1 where ‖w‖ or the denominator is 0, and for the excluded kinds, which also take no decay. apex's LARC, which is
-/// separate and outside, passes over a parameter whose gradient is exactly 0, without decay: there r is 0.
+/// r is 1 where ‖w‖ or the denominator is 0, and for the excluded kinds, which also take no decay. apex's LARC, which
+/// is separate and outside, passes over a parameter whose gradient is exactly 0, without decay: there r is 0.
 package struct LARS: Optimizer, Equatable {
   package enum RatePlacement: String, Codable, Sendable, CaseIterable { case inside, outside }
   package enum TrustRatio: String, Codable, Sendable, CaseIterable { case combined, separate }

@@ -25,8 +25,8 @@ package final class Loader: @unchecked Sendable {
   package let notices: [String]
   /// Seconds that `next` had to wait.
   package private(set) var secondsWaited = 0.0
-  /// Bytes of the batches; `ReadPlan.cacheBytes` adds what is kept of encoded samples, and each thread has scratch memory
-  /// for about one decoded image and one view.
+  /// Bytes of the batches; `ReadPlan.cacheBytes` adds what is kept of encoded samples, and each thread has scratch
+  /// memory for about one decoded image and one view.
   package var memory: Int { work.memory }
   /// Encoded bytes read.
   package var bytesRead: Int { work.cache.bytesRead }

@@ -1,8 +1,8 @@
 import Engine
 import Shards
 
-/// A method's options, as a recipe writes them, and the way to its running form. One file a method; `Methods.all` is the
-/// table.
+/// A method's options, as a recipe writes them, and the way to its running form. One file a method; `Methods.all` is
+/// the table.
 package protocol MethodRecipe: Options, Sendable {
   static var name: String { get }
   /// Refuses what cannot work, before anything is read.
@@ -72,8 +72,8 @@ package struct MethodInput {
   package let labels: [Int32]
   /// By kind of view: (count · n, H, W, C), all images of its first view, then of its second.
   package let views: [Tensor]
-  /// By kind of view: (count · n), what each view is to be recognised as; nil for kinds without a target. Empty where no
-  /// kind has any.
+  /// By kind of view: (count · n), what each view is to be recognised as; nil for kinds without a target. Empty where
+  /// no kind has any.
   package let targets: [UnsafePointer<Int32>?]
   /// For tests that bring their own: the place of every position in a shuffled batch.
   package let order: [Int]?

@@ -7,8 +7,8 @@ import Shards
 /// arXiv:2006.09882; reference facebookresearch/swav, `main_swav.py`.
 ///
 /// The crops of the first kind of view are assigned to prototypes, and every crop predicts the assignments of the
-/// others. In the encoder the crops of one kind share a BN batch, as the reference encodes crops of one size together. The head
-/// runs once, on the features of all crops in the order of the crops (`src/resnet50.py`, `forward`).
+/// others. In the encoder the crops of one kind share a BN batch, as the reference encodes crops of one size together.
+/// The head runs once, on the features of all crops in the order of the crops (`src/resnet50.py`, `forward`).
 ///
 /// Departs from the reference: its queues are a rank's own, ours hold the global batch's embeddings in order, so that
 /// they are the same on any number of ranks.

@@ -41,7 +41,8 @@ extension Checkpoint {
   /// - Returns: no manifest where there is no checkpoint, or none of the stage.
   /// - Throws: `RunError` where there are checkpoints and none of them is whole, or where one cannot be read.
   package static func newest(
-    _ folder: RunFolder, _ communicator: any Communicator = SingleProcess(), stage: Int? = nil, replicatedOnly: Bool = false
+    _ folder: RunFolder, _ communicator: any Communicator = SingleProcess(), stage: Int? = nil,
+    replicatedOnly: Bool = false
   ) throws -> (manifest: Manifest?, damaged: [String]) {
     let steps = try communicator.fromRoot { try list(folder).map(String.init).joined(separator: " ") }
     var damaged: [String] = []
