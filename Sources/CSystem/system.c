@@ -175,8 +175,8 @@ static void check_limit(int resource, const char *option) {
   if (getrlimit(resource, &limit) != 0 || limit.rlim_cur >= (rlim_t)LEAST_MEGABYTES << 20) return;
   char text[256];
   int length = snprintf(text, sizeof text,
-                        "error: ulimit -%s is %lld MiB, and apus needs %d to start: raise it (ulimit -%s unlimited), or ask "
-                        "the batch system for more memory\n",
+                        "error: ulimit -%s is %lld MiB, and apus needs %d to start: raise it (ulimit -%s unlimited), "
+                        "or ask the batch system for more memory\n",
                         option, (long long)(limit.rlim_cur >> 20), LEAST_MEGABYTES, option);
   if (write(STDERR_FILENO, text, (size_t)length) < 0) _exit(71);
   _exit(1);

@@ -30,9 +30,10 @@ struct BenchStepCommand: PrintsResults {
   @Flag(help: "Every layer as well.") var layers = false
   @Flag(help: "One JSON object.") var json = false
   @Option(
-    help:
-      "Take turns with other programs: wait for a byte of this pipe before each step, and print a line after it. Ranks have a pipe each."
-  )
+    help: """
+      Take turns with other programs: wait for a byte of this pipe before each step, and print a line after it. \
+      Ranks have a pipe each.
+      """)
   var turns: String?
 
   func validate() throws {
@@ -117,11 +118,11 @@ struct BenchStepCommand: PrintsResults {
       String(repeating: " ", count: max(0, count - text.count)) + text
     }
     print(
-      "\(arch) ×\(width), \(size) px, \(images) images × 2 views a rank, \(context.communicator.size) × \(context.team.count) threads, \(method)"
-    )
+      "\(arch) ×\(width), \(size) px, \(images) images × 2 views a rank, "
+        + "\(context.communicator.size) × \(context.team.count) threads, \(method)")
     print(
-      "\(String(format: "%.1f", result.viewsPerSecond)) views/s, \(String(format: "%.4f", result.seconds)) s a step, \(megabytes) MiB at most"
-    )
+      String(format: "%.1f views/s, %.4f s a step, ", result.viewsPerSecond, result.seconds)
+        + "\(megabytes) MiB at most")
     let peak = result.peak
     print(
       String(

@@ -79,7 +79,10 @@ final class AllocationTests {
   private func stageRun(_ test: Case) throws -> StageRun {
     let yaml = """
       encoder: \(test.encoder)
-      views: [{count: \(test.method.contains("memory-bank") ? 1 : 2), size: \(test.size), operations: [{crop: {scale: [0.3, 1]}}, {flip: 0.5}, {normalise: dataset}]}]
+      views:
+        - count: \(test.method.contains("memory-bank") ? 1 : 2)
+          size: \(test.size)
+          operations: [{crop: {scale: [0.3, 1]}}, {flip: 0.5}, {normalise: dataset}]
       optimizer: {name: \(test.optimizer), rate: 0.05}
       schedule: {name: cosine}
       batch: 12

@@ -19,7 +19,8 @@ extension EvaluationResult {
       {"name":"\(name)","version":1,"title":"\(k.map { "kNN, k = \($0)" } ?? "linear probe")","features":"\(features)",
       "options":{\(k.map { "\"k\":\($0)" } ?? "")},"trainCount":12000,"testCount":\(count),"dimension":128,
       "scores":[{"name":"top-1","unit":"%","value":\(Double(correct) / Double(count)),"hits":\(correct),
-      "trials":\(count),"interval":{"low":\(interval.low),"high":\(interval.high)}},{"name":"top-5","unit":"%","value":0.98}],
+      "trials":\(count),"interval":{"low":\(interval.low),"high":\(interval.high)}},
+      {"name":"top-5","unit":"%","value":0.98}],
       "classes":[\(sizes.joined(separator: ","))],"notes":[],"timing":{"seconds":3.2}}
       """
     return try JSONDecoder().decode(EvaluationResult.self, from: Data(text.utf8))

@@ -28,8 +28,8 @@ struct ImageList: PackSource {
     if listing.images.isEmpty, let first = rows.first {
       throw ShardError(
         path, "pack",
-        "it is taken for a list of \(rows.count) images, but none of them is there: \"\(first.path)\" was looked for at "
-          + "\(root.appending(first.path)). A line is a path, and after a tab, a comma (.csv) or a space a label; "
+        "it is taken for a list of \(rows.count) images, but none of them is there: \"\(first.path)\" was looked for "
+          + "at \(root.appending(first.path)). A line is a path, and after a tab, a comma (.csv) or a space a label; "
           + "paths start from the list's folder, or from --root")
     }
     if options.labelled { try setLabels(labels, path) }

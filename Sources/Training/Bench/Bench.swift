@@ -91,8 +91,8 @@ package struct Bench {
     let needed = Int64(context.arena.peak + 2 * views) * Int64(context.communicator.ranksOnNode)
     guard let room = MemoryRoom.ofNode(), needed > room.bytes else { return }
     throw RunError(
-      "the ranks of \(context.communicator.host) need \(needed >> 20) MiB, but \(room.bytes >> 20) are free\(room.bound): "
-        + "\(room.advice)take fewer images, a smaller size or fewer ranks on a node")
+      "the ranks of \(context.communicator.host) need \(needed >> 20) MiB, but \(room.bytes >> 20) are free"
+        + "\(room.bound): \(room.advice)take fewer images, a smaller size or fewer ranks on a node")
   }
 
   private func step(_ pixels: UnsafeMutablePointer<Float>) -> Outcome {

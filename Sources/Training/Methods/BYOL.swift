@@ -33,8 +33,8 @@ package struct BYOL: MethodRecipe {
     let counts = stage.views.map(\.count)
     guard counts == [2] || counts == [1, 1], stage.views.allSatisfy({ $0.size == stage.views[0].size }) else {
       throw RecipeError(
-        "byol: views have counts \(counts) and sizes \(stage.views.map(\.size)); it takes one kind of view, count 2, or "
-          + "two kinds, count 1 each, of the same size")
+        "byol: views have counts \(counts) and sizes \(stage.views.map(\.size)); it takes one kind of view, count 2, "
+          + "or two kinds, count 1 each, of the same size")
     }
     try stage.requireOnePart(because: "byol takes its batch at once", instead: "more ranks")
     try stage.requireUnshuffled(because: "byol has no keys to hide")
@@ -56,8 +56,8 @@ package struct BYOL: MethodRecipe {
   }
 
   package func remedy(_ symptom: Symptom) -> String {
-    "predictor and target no longer hold the embeddings apart: give method.head and method.predictor a hidden layer each, "
-      + "whose batch statistics do, raise method.momentum towards 1, or lower optimizer.rate"
+    "predictor and target no longer hold the embeddings apart: give method.head and method.predictor a hidden layer "
+      + "each, whose batch statistics do, raise method.momentum towards 1, or lower optimizer.rate"
   }
 
   package func make(_ setting: MethodSetting) -> any Method { Running(self, setting) }

@@ -113,7 +113,8 @@ package struct Recipe: Sendable {
       let names = BuiltInRecipes.names
       let near = nearest(to: source, in: names).map { "; did you mean `\($0)`?" } ?? ";"
       throw RecipeError(
-        "there is no recipe file and no built-in recipe `\(source)`\(near) Built in are \(names.joined(separator: ", "))"
+        "there is no recipe file and no built-in recipe `\(source)`\(near) Built in are "
+          + names.joined(separator: ", ")
       )
     }
     guard data.count < 1 << 20 else { throw RecipeError("\(source) has \(data.count) bytes, which is no recipe") }

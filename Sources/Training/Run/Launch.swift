@@ -93,9 +93,10 @@ package enum Launch {
   private static func checkAddresses(threads: Int) throws(LaunchError) {
     let needed = Int64(threads) * bytesOfThread + 128 << 20
     guard let room = MemoryRoom.ofProcess(), room.bytes < 2 * needed else { return }
+    let who = threads == 1 ? "1 compute thread needs" : "\(threads) compute threads need"
     throw LaunchError(
-      "\(room.bytes >> 20) MiB are free\(room.bound), and \(threads) compute thread\(threads == 1 ? "" : "s") need \(2 * needed >> 20) "
-        + "to start: \(room.advice)or ask for fewer threads")
+      "\(room.bytes >> 20) MiB are free\(room.bound), and \(who) \(2 * needed >> 20) to start: "
+        + "\(room.advice)or ask for fewer threads")
   }
 
   /// Threads besides those that compute: of the loader, of turns, of MPI.
