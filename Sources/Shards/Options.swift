@@ -87,7 +87,42 @@ extension KeyedDecodingContainerProtocol {
     if let list = type as? any ListOfOptions.Type {
       return try list.init(options: superDecoder(forKey: key)) as! T
     }
+    if let words = words(of: type) { try superDecoder(forKey: key).checkWord(of: words) }
+    if let list = type as? any ListOfWords.Type { try superDecoder(forKey: key).checkWords(of: list.words) }
     return try decode(type, forKey: key)
+  }
+}
+
+/// The words that a type can be read from; nil where it is not an enumeration of words.
+private func words<T>(of type: T.Type) -> [String]? {
+  func all<Word: CaseIterable & RawRepresentable>(_ type: Word.Type) -> [String]? {
+    let words = type.allCases.compactMap { $0.rawValue as? String }
+    return words.isEmpty ? nil : words
+  }
+  guard let type = type as? any (CaseIterable & RawRepresentable).Type else { return nil }
+  return all(type)
+}
+
+private protocol ListOfWords {
+  static var words: [String] { get }
+}
+
+extension Array: ListOfWords where Element: CaseIterable & RawRepresentable, Element.RawValue == String {
+  fileprivate static var words: [String] { Element.allCases.map(\.rawValue) }
+}
+
+extension Swift.Decoder {
+  /// Refuses a word that is none of those known, by the nearest one.
+  fileprivate func checkWord(of known: [String]) throws {
+    guard let word = try? singleValueContainer().decode(String.self), !known.contains(word) else { return }
+    let near = nearest(to: word, in: known).map { "; did you mean `\($0)`?" } ?? ";"
+    let words = known.map { "`\($0)`" }.joined(separator: ", ")
+    throw invalid("it is `\(word)`\(near) it can be \(words)")
+  }
+
+  fileprivate func checkWords(of known: [String]) throws {
+    guard var list = try? unkeyedContainer() else { return }
+    while !list.isAtEnd { try list.superDecoder().checkWord(of: known) }
   }
 }
 

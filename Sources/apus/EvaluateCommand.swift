@@ -26,8 +26,7 @@ struct EvaluateCommand: PrintsResults {
   @Option(help: "For weights: the recipe whose encoder they are.")
   var recipe: String?
 
-  @Option(help: "For a run: the step whose checkpoint is judged (default: the newest).")
-  var step: Int?
+  @OptionGroup var checkpoint: CheckpointChoice
 
   @Option(help: "Labelled training images that are taken, evenly spread (default: all).")
   var limit: Int?
@@ -45,10 +44,12 @@ struct EvaluateCommand: PrintsResults {
   var threads: Int?
 
   func validate() throws {
-    for (name, value) in [("--limit", limit), ("--test-limit", testLimit), ("--step", step), ("--threads", threads)] {
+    for (name, value) in [("--limit", limit), ("--test-limit", testLimit), ("--threads", threads)] {
       if let value, value < 1 { throw ValidationError("\(name) is \(value); it must be at least 1") }
     }
-    if recipe != nil, step != nil { throw ValidationError("--step is a run's; weights with --recipe have none") }
+    if recipe != nil, checkpoint.isGiven {
+      throw ValidationError("--step and --stage are a run's; weights with --recipe have none")
+    }
   }
 
   func run() throws {
@@ -77,7 +78,7 @@ struct EvaluateCommand: PrintsResults {
   }
 
   private func encoder(_ train: DataSet, _ communicator: any Communicator) throws -> FrozenEncoder {
-    guard let recipe else { return try FrozenEncoder(run: path, step: step, communicator) }
+    guard let recipe else { return try FrozenEncoder(run: path, checkpoint.choice, communicator) }
     return try FrozenEncoder(weights: path, recipe: Recipe(recipe), data: train)
   }
 

@@ -18,8 +18,7 @@ struct ExportCommand: ParsableCommand {
   @Argument(help: "The file to write.")
   var out: String
 
-  @Option(help: "The step whose checkpoint is exported (default: the newest).")
-  var step: Int?
+  @OptionGroup var checkpoint: CheckpointChoice
 
   @Option(help: "Also write images (N, C, H, W) and their features, to check another program's against.")
   var probe: String?
@@ -27,14 +26,10 @@ struct ExportCommand: ParsableCommand {
   @Option(help: "Images for the probe (default: drawn at random).")
   var data: String?
 
-  func validate() throws {
-    if let step, step < 1 { throw ValidationError("--step is \(step); it must be at least 1") }
-  }
-
   func run() throws {
     try Job.run(threads: nil) { context in
       guard context.communicator.isRoot else { return }
-      let encoder = try FrozenEncoder(run: path, step: step)
+      let encoder = try FrozenEncoder(run: path, checkpoint.choice)
       for notice in encoder.notices { print(notice) }
       let proof = ExportProof(encoder, context: context)
       let images = try proof.images(from: data.map { try DataSet(at: Trainer.paths($0, nil).train) })

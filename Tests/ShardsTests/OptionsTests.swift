@@ -11,11 +11,15 @@ private struct Lamp: Options, Equatable {
   var switches: [Switch] = []
   var shade: Shade?
   var spare = Shade()
+  var socket = Socket.screw
+  var sockets: [Socket] = []
 
   func check() throws(RecipeError) {
     if watts < 1 { throw RecipeError("`watts` is \(watts); it must be at least 1") }
   }
 }
+
+private enum Socket: String, Codable, CaseIterable { case screw, bayonet }
 
 private struct Shade: Options, Equatable {
   static let title = "a shade"
@@ -46,6 +50,21 @@ private struct Shelf: Decodable {
     expected.switches = [Switch(isOn: false), Switch()]
     let given = #"{"colour": "red", "watts": 60, "brightness": 0.3333333333333333, "shade": {"width": 3}, "#
     #expect(try lamp(given + #""switches": [{"isOn": false}, {}], "spare": {}}"#) == expected)
+  }
+
+  /// A word that is none of those known is refused with all of them.
+  @Test(arguments: [
+    (#""socket": "bayonnet""#, "socket"), (#""sockets": ["screw", "bayonnet"]"#, "sockets"),
+  ]) func wordsAreNamed(option: String, key: String) throws {
+    let error = #expect(throws: DecodingError.self) { try lamp("{\"colour\": \"red\", \(option)}") }
+    guard case .dataCorrupted(let context) = error else {
+      Issue.record("\(String(describing: error))")
+      return
+    }
+    #expect(context.codingPath.first?.stringValue == key)
+    let words = "it is `bayonnet`; did you mean `bayonet`? it can be `screw`, `bayonet`"
+    #expect(context.debugDescription == words)
+    #expect(try lamp(#"{"colour": "red", "socket": "bayonet", "sockets": ["screw"]}"#).socket == .bayonet)
   }
 
   /// What is written has every option, and reads back as it was.

@@ -33,8 +33,8 @@ import Training
     // The set is not asked.
     try FileManager.default.removeItem(atPath: tiny.folder + "/train")
     #expect(try FrozenEncoder(run: run).input == encoder.input)
-    #expect(try FrozenEncoder(run: run, step: 2).step == 2)
-    let error = #expect(throws: RunError.self) { try FrozenEncoder(run: run, step: 3) }
+    #expect(try FrozenEncoder(run: run, .step(2)).step == 2)
+    let error = #expect(throws: RunError.self) { try FrozenEncoder(run: run, .step(3)) }
     #expect(error?.description.hasSuffix("has no checkpoint of step 3; it has those of steps 2, 4, 6") == true)
   }
 
@@ -97,7 +97,7 @@ import Training
   @Test func allRanksTakeTheSame() throws {
     let run = try tiny.train("run", on: "train")
     let checksums = try Ranks.run(3) { communicator in
-      try FrozenEncoder(run: run, communicator).state.checksum
+      try FrozenEncoder(run: run, .newest, communicator).state.checksum
     }
     #expect(Set(checksums).count == 1)
   }

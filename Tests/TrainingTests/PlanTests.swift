@@ -83,6 +83,14 @@ import Training
       #expect(found.step == step && found.stage == stage)
     }
     #expect(try Checkpoint.newest(tiny.run, stage: 7).manifest == nil)
+    // Evaluation and export take a stage by its name.
+    #expect(try FrozenEncoder(run: tiny.run.path).step == 21)
+    for (stage, step) in [("first", 8), ("second", 13), ("third", 21)] {
+      let encoder = try FrozenEncoder(run: tiny.run.path, .stage(stage))
+      #expect(encoder.step == step && encoder.stage.name == stage)
+    }
+    let unknown = #expect(throws: RunError.self) { try FrozenEncoder(run: tiny.run.path, .stage("secnd")) }
+    #expect(unknown?.description.contains("did you mean `second`? its stages are first, second, third") == true)
     let report = try #require(tiny.text("report.html"))
     #expect(report.contains("2: third, starts from stage first (encoder, head)"))
     #expect(RunFacts(folder: tiny.run)?.table.map(\.name).first == "stage")
@@ -212,8 +220,51 @@ import Training
       stages: "stages: [{name: a}, {name: b, batch: 1000}]", words: ["stage b: batch is 1000", "take a smaller batch"]),
   ]
 
+  static let refusedRules = [
+    Refused(
+      stages: "parameters: [{part: encodr, trains: false}]",
+      words: ["parameters[0]: this stage's network has no part `encodr`; did you mean `encoder`?", "its parts are"]),
+    Refused(
+      stages: "parameters: [{part: encoder.layer5, trains: false}]", words: ["did you mean `encoder.layer"]),
+    Refused(
+      stages: "parameters: [{part: encoder.conv1, kinds: [bias], rate: 2}]",
+      words: ["parameters[0]: part `encoder.conv1` has no parameters of its kinds"]),
+    Refused(stages: "parameters: [{trains: false}]", words: ["parameters: by these rules nothing trains"]),
+  ]
+
+  /// Rules that are none are refused when the recipe is read.
+  @Test(arguments: [
+    ("{part: encoder}", "says nothing: give it `trains`, `rate` or `decay`"),
+    ("{part: encoder, rate: -1}", "`rate` is -1.0; it must be 0 or more"),
+    ("{kinds: [], trains: false}", "`kinds` is empty"),
+    ("{kinds: [weights], trains: false}", "it is `weights`; did you mean `weight`?"),
+    ("{part: encoder, train: false}", "did you mean `trains`?"),
+  ]) func rulesAreChecked(rule: String, words: String) throws {
+    let error = #expect(throws: RecipeError.self) {
+      try Recipe(yaml: NoiseRun.tiny + "parameters: [\(rule)]", from: "test")
+    }
+    #expect(error?.description.contains(words) == true, "\(error?.description ?? "")")
+  }
+
+  /// By a recipe's rules a frozen encoder keeps its bits through a stage, statistics included; the head moves.
+  @Test func aFrozenEncoderGoesThroughAStage() throws {
+    let tiny = try NoiseRun()
+    let frozen = "{name: second, start: {carry: [encoder, head]}, parameters: [{part: encoder, trains: false}]}"
+    try tiny.train(tiny.request("stages: [{name: first}, \(frozen)]"))
+    // Each array's name and checksum.
+    let before = Set(try tiny.arrays(4))
+    let after = Set(try tiny.arrays(8))
+    func share(_ arrays: Set<String>, of part: String) -> Set<String> {
+      arrays.filter { $0.contains("/parameters/\(part).") || $0.contains("/statistics/\(part).") }
+    }
+    #expect(share(before, of: "encoder").count > 20 && share(before, of: "head").count > 2)
+    #expect(share(before, of: "encoder") == share(after, of: "encoder"))
+    #expect(share(before, of: "head").isDisjoint(with: share(after, of: "head")))
+    #expect(tiny.said.contains { $0.contains("parameters, heads included") })
+  }
+
   /// Nothing is written by then, not even the run's folder.
-  @Test(arguments: refused) func whatCannotWorkIsRefusedBeforeStepZero(_ refused: Refused) throws {
+  @Test(arguments: refused + refusedRules) func whatCannotWorkIsRefusedBeforeStepZero(_ refused: Refused) throws {
     let tiny = try NoiseRun()
     try tiny.write("photos", images: 20, seed: 5)
     try tiny.write("colour", images: 20, channels: 3, seed: 6)

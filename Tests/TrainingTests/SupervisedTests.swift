@@ -19,7 +19,7 @@ private struct Supervised: MethodRecipe {
     init(_ recipe: Supervised, _ setting: MethodSetting) {
       context = setting.context
       let layer = Head.Layer(recipe.classes, bias: true)
-      trained = [setting.trained("encoder", Network(setting.encoder, head: [layer]))]
+      trained = [setting.trained("encoder", head: [layer])]
     }
 
     func initialise() { encoder.state.initialise(seed: 1) }

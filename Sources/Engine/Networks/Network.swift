@@ -37,7 +37,8 @@ package struct Network {
 
   /// - Parameters:
   ///   - plans: in the order of the slab. A head can begin at a tap of one before it.
-  ///   - rules: what trains, and how fast; without rules everything trains at the same rate.
+  ///   - rules: what trains, and how fast; without rules everything trains at the same rate. A rule may be for a part
+  ///     that this network has not: a method may have several networks.
   package init(_ options: ImageEncoder.Options, heads plans: [HeadPlan], rules: [Rule] = []) {
     var parameters = ParameterLayout(rules: rules)
     var statistics = ParameterLayout(rules: rules)
@@ -55,11 +56,6 @@ package struct Network {
         source.map { trains[$0] } == true || head.trains(layers: layer + 1)
       }
     }
-    for rule in rules {
-      precondition(
-        (parameters.entries + statistics.entries).contains { rule.covers($0.name, $0.kind) },
-        "\(rule) is for no parameter; the network's parts are \(parameters.parts)")
-    }
     self.encoder = encoder
     self.branches = branches
     self.parameters = parameters
@@ -71,6 +67,11 @@ package struct Network {
   /// An encoder with one head, called `head`.
   package init(_ options: ImageEncoder.Options, head layers: [Head.Layer] = [], rules: [Rule] = []) {
     self.init(options, heads: [HeadPlan(.head, layers)], rules: rules)
+  }
+
+  /// Whether a rule is for any of its parameters or statistics.
+  package func has(_ rule: Rule) -> Bool {
+    (parameters.entries + statistics.entries).contains { rule.covers($0.name, $0.kind) }
   }
 
   package func makeState() -> NetworkState { NetworkState(parameters, statistics) }

@@ -6,7 +6,7 @@ package struct Slice: Sendable {
 }
 
 /// What a parameter is. Optimizers decide by it who takes part in decay and in trust ratios.
-package enum ParameterKind: String, Sendable, Codable {
+package enum ParameterKind: String, Sendable, Codable, CaseIterable {
   case weight, bias
   /// γ and β of a normalisation.
   case scale, shift

@@ -16,12 +16,24 @@ package final class FrozenEncoder {
   /// What the user should know, in words: checkpoints that were passed over, an input that had to be derived.
   package let notices: [String]
 
+  /// Which checkpoint of a run.
+  package enum Choice: Sendable, Equatable {
+    /// The newest whole one.
+    case newest
+    /// Of a step.
+    case step(Int)
+    /// The newest whole one of a stage, by its name.
+    case stage(String)
+  }
+
   /// The encoder of a run's checkpoint. All ranks make this call and get the same encoder: the root chooses for all.
-  /// - Parameter step: of the checkpoint; nil for the newest whole one.
+  /// - Parameter choice: which of its checkpoints.
   /// - Throws: `RunError` where there is none, or where it cannot be known what the encoder is fed.
-  package convenience init(run: String, step: Int? = nil, _ communicator: any Communicator = SingleProcess()) throws {
+  package convenience init(
+    run: String, _ choice: Choice = .newest, _ communicator: any Communicator = SingleProcess()
+  ) throws {
     let folder = RunFolder(run)
-    let (manifest, damaged) = try Self.choose(folder, step, communicator)
+    let (manifest, damaged) = try Self.choose(folder, choice, communicator)
     let recipe = try Recipe(yaml: manifest.recipe, from: run)
     let (input, derived) = try Self.input(of: manifest, recipe.stages[manifest.stage], run, communicator)
     self.init(
@@ -78,9 +90,9 @@ package final class FrozenEncoder {
 
   /// A checkpoint, and what is wrong with newer ones. Files that hold no encoder are not read.
   private static func choose(
-    _ folder: RunFolder, _ step: Int?, _ communicator: any Communicator
+    _ folder: RunFolder, _ choice: Choice, _ communicator: any Communicator
   ) throws -> (manifest: Manifest, damaged: [String]) {
-    if let step {
+    if case .step(let step) = choice {
       let path = folder.checkpoints + "/" + Checkpoint.name(step: step)
       guard FileManager.default.fileExists(atPath: path) else {
         let steps = try Checkpoint.list(folder).map(String.init).joined(separator: ", ")
@@ -93,7 +105,19 @@ package final class FrozenEncoder {
       let reasons = damaged.isEmpty ? "" : ": " + damaged.joined(separator: "; ")
       throw RunError("run \(folder.path) has no whole checkpoint\(reasons); is it a run's folder?")
     }
-    return (newest, damaged)
+    guard case .stage(let name) = choice else { return (newest, damaged) }
+    let names = try Recipe(yaml: newest.recipe, from: folder.path).stages.map(\.name)
+    guard let stage = names.firstIndex(of: name) else {
+      let near = nearest(to: name, in: names).map { "; did you mean `\($0)`?" } ?? ";"
+      throw RunError(
+        "run \(folder.path) has no stage `\(name)`\(near) its stages are \(names.joined(separator: ", "))")
+    }
+    let (ofStage, passedOver) = try Checkpoint.newest(folder, communicator, stage: stage, replicatedOnly: true)
+    guard let ofStage else {
+      throw RunError(
+        "run \(folder.path) has no whole checkpoint of stage `\(name)`: it is in stage `\(names[newest.stage])`")
+    }
+    return (ofStage, passedOver)
   }
 
   /// What the encoder is fed, and words where that had to be derived: older checkpoints do not hold it.

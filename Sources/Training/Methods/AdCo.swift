@@ -130,7 +130,7 @@ package struct AdCo: MethodRecipe {
       self.setting = setting
       let layers = recipe.head.plain(features: setting.encoder.features)
       let d = layers.last!.outputs
-      trained = [setting.trained("query", Network(setting.encoder, head: layers))]
+      trained = [setting.trained("query", head: layers)]
       groups = StepGroups(setting)
       key = MomentumEncoder(of: trained[0], momentum: recipe.momentum)
       loss = SpreadInfoNCE(temperature: Float(recipe.temperature))

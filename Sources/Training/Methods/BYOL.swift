@@ -84,9 +84,9 @@ package struct BYOL: MethodRecipe {
       let features = setting.encoder.features
       let head = recipe.head.normalised(features: features, lastBias: false)
       let predictor = recipe.predictor.normalised(features: features, lastBias: false)
-      let network = Network(setting.encoder, head: head + predictor)
-      trained = [setting.trained("online", network)]
-      target = network.makeState()
+      let online = setting.trained("online", head: head + predictor)
+      trained = [online]
+      target = online.network.makeState()
       dimension = head.last!.outputs
       embeddings = Embeddings(dimension: dimension)
       groups = StepGroups(setting)

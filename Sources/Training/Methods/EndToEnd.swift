@@ -43,8 +43,7 @@ package struct EndToEnd: MethodRecipe {
     init(_ recipe: EndToEnd, _ setting: MethodSetting) {
       self.setting = setting
       let layers = recipe.head.plain(features: setting.encoder.features)
-      let network = Network(setting.encoder, head: layers)
-      trained = [setting.trained("query", network), setting.trained("key", network)]
+      trained = [setting.trained("query", head: layers), setting.trained("key", head: layers)]
       embeddings = Embeddings(dimension: layers.last!.outputs)
       loss = BatchInfoNCE(temperature: Float(recipe.temperature))
       groups = StepGroups(setting)

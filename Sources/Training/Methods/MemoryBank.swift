@@ -88,7 +88,7 @@ package struct MemoryBank: MethodRecipe {
       self.setting = setting
       groups = StepGroups(setting)
       let layers = recipe.head.plain(features: setting.encoder.features)
-      trained = [setting.trained("encoder", Network(setting.encoder, head: layers))]
+      trained = [setting.trained("encoder", head: layers)]
       bank = SpreadRows(count: setting.images, dimension: layers.last!.outputs, setting.context)
       embeddings = Embeddings(dimension: bank.dimension)
       z[0] = 0

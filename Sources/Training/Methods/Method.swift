@@ -34,11 +34,14 @@ package struct MethodSetting {
   package let plan: RunPlan
   /// Whose state goes with what is trained.
   package let optimizer: any Optimizer
+  /// Which parameters train, and how fast.
+  package let rules: [Rule]
   package let context: Context
 
   package init(
     encoder: ImageEncoder.Options, normalisation: NormalisationGroups = .global, seed: UInt64 = 1, accumulate: Int = 1,
-    images: Int, plan: RunPlan, optimizer: any Optimizer = SGD(), context: Context
+    images: Int, plan: RunPlan, optimizer: any Optimizer = SGD(), rules: [Rule] = [],
+    context: Context
   ) {
     self.encoder = encoder
     self.normalisation = normalisation
@@ -47,12 +50,22 @@ package struct MethodSetting {
     self.images = images
     self.plan = plan
     self.optimizer = optimizer
+    self.rules = rules
     self.context = context
   }
 
-  /// A network that is to be trained.
-  /// - name: of its state in a checkpoint, such as `encoder` or `query`.
-  package func trained(_ name: String, _ network: Network) -> Trained { Trained(name, network, optimizer, context) }
+  /// A network that is to be trained, under the stage's rules.
+  /// - Parameters:
+  ///   - name: of its state in a checkpoint, such as `encoder` or `query`.
+  ///   - encoder: nil for the stage's; a method of several encoders gives each its own channels.
+  package func trained(_ name: String, _ encoder: ImageEncoder.Options? = nil, heads: [HeadPlan]) -> Trained {
+    Trained(name, Network(encoder ?? self.encoder, heads: heads, rules: rules), optimizer, context)
+  }
+
+  /// A network with one head, called `head`.
+  package func trained(_ name: String, head layers: [Head.Layer]) -> Trained {
+    trained(name, heads: [HeadPlan(.head, layers)])
+  }
 }
 
 /// A rank's share of one step, as tensors.

@@ -86,7 +86,7 @@ package struct MoCo: MethodRecipe {
       self.recipe = recipe
       self.setting = setting
       let layers = recipe.head.plain(features: setting.encoder.features)
-      trained = [setting.trained("query", Network(setting.encoder, head: layers))]
+      trained = [setting.trained("query", head: layers)]
       key = MomentumEncoder(of: trained[0], momentum: recipe.momentum)
       loss = InfoNCE(temperature: Float(recipe.temperature), scale: Float(recipe.lossScale))
       groups = StepGroups(setting)

@@ -123,7 +123,7 @@ package struct SimCLR: MethodRecipe {
       self.setting = setting
       groups = StepGroups(setting)
       let layers = recipe.layers(features: setting.encoder.features)
-      let encoder = setting.trained("encoder", Network(setting.encoder, head: layers))
+      let encoder = setting.trained("encoder", head: layers)
       let dimension = layers.last!.outputs
       trained = [encoder]
       self.dimension = dimension

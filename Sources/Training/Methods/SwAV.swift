@@ -114,10 +114,8 @@ package struct SwAV: MethodRecipe {
       self.recipe = recipe
       self.setting = setting
       let layers = recipe.head.normalised(features: setting.encoder.features, lastBias: true)
-      let network = Network(
-        setting.encoder,
-        heads: [HeadPlan(.head, layers), .prototypes(recipe.prototypes, of: layers.last!.outputs)])
-      trained = [setting.trained("encoder", network)]
+      let prototypes = HeadPlan.prototypes(recipe.prototypes, of: layers.last!.outputs)
+      trained = [setting.trained("encoder", heads: [HeadPlan(.head, layers), prototypes])]
       dimension = layers.last!.outputs
       embeddings = Embeddings(dimension: dimension)
       sinkhorn = Sinkhorn(epsilon: recipe.epsilon, iterations: recipe.iterations)

@@ -9,6 +9,8 @@ package struct Stage: Codable, Sendable {
   package var method: AnyMethodRecipe
   package var batchNorm: BatchNormRecipe
   package var optimizer: OptimizerRecipe
+  /// Which parameters train, and how fast; all at the same rate where there are no rules.
+  package var parameters: [ParameterRule]
   package var schedule: Schedule
   /// Images of the global batch.
   package var batch: Int
@@ -24,8 +26,8 @@ package struct Stage: Codable, Sendable {
   package var convolution: ConvolutionAlgorithm
 
   enum CodingKeys: String, CodingKey, CaseIterable {
-    case name, encoder, views, method, batchNorm, optimizer, schedule, batch, accumulate, length, data, start,
-      monitor, checkpoint, log, convolution
+    case name, encoder, views, method, batchNorm, optimizer, parameters, schedule, batch, accumulate, length, data,
+      start, monitor, checkpoint, log, convolution
   }
 
   package init(from decoder: any Decoder) throws {
@@ -36,6 +38,7 @@ package struct Stage: Codable, Sendable {
     method = try values.decode(AnyMethodRecipe.self, forKey: .method)
     batchNorm = try values.value(.batchNorm, default: BatchNormRecipe(.global))
     optimizer = try values.decode(OptimizerRecipe.self, forKey: .optimizer)
+    parameters = try values.value(.parameters, default: [])
     schedule = try values.value(.schedule, default: Schedule())
     batch = try values.decode(Int.self, forKey: .batch)
     accumulate = try values.value(.accumulate, default: 1)

@@ -9,9 +9,10 @@ extension ReportImage {
     if channels != shown {
       samples = (0..<width * height).flatMap { pixels[$0 * channels..<$0 * channels + shown] }
     }
-    var message = [CChar](repeating: 0, count: Int(CPNG_MESSAGE))
+    let message = UnsafeMutablePointer<CChar>.allocate(capacity: Int(CPNG_MESSAGE))
+    defer { message.deallocate() }
     func encode(_ bytes: UnsafeMutablePointer<UInt8>?, _ length: inout Int) {
-      let status = cpng_encode(samples, Int32(width), Int32(height), Int32(shown), bytes, &length, &message)
+      let status = cpng_encode(samples, Int32(width), Int32(height), Int32(shown), bytes, &length, message)
       // The sizes were checked when the image was made, so a failure here is a defect.
       precondition(status == 0, "PNG of (\(height), \(width), \(shown)): \(String(cString: message))")
     }

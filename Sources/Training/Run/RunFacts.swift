@@ -9,6 +9,8 @@ package struct RunFacts: Codable, Sendable, Equatable {
   package var stage: String?
   package var data: String
   package var encoder: String
+  /// What trains, where a recipe has rules for it.
+  package var trained: String?
   package var ranks: String
   package var batch: String
   package var rate: String
@@ -21,8 +23,9 @@ package struct RunFacts: Codable, Sendable, Equatable {
   /// Name and text of every fact, in the order in which they are shown.
   package var table: [(name: String, text: String)] {
     let first = stage.map { [(name: "stage", text: $0)] } ?? []
-    return first + [
-      ("data", data), ("encoder", encoder), ("ranks", ranks), ("batch", batch), ("rate", rate), ("length", length),
+    let rules = trained.map { [(name: "trained", text: $0)] } ?? []
+    return first + [("data", data), ("encoder", encoder)] + rules + [
+      ("ranks", ranks), ("batch", batch), ("rate", rate), ("length", length),
       ("memory", memory), ("disk", disk),
     ]
   }
@@ -37,6 +40,7 @@ package struct RunFacts: Codable, Sendable, Equatable {
     self.stage = index.map { "\($0): \(stage.name), starts from \(stage.start)" }
     data = Self.data(stageRun.data)
     encoder = Self.encoder(stage.encoder, stageRun.method.encoder.network)
+    trained = stage.parameters.isEmpty ? nil : Self.trained(stageRun.method)
     ranks = Self.ranks(context)
     batch = Self.batch(stageRun)
     rate =
@@ -60,6 +64,13 @@ package struct RunFacts: Codable, Sendable, Equatable {
     let count = network.parameters.parameterCount(of: .encoder)
     return "\(recipe.name.rawValue), width \(recipe.width): \(count) parameters, "
       + "\(network.encoder.options.features) features"
+  }
+
+  private static func trained(_ method: any Method) -> String {
+    let entries = method.trained.flatMap { $0.network.parameters.entries }
+    let all = entries.reduce(0) { $0 + $1.slice.count }
+    let trained = entries.filter(\.trains).reduce(0) { $0 + $1.slice.count }
+    return "\(trained) of \(all) parameters, heads included"
   }
 
   private static func ranks(_ context: Context) -> String {

@@ -54,6 +54,7 @@ package final class StageRun {
     optimizer = stage.optimizer.algorithm
     context.convolution = stage.convolution
     method = StageRun.makeMethod(stage, data, seed: seed, plan, optimizer, context)
+    try ParameterRule.check(stage.parameters, method.trained.map(\.network))
     encoderInput = EncoderInput(stage.views[0], mean: data.mean, deviation: data.deviation)
     let extractor = FeatureExtractor(
       method.encoder.network, method.encoder.state, input: encoderInput, context: context)
@@ -72,7 +73,8 @@ package final class StageRun {
     stage.method.value.make(
       MethodSetting(
         encoder: stage.encoder.options(channels: data.channels), normalisation: stage.batchNorm.groups, seed: seed,
-        accumulate: stage.accumulate, images: data.count, plan: plan, optimizer: optimizer, context: context))
+        accumulate: stage.accumulate, images: data.count, plan: plan, optimizer: optimizer,
+        rules: stage.parameters.map(\.rule), context: context))
   }
 
   /// The dry run of the largest step, which plans the arena.
