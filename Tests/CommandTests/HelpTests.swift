@@ -31,13 +31,14 @@ extension ShortCommandTests {
       (
         ["evaluate"],
         [
-          "<path>", "--data", "--test", "--recipe", "--step", "--limit", "--test-limit", "--only", "--skip-unknown",
+          "<path>", "--data", "--test", "--recipe", "--step", "--stage", "--limit", "--test-limit", "--only",
+          "--skip-unknown",
           "--threads",
         ]
       ),
       (["report"], ["<path>", "--data"]),
       (["figure"], ["<points>", "<out>", "--title", "--summary"]),
-      (["export"], ["<path>", "<out>", "--step", "--probe", "--data"]),
+      (["export"], ["<path>", "<out>", "--step", "--stage", "--probe", "--data"]),
       (["bench"], []),
       (["bench", "views"], ["<recipe>", "--data", "--set", "--loader-threads", "--seconds", "--json"]),
       (

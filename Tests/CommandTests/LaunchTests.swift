@@ -23,6 +23,16 @@ extension CommandTests {
       #expect(one.status == 0, "\(one.output)")
     }
 
+    /// Micro-kernels are chosen at the start by name.
+    @Test func kernelsAreChosenByName() throws {
+      for name in ["simd", "plain"] {
+        let outcome = try Job(Self.step, wrapper: ["env", "APUS_KERNELS=\(name)"], in: work.path).outcome()
+        #expect(outcome.status == 0, "\(outcome.output)")
+      }
+      let outcome = try Job(Self.step, wrapper: ["env", "APUS_KERNELS=quantum"], in: work.path).outcome()
+      #expect(outcome.status == 1 && outcome.output.contains("APUS_KERNELS is quantum; this processor can run"))
+    }
+
     /// A container has no `ssh`, and a process without a launcher needs none.
     @Test func noRemoteShellIsNeeded() throws {
       let outcome = try Job(Self.step, wrapper: ["env", "PATH="], in: work.path).outcome()

@@ -12,39 +12,12 @@ import Testing
     return layout
   }
 
-  /// Records which ranges of a slab are summed and when: a real sum happens in `finishSums` alone, as late as can be.
-  private final class Recorder: Communicator {
-    let rank = 0, size = 2
-    var sums: [UnsafeMutableBufferPointer<Float>] = []
-    var under: [UnsafeMutableBufferPointer<Float>] = []
-    func beginSum(_ data: UnsafeMutableBufferPointer<Float>, _: CollectivePurpose) {
-      sums.append(data)
-      under.append(data)
-    }
-    var isSumming: Bool { !under.isEmpty }
-    func finishSums() {
-      for data in under { for i in data.indices { data[i] *= 2 } }
-      under = []
-    }
-    func allReduce(_: UnsafeMutableBufferPointer<Float>, _: Reduction, on _: Channel, _: CollectivePurpose) {
-      preconditionFailure()
-    }
-    func allReduce(_: UnsafeMutableBufferPointer<Double>, _: Reduction, on _: Channel, _: CollectivePurpose) {}
-    func allReduce(_: UnsafeMutableBufferPointer<Int64>, _: Reduction, on _: Channel, _: CollectivePurpose) {}
-    func allGather(
-      _: UnsafePointer<Float>, rows _: [Int], width _: Int, into _: UnsafeMutablePointer<Float>, _: CollectivePurpose
-    ) {}
-    func broadcast(_: UnsafeMutableRawBufferPointer, from _: Int, _: CollectivePurpose) {}
-    func barrier() {}
-    func abort(_: String, code _: Int32) -> Never { preconditionFailure() }
-  }
-
   /// Every float is summed once; buckets leave when they are finished and not before, from the tail, and lie where the
   /// layout puts them, wherever backward reported and whether they overlap with it or not.
   @Test(arguments: 0..<200) func bucketsAreFixed(seed: Int) {
     var draws = Draws(test: "reducer", seed: UInt64(seed))
     let layout = Self.layout((0..<1 + draws.integer(below: 12)).map { _ in 1 + draws.integer(below: 60) })
-    let recorder = Recorder()
+    let recorder = SumRecorder()
     let gradients = ParameterSlab(layout)
     let bucket = 1 + draws.integer(below: layout.count + 50)
     let reducer = GradientReducer(
@@ -72,7 +45,7 @@ import Testing
 
   /// Two networks share the channel: sums begin in the order in which they were asked for.
   @Test func networksTakeTurns() {
-    let recorder = Recorder()
+    let recorder = SumRecorder()
     let slabs = [ParameterSlab(Self.layout([32, 32])), ParameterSlab(Self.layout([32, 32]))]
     let context = Context(communicator: recorder, arena: Arena(reserving: 1 << 20))
     let reducers = slabs.map { GradientReducer(context, $0, bucket: 32) }

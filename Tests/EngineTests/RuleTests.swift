@@ -171,11 +171,12 @@ private let frozen: [[Rule]] = [
     #expect(entry("head.0.weight").trains && entry("head.0.weight").rateFactor == 1)
   }
 
-  @Test func rulesForNothingStop() async {
-    silenceBacktraces()
-    await #expect(processExitsWith: .failure) {
-      _ = Network(encoder, heads: heads, rules: [Rule("hed", trains: false)])
-    }
+  /// A rule may be for another of a method's networks.
+  @Test func aNetworkKnowsWhichRulesAreForIt() {
+    let network = Network(encoder, heads: heads, rules: [Rule("hed", trains: false)])
+    #expect(network.parameters.entries.allSatisfy { $0.trains })
+    #expect(!network.has(Rule("hed")) && !network.has(Rule("encoder.conv1", kinds: [.mean])))
+    #expect(network.has(Rule(kinds: [.mean])) && network.has(Rule("dense")) && network.has(Rule("head.0")))
   }
 
   /// Only what trains is sent, all of it, and once.
@@ -200,21 +201,4 @@ private let frozen: [[Rule]] = [
     let most = layout.entries.filter(\.trains).reduce(0) { $0 + ($1.slice.count + 15) / 16 * 16 }
     #expect(recorder.sums.reduce(0) { $0 + $1.count } == 2 * most)
   }
-}
-
-/// Keeps which sums were begun.
-private final class SumRecorder: Communicator {
-  let rank = 0, size = 2
-  var sums: [UnsafeMutableBufferPointer<Float>] = []
-  func beginSum(_ data: UnsafeMutableBufferPointer<Float>, _: CollectivePurpose) { sums.append(data) }
-  func finishSums() {}
-  func allReduce(_: UnsafeMutableBufferPointer<Float>, _: Reduction, on _: Channel, _: CollectivePurpose) {}
-  func allReduce(_: UnsafeMutableBufferPointer<Double>, _: Reduction, on _: Channel, _: CollectivePurpose) {}
-  func allReduce(_: UnsafeMutableBufferPointer<Int64>, _: Reduction, on _: Channel, _: CollectivePurpose) {}
-  func allGather(
-    _: UnsafePointer<Float>, rows _: [Int], width _: Int, into _: UnsafeMutablePointer<Float>, _: CollectivePurpose
-  ) {}
-  func broadcast(_: UnsafeMutableRawBufferPointer, from _: Int, _: CollectivePurpose) {}
-  func barrier() {}
-  func abort(_: String, code _: Int32) -> Never { preconditionFailure() }
 }

@@ -39,12 +39,6 @@ import Training
     #expect(try names(in: "Recipes", under: "## Built in").sorted() == BuiltInRecipes.names)
   }
 
-  @Test func everyRecipeFileIsInTheTable() throws {
-    let files = try FileManager.default.contentsOfDirectory(atPath: Self.root.path + "/Sources/Training/Recipes")
-      .filter { $0.hasSuffix(".yaml") }
-    #expect(files.sorted() == BuiltInRecipes.names.map { $0 + ".yaml" }.sorted())
-  }
-
   @Test func operationsAreListed() throws {
     #expect(try names(in: "Recipes", under: "## Operations").sorted() == Shards.Operation.all.map { $0.name }.sorted())
   }

@@ -201,7 +201,7 @@ import Training
       words: ["stage a: ", "no stage of that name comes before this one", "It is the first."]),
     Refused(
       stages: "stages: [{name: a}, {name: b, start: {carry: [encodr]}}]",
-      words: ["start.carry names `encodr`", "did you mean `encoder`?", "Its parts are encoder, head"]),
+      words: ["start.carry: this stage's network has no part `encodr`; did you mean `encoder`?", "are encoder, head"]),
     Refused(
       stages: "stages: [{name: a}, {name: b, encoder: {name: resnet18, width: 0.125, stem: small}}]",
       words: ["stage b: start: encoder.", "has shape", "what is carried over must be the same"]),

@@ -9,6 +9,7 @@ import Foundation
 package struct Adam: Optimizer, Equatable {
   package static let name = "adam"
   package static let slabs = ["momentum", "square"]
+  package static let scalesWithBatch = false
 
   /// β₁
   package var beta1 = 0.9

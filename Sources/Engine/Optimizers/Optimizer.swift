@@ -6,6 +6,8 @@ package protocol Optimizer: Codable, Sendable {
   static var name: String { get }
   /// Names of its state slabs, in checkpoints: each has the parameters' layout and starts at 0.
   static var slabs: [String] { get }
+  /// Whether its rate is usually given for a batch of 256 and grows with the batch.
+  static var scalesWithBatch: Bool { get }
   /// Every option at its default.
   init()
   /// Options that cannot work: key, value, and what it must be.
@@ -27,6 +29,8 @@ package enum Optimizers {
 }
 
 extension Optimizer {
+  package static var scalesWithBatch: Bool { true }
+
   /// A refusal of each value that is negative or not finite.
   func negative(_ values: [(String, Double)]) -> [(key: String, value: Double, range: String)] {
     values.filter { !($0.1 >= 0 && $0.1.isFinite) }.map { ($0.0, $0.1, "at least 0") }

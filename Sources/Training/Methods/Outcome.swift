@@ -32,20 +32,13 @@ package struct Outcome: Sendable, Equatable {
 
 extension Outcome {
   /// A number that a step gives besides its loss, a mean over the global batch. Its key is described in `Metrics`.
+  /// Adding one is a row here and one there.
   package enum Figure: Int, CaseIterable, Sendable {
     case top1, positiveSimilarity, negativeSimilarity, candidates, entropy, inBatch, accuracy
 
-    /// In `metrics.jsonl`.
+    /// In `metrics.jsonl`: the name in lower case, words apart.
     package var key: String {
-      switch self {
-      case .top1: "top1"
-      case .positiveSimilarity: "positive_similarity"
-      case .negativeSimilarity: "negative_similarity"
-      case .candidates: "candidates"
-      case .entropy: "entropy"
-      case .inBatch: "in_batch"
-      case .accuracy: "accuracy"
-      }
+      "\(self)".reduce(into: "") { $0 += $1.isUppercase ? "_\($1.lowercased())" : String($1) }
     }
   }
 

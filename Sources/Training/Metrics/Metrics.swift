@@ -1,4 +1,4 @@
-/// The keys of `metrics.jsonl`, described once: the README and the report take their words from here.
+/// The keys of `metrics.jsonl`, described once: `RunFolderAndMetrics.md` and the report take their words from here.
 package enum Metrics {
   package struct Key: Sendable {
     package let name: String
@@ -17,7 +17,8 @@ package enum Metrics {
     Key("epoch", "", "passes over the data, with their fraction"),
     Key("stage", "", "the stage of the recipe, counted from 0"),
     Key("loss", "nats", "mean over this step's global batch"),
-    Key("candidates", "", "among how many the positive is to be found; guessing gives a loss of ln(candidates)"),
+    Key("chance", "nats", "the loss that guessing gives"),
+    Key("candidates", "", "among how many the positive is to be found"),
     Key("entropy", "nats", "of which prototype is the nearest; ln(prototypes) where all are used alike"),
     Key("in_batch", "", "mean probability of the batch's other keys, where there are further negatives"),
     Key("rate", "", "learning rate, scaling included"),

@@ -40,7 +40,7 @@ package struct OptimizerRecipe: Codable, Sendable {
     algorithm = try decoder.options(
       type.init(), of: name, besides: common, ignoring: type == SGD.self ? Self.writtenForAll : [])
     rate = try values.decode(Double.self, forKey: .rate)
-    scaling = try values.value(.scaling, default: type == Adam.self ? .none : .linear)
+    scaling = try values.value(.scaling, default: type.scalesWithBatch ? .linear : .none)
     guard rate > 0, rate.isFinite else { throw decoder.invalid("`rate` is \(rate); it must be above 0") }
     if let refusal = algorithm.refusals.first {
       throw decoder.invalid("`\(refusal.key)` is \(refusal.value); it must be \(refusal.range)")

@@ -40,25 +40,30 @@ package struct ParameterRule: Options, Sendable, Equatable {
   package static func check(_ rules: [ParameterRule], _ networks: [Network]) throws(RecipeError) {
     for (index, rule) in rules.enumerated() where !networks.contains(where: { $0.has(rule.rule) }) {
       let names = networks.flatMap { $0.parameters.entries + $0.statistics.entries }.map(\.name)
-      let part = rule.part ?? ""
-      guard !names.contains(where: { PartName(rawValue: part).covers($0) }) || part.isEmpty else {
+      guard let part = rule.rule.part else {
+        throw RecipeError("parameters[\(index)]: this stage's network has no parameters of its kinds")
+      }
+      if names.contains(where: part.covers) {
         throw RecipeError("parameters[\(index)]: part `\(part)` has no parameters of its kinds")
       }
-      let known = Set(names.flatMap(ParameterRule.parts)).sorted()
-      let near = nearest(to: part, in: known).map { "; did you mean `\($0)`?" } ?? ";"
-      let parts = Set(names.map { PartName(of: $0).rawValue }).sorted()
-      throw RecipeError(
-        "parameters[\(index)]: this stage's network has no part `\(part)`\(near) its parts are "
-          + "\(parts.joined(separator: ", ")), and what is within them, such as encoder.layer4")
+      throw RecipeError("parameters[\(index)]: this stage's network has no part `\(part)`\(part.advice(among: names))")
     }
     guard networks.contains(where: { $0.parameters.entries.contains(where: \.trains) }) else {
       throw RecipeError("parameters: by these rules nothing trains; let some part train")
     }
   }
+}
 
-  /// The parts that a parameter belongs to, from the whole to itself.
-  private static func parts(of parameter: String) -> [String] {
-    let path = parameter.split(separator: ".")
-    return (1...path.count).map { path[..<$0].joined(separator: ".") }
+extension PartName {
+  /// Which part of a network was meant, in words, by the names of its parameters.
+  func advice(among parameters: some Collection<String>) -> String {
+    let parts = Set(
+      parameters.flatMap { name in
+        let path = name.split(separator: ".")
+        return (1...path.count).map { path[..<$0].joined(separator: ".") }
+      })
+    let near = nearest(to: rawValue, in: parts.sorted()).map { "; did you mean `\($0)`?" } ?? ";"
+    let largest = parts.filter { !$0.contains(".") }.sorted().joined(separator: ", ")
+    return "\(near) its parts are \(largest), and what is within them, such as encoder.layer4"
   }
 }

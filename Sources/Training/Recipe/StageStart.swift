@@ -1,3 +1,4 @@
+import Engine
 import Shards
 
 /// Where a stage takes its first weights from: `{from: previous, carry: [encoder]}`. The other parts are drawn anew.
@@ -18,6 +19,8 @@ package struct StageStart: Codable, Sendable, Equatable {
   package var from: Source
   /// Parts of the network that are taken over, by name.
   package var carry: [String]
+
+  package var parts: [PartName] { carry.map(PartName.init(rawValue:)) }
 
   package init(from: Source, carry: [String] = ["encoder"]) {
     self.from = from

@@ -6,9 +6,9 @@ enum ReportCurves {
   /// - Parameter stages: their names, by index.
   static func all(_ lines: [MetricsLine], stages: [String]) -> [Curve] {
     var loss = curve(lines, "Loss", "nats", [("loss", "loss")])
-    if let candidates = lines.last(where: { $0["candidates"] != nil })?["candidates"], candidates > 1 {
-      loss.guides = [Curve.Guide(log(candidates), "guessing: ln(\(significant(candidates)))")]
-    }
+    loss.guides = guesses(lines)
+    let accuracy = curve(lines, "Accuracy on the batch", "%", [("accuracy", "accuracy")], scale: 100)
+    let entropy = curve(lines, "Entropy of the prototypes", "nats", [("entropy", "entropy")])
     var top1 = curve(lines, "Contrastive top-1", "%", [("top1", "top-1")], scale: 100)
     top1.including = [0]
     let knn = curve(lines, "kNN top-1 on held-out images", "%", [("knn_top1", "kNN top-1")], scale: 100)
@@ -31,7 +31,8 @@ enum ReportCurves {
     var rate = curve(lines, "Learning rate", "", [("rate", "rate")])
     rate.including = [0]
     let borders = borders(lines, stages)
-    return [loss, knn, top1, similarity, deviation, rank, rate, norm, speed, shares].filter { !$0.series.isEmpty }
+    return [loss, knn, top1, accuracy, similarity, entropy, deviation, rank, rate, norm, speed, shares]
+      .filter { !$0.series.isEmpty }
       .map { curve in
         var curve = curve
         curve.borders = borders
@@ -48,6 +49,15 @@ enum ReportCurves {
       let name = stages.indices.contains(index) ? stages[index] : "stage \(index)"
       return Curve.Border(x: Double(before.step + after.step) / 2, name: name)
     }
+  }
+
+  /// The loss of guessing, as the run wrote it down last; runs of earlier versions wrote the candidates alone.
+  private static func guesses(_ lines: [MetricsLine]) -> [Curve.Guide] {
+    let candidates = lines.last { $0["candidates"] != nil }?["candidates"]
+    let logarithm = candidates.flatMap { $0 > 1 ? log($0) : nil }
+    guard let chance = lines.last(where: { $0["chance"] != nil })?["chance"] ?? logarithm else { return [] }
+    let words = chance == logarithm ? "guessing: ln(\(significant(candidates!)))" : "guessing: \(significant(chance))"
+    return [Curve.Guide(chance, words)]
   }
 
   private static func curve(

@@ -121,7 +121,7 @@ package struct Plan {
     let start = recipe.stages[index].start
     let state = stageRun.method.encoder.state
     if start.from == .nothing { return .nothing }
-    let wanted = try parts(start.carry, of: state)
+    let wanted = try parts(start.parts, of: state)
     switch start.from {
     case .nothing: return .nothing
     case .previous:
@@ -161,16 +161,12 @@ package struct Plan {
   }
 
   /// Shapes of what some parts of a network consist of, by name.
-  private static func parts(_ names: [String], of state: NetworkState) throws(RecipeError) -> [String: [Int]] {
+  private static func parts(_ parts: [PartName], of state: NetworkState) throws(RecipeError) -> [String: [Int]] {
     let shapes = shapes(of: state)
-    let known = Set(shapes.keys.map { String($0.prefix { $0 != "." }) }).sorted()
-    for name in names where !known.contains(name) {
-      let near = nearest(to: name, in: known).map { "; did you mean `\($0)`?" } ?? ""
-      throw RecipeError(
-        "start.carry names `\(name)`, which this stage's network has not\(near) Its parts are "
-          + known.joined(separator: ", "))
+    for part in parts where !shapes.keys.contains(where: part.covers) {
+      throw RecipeError("start.carry: this stage's network has no part `\(part)`\(part.advice(among: shapes.keys))")
     }
-    return shapes.filter { shape in names.contains { shape.key.hasPrefix($0 + ".") } }
+    return shapes.filter { shape in parts.contains { $0.covers(shape.key) } }
   }
 
   private static func compare(_ wanted: [String: [Int]], with source: [String: [Int]], of name: String) throws {

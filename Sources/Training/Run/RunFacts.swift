@@ -85,11 +85,9 @@ package struct RunFacts: Codable, Sendable, Equatable {
 
   private static func batch(_ stageRun: StageRun) -> String {
     let shares = stageRun.shares(step: 0)
-    let negatives = stageRun.candidates.map {
-      "negatives per anchor: \($0 - 1); loss at chance: " + String(format: "%.3f", stageRun.chance ?? 0)
-    }
-    return "\(stageRun.stage.batch) images, \(shares.min()!) to \(shares.max()!) a rank; "
-      + (negatives ?? "no negatives")
+    let negatives = stageRun.candidates.map { "negatives per anchor: \($0 - 1)" } ?? "no negatives"
+    let chance = stageRun.chance.map { "; loss at chance: \(fixed($0, 3))" } ?? ""
+    return "\(stageRun.stage.batch) images, \(shares.min()!) to \(shares.max()!) a rank; " + negatives + chance
   }
 
   static func checksum(of text: Data) -> String {

@@ -35,6 +35,3 @@ extension StageMemory: CustomStringConvertible {
     return "\(megabytes(total)) MiB a rank: " + words.joined(separator: ", ")
   }
 }
-
-/// Mebibytes, rounded up.
-func megabytes(_ bytes: Int) -> Int { (bytes + (1 << 20) - 1) >> 20 }

@@ -37,8 +37,10 @@ extension StageRun {
 
   /// Whether an array of the network belongs to a part that is taken over.
   private func carries(_ array: SavedState, network: String) -> Bool {
-    stage.start.carry.contains { part in
-      array.name.hasPrefix("\(network)/parameters/\(part).") || array.name.hasPrefix("\(network)/statistics/\(part).")
+    ["parameters", "statistics"].contains { kind in
+      let prefix = "\(network)/\(kind)/"
+      return array.name.hasPrefix(prefix)
+        && stage.start.parts.contains { $0.covers(String(array.name.dropFirst(prefix.count))) }
     }
   }
 }

@@ -17,6 +17,7 @@ extension Trainer {
       "weight_norm": .number(
         norm(stageRun.method.encoder.state.parameters.data, stageRun.method.encoder.state.parameters.count)),
     ]
+    if let chance = outcome.chance { values["chance"] = .number(chance) }
     for figure in Outcome.Figure.allCases {
       if let value = outcome.figures[figure] { values[figure.key] = .number(value) }
     }
