@@ -6,6 +6,11 @@ package func nearest(to name: String, in known: [String]) -> String? {
   return best.0
 }
 
+/// The part of a message between what was found and what is known: `; did you mean …?`, or `;` where nothing is near.
+package func suggestion(for name: String, in known: [String]) -> String {
+  nearest(to: name, in: known).map { "; did you mean `\($0)`?" } ?? ";"
+}
+
 /// Optimal string alignment distance.
 private func distance(_ a: [Character], _ b: [Character]) -> Int {
   var rows = [[Int]](repeating: [Int](repeating: 0, count: b.count + 1), count: a.count + 1)

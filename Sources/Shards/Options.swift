@@ -115,9 +115,8 @@ extension Swift.Decoder {
   /// Refuses a word that is none of those known, by the nearest one.
   fileprivate func checkWord(of known: [String]) throws {
     guard let word = try? singleValueContainer().decode(String.self), !known.contains(word) else { return }
-    let near = nearest(to: word, in: known).map { "; did you mean `\($0)`?" } ?? ";"
     let words = known.map { "`\($0)`" }.joined(separator: ", ")
-    throw invalid("it is `\(word)`\(near) it can be \(words)")
+    throw invalid("it is `\(word)`\(suggestion(for: word, in: known)) it can be \(words)")
   }
 
   fileprivate func checkWords(of known: [String]) throws {

@@ -25,7 +25,7 @@ extension Swift.Decoder {
 
   /// The error for a name that is none of the known ones.
   package func unknown(_ name: String, known: [String], of what: String) -> DecodingError {
-    let near = nearest(to: name, in: known).map { "; did you mean `\($0)`?" } ?? ";"
+    let near = suggestion(for: name, in: known)
     return invalid("\(what) has no `\(name)`\(near) It takes \(known.map { "`\($0)`" }.joined(separator: ", "))")
   }
 

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Engine
 import Foundation
+import Shards
 import Training
 
 /// `apus bench --arch …` is `apus bench step --arch …`.
@@ -68,7 +69,7 @@ struct BenchStepCommand: PrintsResults {
         if isRoot { print(JSONValue.object(["loss": .number(loss), "gradient_norm": .number(norm)]).json) }
         return
       }
-      let turns = try turns.map(Turns.init)
+      let turns = try turns.map(TurnPipe.init)
       let result = try bench.run(before: { try turns?.wait() }) { seconds in
         if turns == nil || !isRoot { return }
         print(
@@ -81,61 +82,66 @@ struct BenchStepCommand: PrintsResults {
   }
 
   private func show(_ result: Bench.Result, _ context: Context) {
-    let megabytes = Int(result.peakResident >> 20)
-    if json {
-      var parts: [String: JSONValue] = [:]
-      for part in result.parts { parts[part.part.rawValue] = .number(part.sum.seconds) }
-      var exposed: [String: JSONValue] = [:]
-      if let e = result.exposed {
-        exposed = [
-          "gradients": .number(e.gradients), "gradients_unhidden": .number(e.unhidden), "rest": .number(e.rest),
-          "waiting": .number(e.waiting),
-        ]
-      }
-      print(
-        JSONValue.object([
-          "views_per_second": .number(result.viewsPerSecond), "seconds": .number(result.seconds),
-          "mean_seconds": .number(result.meanSeconds), "peak_rss_mb": .number(megabytes),
-          "parts": .object(parts), "exposed": .object(exposed),
-          "fma_peak_gflops": .number(result.peak.arithmetic * 1e-9), "ranks": .number(context.communicator.size),
-          "threads": .number(context.team.count),
-        ]).json)
-      return
-    }
-    if let e = result.exposed {
-      print(
-        String(
-          format:
-            "communication: gradients %.4f s exposed of %.4f (%.0f %% hidden), the rest %.4f s; %.1f %% of the step",
-          e.gradients, e.unhidden, 100 * (1 - e.gradients / e.unhidden), e.rest,
-          100 * (e.gradients + e.rest) / result.meanSeconds))
-      print(
-        String(
-          format: "waiting for the slower rank: %.4f s, %.1f %% of the step", e.waiting,
-          100 * e.waiting / result.meanSeconds))
-    }
-    func pad(_ text: String, _ count: Int) -> String {
-      String(repeating: " ", count: max(0, count - text.count)) + text
-    }
+    if json { return print(object(result, context).json) }
+    if let exposed = result.exposed { show(exposed, of: result.meanSeconds) }
     print(
       "\(arch) ×\(width), \(size) px, \(images) images × 2 views a rank, "
         + "\(context.communicator.size) × \(context.team.count) threads, \(method)")
     print(
       String(format: "%.1f views/s, %.4f s a step, ", result.viewsPerSecond, result.seconds)
-        + "\(megabytes) MiB at most")
-    let peak = result.peak
+        + "\(megabytes(Int(result.peakResident))) MiB at most")
     print(
       String(
         format: "roofs here: %.0f GFLOP/s of multiply-adds, %.0f of Winograd's convolution, %.1f GB/s of memory",
-        peak.arithmetic * 1e-9, peak.winograd * 1e-9, peak.memory * 1e-9))
+        result.peak.arithmetic * 1e-9, result.peak.winograd * 1e-9, result.peak.memory * 1e-9))
     for advice in Launch.advice { print(advice) }
     print()
+    showParts(result)
+  }
+
+  private func object(_ result: Bench.Result, _ context: Context) -> JSONValue {
+    var parts: [String: JSONValue] = [:]
+    for part in result.parts { parts[part.part.rawValue] = .number(part.sum.seconds) }
+    var exposed: [String: JSONValue] = [:]
+    if let e = result.exposed {
+      exposed = [
+        "gradients": .number(e.gradients), "gradients_unhidden": .number(e.unhidden), "rest": .number(e.rest),
+        "waiting": .number(e.waiting),
+      ]
+    }
+    return .object([
+      "views_per_second": .number(result.viewsPerSecond), "seconds": .number(result.seconds),
+      "mean_seconds": .number(result.meanSeconds), "peak_rss_mb": .number(megabytes(Int(result.peakResident))),
+      "parts": .object(parts), "exposed": .object(exposed),
+      "fma_peak_gflops": .number(result.peak.arithmetic * 1e-9), "ranks": .number(context.communicator.size),
+      "threads": .number(context.team.count),
+    ])
+  }
+
+  private func show(_ exposed: Bench.Exposed, of step: Double) {
+    print(
+      String(
+        format: "communication: gradients %.4f s exposed of %.4f (%.0f %% hidden), the rest %.4f s; "
+          + "%.1f %% of the step",
+        exposed.gradients, exposed.unhidden, 100 * (1 - exposed.gradients / exposed.unhidden), exposed.rest,
+        100 * (exposed.gradients + exposed.rest) / step))
+    print(
+      String(
+        format: "waiting for the slower rank: %.4f s, %.1f %% of the step", exposed.waiting,
+        100 * exposed.waiting / step))
+  }
+
+  /// Every part of a step with its share of the time, and with its share of the roof that bounds it.
+  private func showParts(_ result: Bench.Result) {
+    func pad(_ text: String, _ count: Int) -> String {
+      String(repeating: " ", count: max(0, count - text.count)) + text
+    }
     func row(_ name: String, _ part: Profile.Part?, _ sum: Profile.Sum, width: Int) -> String {
       var text =
         name.padding(toLength: width, withPad: " ", startingAt: 0) + pad(String(format: "%.4f s", sum.seconds), 10)
         + pad(String(format: "%.1f %%", 100 * sum.seconds / result.meanSeconds), 9)
       let rate = part?.roof == .memory ? sum.gigabytes : sum.gflops
-      if let part, let roof = peak.of(part.roof), rate > 0 {
+      if let part, let roof = result.peak.of(part.roof), rate > 0 {
         text +=
           pad(String(format: part.roof == .memory ? "%.1f GB/s" : "%.0f GFLOP/s", rate), 14)
           + pad(String(format: "%.0f %% of its roof", 100 * rate * 1e9 / roof), 18)
@@ -153,7 +159,7 @@ struct BenchStepCommand: PrintsResults {
 }
 
 /// A named pipe through which another program says when to go on.
-private struct Turns {
+private struct TurnPipe {
   let path: String
   private let pipe: FileHandle
 

@@ -23,7 +23,7 @@ struct Refusal: Sendable, CustomTestStringConvertible {
   static let all = [
     Refusal(
       "a misspelt recipe",
-      words: ["no built-in recipe `simclr-v1-fasion`", "did you mean `simclr-v1-fashion`?", "Built in are"]
+      words: ["no built-in recipe `simclr-v1-fasion`", "did you mean `simclr-v1-fashion`?", "built in are"]
     ) {
       $0.recipe = "simclr-v1-fasion"
     },

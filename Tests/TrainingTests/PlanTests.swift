@@ -191,14 +191,14 @@ import Training
     Refused(
       stages: "data: {set: photo}", words: ["did you mean `photos`?"], data: ["photos"]),
     Refused(
-      stages: "", words: ["--data gives a data set `photos`, which no stage reads", "The stages read data"],
+      stages: "", words: ["--data gives a data set `photos`, which no stage reads", "the stages read data"],
       data: ["data", "photos"]),
     Refused(
       stages: "stages: [{name: first}, {name: b, start: {from: stage frist}}]",
       words: ["stage b: ", "start.from is `stage frist`", "did you mean `first`?"]),
     Refused(
       stages: "stages: [{name: a, start: {from: stage b}}, {name: b}]",
-      words: ["stage a: ", "no stage of that name comes before this one", "It is the first."]),
+      words: ["stage a: ", "no stage of that name comes before this one", "it is the first"]),
     Refused(
       stages: "stages: [{name: a}, {name: b, start: {carry: [encodr]}}]",
       words: ["start.carry: this stage's network has no part `encodr`; did you mean `encoder`?", "are encoder, head"]),

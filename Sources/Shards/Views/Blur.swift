@@ -2,7 +2,7 @@ import Foundation
 import Randomness
 
 /// Gaussian blur, with a probability. Separable; borders are reflected (without repeating the border itself).
-package struct Blur: Augmentation {
+package struct Blur: Augmentation, Options {
   package static let name = "blur"
   package var probability = 0.5
   /// Standard deviation in pixels, drawn uniformly.
@@ -27,15 +27,7 @@ package struct Blur: Augmentation {
     self.sharing = sharing
   }
 
-  private enum CodingKeys: String, CodingKey, CaseIterable { case probability, sigma, kernel, sharing }
-
-  package init(from decoder: any Swift.Decoder) throws {
-    let keys = try decoder.strict(CodingKeys.self, of: "blur")
-    probability = try keys.value(.probability, default: probability)
-    sigma = try keys.value(.sigma, default: sigma)
-    kernel = try keys.decodeIfPresent(Int.self, forKey: .kernel)
-    sharing = try keys.value(.sharing, default: sharing)
-  }
+  package init() {}
 
   /// Taps for a view of this size.
   package func taps(size: Int) -> Int { kernel ?? (size / 10 | 1) }

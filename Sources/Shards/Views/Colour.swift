@@ -1,7 +1,7 @@
 import Randomness
 
 /// Colour jitter: brightness, contrast, saturation and hue in random order, each clamped to [0, 1], with a probability.
-package struct Colour: Augmentation {
+package struct Colour: Augmentation, Options {
   package static let name = "colour"
   package var probability = 1.0
   /// b: the factor is uniform in max(0, 1 - b) ... 1 + b (additive: the summand in -b ... b); likewise the next two.
@@ -49,21 +49,7 @@ package struct Colour: Augmentation {
     self.saturationBy = saturationBy
   }
 
-  private enum CodingKeys: String, CodingKey, CaseIterable {
-    case probability, brightness, contrast, saturation, hue, brightnessBy, contrastBy, saturationBy
-  }
-
-  package init(from decoder: any Swift.Decoder) throws {
-    let keys = try decoder.strict(CodingKeys.self, of: "colour")
-    probability = try keys.value(.probability, default: probability)
-    brightness = try keys.value(.brightness, default: brightness)
-    contrast = try keys.value(.contrast, default: contrast)
-    saturation = try keys.value(.saturation, default: saturation)
-    hue = try keys.value(.hue, default: hue)
-    brightnessBy = try keys.value(.brightnessBy, default: brightnessBy)
-    contrastBy = try keys.value(.contrastBy, default: contrastBy)
-    saturationBy = try keys.value(.saturationBy, default: saturationBy)
-  }
+  package init() {}
 
   package func validate(_ kind: ViewRecipe, channels: Int) throws(RecipeError) -> [String] {
     try require("colour.probability", probability, in: 0...1)

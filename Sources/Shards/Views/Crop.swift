@@ -40,7 +40,7 @@ package enum CropSampling: String, Codable, CaseIterable, Sendable {
 }
 
 /// Random resized crop.
-package struct Crop: Framing {
+package struct Crop: Framing, Options {
   package static let name = "crop"
   /// Area, as a share of the image's; width over height.
   package var scale = Bounds(0.08, 1), ratio = Bounds(0.75, 4.0 / 3)
@@ -57,15 +57,7 @@ package struct Crop: Framing {
     self.sampling = sampling
   }
 
-  private enum CodingKeys: String, CodingKey, CaseIterable { case scale, ratio, interpolation, sampling }
-
-  package init(from decoder: any Swift.Decoder) throws {
-    let keys = try decoder.strict(CodingKeys.self, of: "crop")
-    scale = try keys.value(.scale, default: scale)
-    ratio = try keys.value(.ratio, default: ratio)
-    interpolation = try keys.value(.interpolation, default: interpolation)
-    sampling = try keys.value(.sampling, default: sampling)
-  }
+  package init() {}
 
   package func validate(_ kind: ViewRecipe, channels: Int) throws(RecipeError) -> [String] {
     try require("crop.scale", scale.low, in: 1e-6...1)
@@ -151,7 +143,7 @@ package struct Crop: Framing {
 
 /// The same central part every time: the shorter side resized to size · `margin`, then the central square; or, with a
 /// margin of 0, the whole image squeezed into the square.
-package struct Centre: Framing {
+package struct Centre: Framing, Options {
   package static let name = "centre"
   package var margin = 1.0
   package var interpolation = Interpolation.bilinear
@@ -161,13 +153,7 @@ package struct Centre: Framing {
     self.interpolation = interpolation
   }
 
-  private enum CodingKeys: String, CodingKey, CaseIterable { case margin, interpolation }
-
-  package init(from decoder: any Swift.Decoder) throws {
-    let keys = try decoder.strict(CodingKeys.self, of: "centre")
-    margin = try keys.value(.margin, default: margin)
-    interpolation = try keys.value(.interpolation, default: interpolation)
-  }
+  package init() {}
 
   package func validate(_ kind: ViewRecipe, channels: Int) throws(RecipeError) -> [String] {
     if margin != 0 { try require("centre.margin", margin, in: 1...10) }

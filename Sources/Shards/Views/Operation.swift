@@ -21,7 +21,7 @@ package struct Operation: Codable, Equatable, Sendable {
       throw decoder.unknown(key.stringValue, known: Operation.all.map { $0.name }, of: "the list of operations")
     }
     func decode<T: ViewOperation>(_ type: T.Type) throws -> any ViewOperation {
-      try container.decode(type, forKey: key)
+      try container.value(type, forKey: key)
     }
     body = try decode(type)
   }

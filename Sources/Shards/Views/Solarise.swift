@@ -1,22 +1,17 @@
 import Randomness
 
 /// Inverts values at and above a threshold, with a probability (BYOL's second view).
-package struct Solarise: Augmentation {
+package struct Solarise: Augmentation, Options {
   package static let name = "solarise"
-  package var probability = 0.2, threshold = 0.5
+  package var probability = 0.2
+  package var threshold = 0.5
 
   package init(probability: Double = 0.2, threshold: Double = 0.5) {
     self.probability = probability
     self.threshold = threshold
   }
 
-  private enum CodingKeys: String, CodingKey, CaseIterable { case probability, threshold }
-
-  package init(from decoder: any Swift.Decoder) throws {
-    let keys = try decoder.strict(CodingKeys.self, of: "solarise")
-    probability = try keys.value(.probability, default: probability)
-    threshold = try keys.value(.threshold, default: threshold)
-  }
+  package init() {}
 
   package func validate(_ kind: ViewRecipe, channels: Int) throws(RecipeError) -> [String] {
     try require("solarise.probability", probability, in: 0...1)

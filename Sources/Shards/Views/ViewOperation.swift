@@ -11,6 +11,11 @@ package protocol ViewOperation: Codable, Equatable, Sendable {
   func validate(_ kind: ViewRecipe, channels: Int) throws(RecipeError) -> [String]
 }
 
+extension ViewOperation {
+  /// Of operations with several options.
+  package static var title: String { name }
+}
+
 /// The operation that a view begins with: which part of the image it shows.
 package protocol Framing: ViewOperation {
   var interpolation: Interpolation { get }

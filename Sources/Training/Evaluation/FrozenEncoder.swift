@@ -108,9 +108,9 @@ package final class FrozenEncoder {
     guard case .stage(let name) = choice else { return (newest, damaged) }
     let names = try Recipe(yaml: newest.recipe, from: folder.path).stages.map(\.name)
     guard let stage = names.firstIndex(of: name) else {
-      let near = nearest(to: name, in: names).map { "; did you mean `\($0)`?" } ?? ";"
       throw RunError(
-        "run \(folder.path) has no stage `\(name)`\(near) its stages are \(names.joined(separator: ", "))")
+        "run \(folder.path) has no stage `\(name)`\(suggestion(for: name, in: names)) its stages are "
+          + names.joined(separator: ", "))
     }
     let (ofStage, passedOver) = try Checkpoint.newest(folder, communicator, stage: stage, replicatedOnly: true)
     guard let ofStage else {

@@ -45,7 +45,10 @@ package struct LBFGS {
         direction = descend(gradient, pairs)
         slope = dot(direction, gradient)
       }
-      guard let (step, found) = search(x, value, direction, slope, &next, function) else {
+      guard
+        let (step, found) = search(
+          from: x, value: value, along: direction, slope: slope, gradient: &next, function)
+      else {
         return Outcome(iterations: iteration, gradient: largest, converged: false)
       }
       var moved = direction
@@ -101,7 +104,7 @@ package struct LBFGS {
 
   /// The first of 1, then shorter steps, that lowers the value enough (Armijo); nil where rounding hides any descent.
   private func search(
-    _ x: [Double], _ value: Double, _ direction: [Double], _ slope: Double, _ gradient: inout [Double],
+    from x: [Double], value: Double, along direction: [Double], slope: Double, gradient: inout [Double],
     _ function: ([Double], inout [Double]) -> Double
   ) -> (step: Double, value: Double)? {
     var step = 1.0

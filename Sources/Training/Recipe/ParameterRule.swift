@@ -62,7 +62,7 @@ extension PartName {
         let path = name.split(separator: ".")
         return (1...path.count).map { path[..<$0].joined(separator: ".") }
       })
-    let near = nearest(to: rawValue, in: parts.sorted()).map { "; did you mean `\($0)`?" } ?? ";"
+    let near = suggestion(for: rawValue, in: parts.sorted())
     let largest = parts.filter { !$0.contains(".") }.sorted().joined(separator: ", ")
     return "\(near) its parts are \(largest), and what is within them, such as encoder.layer4"
   }

@@ -111,9 +111,9 @@ package struct Recipe: Sendable {
     let files = FileManager.default
     guard let data = files.contents(atPath: source + "/recipe.yaml") ?? files.contents(atPath: source) else {
       let names = BuiltInRecipes.names
-      let near = nearest(to: source, in: names).map { "; did you mean `\($0)`?" } ?? ";"
+      let near = suggestion(for: source, in: names)
       throw RecipeError(
-        "there is no recipe file and no built-in recipe `\(source)`\(near) Built in are "
+        "there is no recipe file and no built-in recipe `\(source)`\(near) built in are "
           + names.joined(separator: ", ")
       )
     }

@@ -81,15 +81,15 @@ package struct Plan {
     let given = request.data.keys.sorted()
     for stage in request.recipe.stages where request.data[stage.data.set] == nil {
       let name = stage.data.set
-      let near = nearest(to: name, in: given).map { "; did you mean `\($0)`?" } ?? ""
+      let near = suggestion(for: name, in: given)
       let option = name == DataRecipe.defaultSet ? "--data PATH" : "--data \(name)=PATH"
-      throw RecipeError("stage \(stage.name) reads the data set `\(name)`, which was not given\(near): add \(option)")
+      throw RecipeError("stage \(stage.name) reads the data set `\(name)`, which was not given\(near) add \(option)")
     }
     for (option, names) in [("--data", given), ("--test", request.heldOut.keys.sorted())] {
       for name in names where !read.contains(name) {
-        let near = nearest(to: name, in: read).map { "; did you mean `\($0)`?" } ?? ""
+        let near = suggestion(for: name, in: read)
         throw RecipeError(
-          "\(option) gives a data set `\(name)`, which no stage reads\(near) The stages read "
+          "\(option) gives a data set `\(name)`, which no stage reads\(near) the stages read "
             + Set(read).sorted().joined(separator: ", "))
       }
     }
@@ -130,10 +130,10 @@ package struct Plan {
     case .stage(let name):
       guard let found = earlier.first(where: { $0.stage.name == name }) else {
         let names = earlier.map(\.stage.name)
-        let near = nearest(to: name, in: names).map { "; did you mean `\($0)`?" } ?? ""
+        let near = suggestion(for: name, in: names)
         throw RecipeError(
           "start.from is `stage \(name)`, but no stage of that name comes before this one\(near) "
-            + (names.isEmpty ? "It is the first." : "Before it come \(names.joined(separator: ", "))."))
+            + (names.isEmpty ? "it is the first" : "before it come \(names.joined(separator: ", "))"))
       }
       try compare(wanted, with: found.shapes, of: "stage \(name)")
       return .stage(found.index)

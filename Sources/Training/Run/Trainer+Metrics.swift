@@ -5,8 +5,8 @@ import Shards
 /// What a run tells while it trains.
 extension Trainer {
   func log(
-    _ stageRun: StageRun, _ index: Int, _ outcome: Outcome, done: Int, offset: Int, rate: Double,
-    _ gradientNorm: Double, _ progress: RunProgress?
+    _ outcome: Outcome, of stageRun: StageRun, stage index: Int, done: Int, offset: Int, rate: Double,
+    gradientNorm: Double, _ progress: RunProgress?
   ) throws {
     let health = gatherHealth(stageRun.method)
     guard let metrics, let progress else { return }

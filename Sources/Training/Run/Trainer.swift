@@ -163,7 +163,11 @@ package final class Trainer {
           step: done, epoch: Double(done) / Double(plan.stepsPerEpoch), loss: outcome.loss, rate: rate, views: views,
           secondsWaited: loader.secondsWaited, secondsCommunicating: communicator.times?.seconds ?? 0),
         logged: isLogged)
-      if isLogged { try log(stageRun, index, outcome, done: done, offset: offset, rate: rate, gradientNorm, progress) }
+      if isLogged {
+        try log(
+          outcome, of: stageRun, stage: index, done: done, offset: offset, rate: rate, gradientNorm: gradientNorm,
+          progress)
+      }
       if every.monitor > 0 && done % every.monitor == 0 || isLast {
         try monitor(stageRun, index, step: offset + done, progress)
       }
