@@ -6,9 +6,12 @@ import Training
 /// A command that may run on several ranks.
 enum Job {
   /// Starts MPI, runs `body`, and ends the whole job where it fails.
-  static func run(threads: Int?, _ body: (Context) throws -> Void) throws {
+  /// - Parameters:
+  ///   - threads: compute threads of each rank; nil for what the launcher bound.
+  ///   - stops: whether `body` heeds signals, as training does.
+  static func run(threads: Int?, stops: Bool = false, _ body: (Context) throws -> Void) throws {
     Launch.chooseArithmetic()
-    let communicator = Launch.ranks()
+    let communicator = Launch.ranks(stops: stops)
     do { try body(try Launch.context(communicator, threads: threads)) } catch { fail(error, communicator) }
     communicator.stop()
   }

@@ -49,7 +49,9 @@ struct PackCommand: ParsableCommand {
     if unknownClasses == .unlabelled, like == nil {
       throw ValidationError("--unknown-classes says nothing without --like; give both")
     }
-    if let threads, threads < 1 { throw ValidationError("--threads is \(threads), expected at least 1") }
+    if let threads, !(1...1024).contains(threads) {
+      throw ValidationError("--threads is \(threads); it must be 1 to 1024")
+    }
   }
 
   func run() throws {

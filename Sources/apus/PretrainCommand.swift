@@ -55,7 +55,7 @@ struct PretrainCommand: ParsableCommand {
   }
 
   func run() throws {
-    try Job.run(threads: threads) { context in
+    try Job.run(threads: threads, stops: true) { context in
       var request = PretrainRequest(
         recipe: try Recipe(recipe, overrides: overrides), data: try PretrainRequest.named(data, option: "--data"),
         run: folder)

@@ -84,6 +84,21 @@ extension CommandTests {
       #expect(outcome.status == 64 && outcome.output.contains(words[0]), "\(outcome.output)")
     }
 
+    @Test(arguments: [["pack", "a", "b"], ["inspect", "a"]], ["0", "99999999999"])
+    func threadsOfOtherCommandsAreChecked(_ words: [String], _ threads: String) throws {
+      let outcome = try Job(words + ["--threads", threads], in: work.path).outcome()
+      #expect(outcome.status == 64 && outcome.output.contains("it must be 1 to 1024"), "\(outcome.output)")
+    }
+
+    /// What has nothing to save ends at once.
+    @Test(arguments: [SIGTERM, SIGINT]) func aBenchEndsWithASignal(_ signal: Int32) throws {
+      let words = ["bench", "--width", "0.125", "--images", "4", "--threads", "1", "--steps", "1000000"]
+      let job = try Job(words, wrapper: ["timeout", "-s", "\(signal)", "-k", "30", "3"], in: work.path)
+      let start = ContinuousClock.now
+      let outcome = job.outcome(within: 60)
+      #expect(outcome.status != 0 && ContinuousClock.now - start < .seconds(25), "\(outcome.output)")
+    }
+
     @Test func aBenchThatDoesNotFitIsRefused() throws {
       let words = ["bench", "--images", "200000", "--size", "224", "--threads", "1"]
       let outcome = try Job(words, in: work.path).outcome()

@@ -89,6 +89,8 @@ import Training
     ("method: {name: simclr, memory: {momentum: 1}}", "`momentum` is 1.0; it must be in [0, 1)"),
     ("method: {name: simclr, memory: {lenght: 1}}", "simclr's memory"),
     ("checkpoint: {keep: 1}", "at least 2 are kept"),
+    ("checkpoint: {keep: 9999999999999}", "`keep` is 9999999999999; it must be at most"),
+    ("schedule: {name: exponential, every: 0 steps}", "`every` is 0 steps; it must be above 0"),
   ])
   func mistakesAreNamed(_ line: String, _ words: String) {
     let key = line.prefix { $0 != ":" }

@@ -24,7 +24,7 @@ import Training
 
   // MARK: Checkpoints that cannot be read
 
-  enum Obstacle: String, CaseIterable { case newer, folder, link, damaged, gone }
+  enum Obstacle: String, CaseIterable { case newer, folder, link, damaged, gone, goneUnfinished }
 
   /// A run never starts over because its checkpoints cannot be read, and nothing is changed.
   @Test(arguments: Obstacle.allCases) func unreadableCheckpointsAreNoBeginning(_ obstacle: Obstacle) throws {
@@ -57,13 +57,17 @@ import Training
     case .gone:
       for step in [3, 4] { try files.removeItem(atPath: folder(tiny, step)) }
       words = "is complete, but it has no checkpoints any more"
+    case .goneUnfinished:
+      for step in [3, 4] { try files.removeItem(atPath: folder(tiny, step)) }
+      try files.removeItem(atPath: tiny.run.complete)
+      words = "was trained for 4 steps or more, but there is no checkpoint in"
     }
     let before = try contents(tiny.run)
     let text = try #require(tiny.refusal(request))
     #expect(text.contains(words), "\(text)")
     if obstacle == .damaged { #expect(text.contains("step-00000003") && text.contains("step-00000004")) }
     #expect(try contents(tiny.run) == before)
-    #expect(tiny.run.isComplete || obstacle == .link)
+    #expect(tiny.run.isComplete || [.link, .goneUnfinished].contains(obstacle))
     #expect(try tiny.metrics().count > 3)
   }
 
@@ -274,5 +278,16 @@ import Training
     #expect(text.hasPrefix(rest) && rest.hasSuffix("\"step\":\(count - 5000)}\n"))
     try MetricsFile.truncate(path, after: 0)
     #expect(try Data(contentsOf: URL(fileURLWithPath: path)).isEmpty)
+  }
+
+  /// What guessing gives is written down by the method, its factor included, and is the report's guide.
+  @Test func chanceIsAMetric() throws {
+    for (scale, words) in [(1, "guessing: ln(23)"), (2, "guessing: 6.271")] {
+      let tiny = try NoiseRun()
+      try tiny.train(tiny.request("", ["method.lossScale=\(scale)"]))
+      let chance = try #require(tiny.metrics().first?["chance"])
+      #expect(abs(chance - Double(scale) * log(23)) < 1e-9)
+      #expect(try #require(tiny.text("report.html")).contains(words), "\(scale)")
+    }
   }
 }

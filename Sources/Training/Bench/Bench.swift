@@ -67,7 +67,6 @@ package struct Bench {
       MethodSetting(
         encoder: options.encoder.options(channels: options.channels), normalisation: options.normalisation,
         images: batch, plan: RunPlan(stepsPerEpoch: 1, batch: batch, length: .steps(options.steps)), context: context))
-    method.initialise()
     samples = Array(0..<options.images)
     // As a run does: the arena is as large as the step needs.
     context.arena.unseal { bytes in
@@ -79,6 +78,7 @@ package struct Bench {
     context.dry { _ = step(UnsafeMutablePointer(bitPattern: 64)!) }
     context.arena.seal()
     try checkMemory()
+    method.initialise()
     let rank = UInt64(context.communicator.rank)
     var draws = Draws(seed: 1, .check, rank)
     let count = 2 * options.images * options.size * options.size * options.channels
@@ -88,7 +88,10 @@ package struct Bench {
   /// Refuses what does not fit into memory, before it is touched.
   private func checkMemory() throws(RunError) {
     let views = 2 * options.images * options.size * options.size * options.channels * MemoryLayout<Float>.stride
-    let needed = Int64(context.arena.peak + 2 * views) * Int64(context.communicator.ranksOnNode)
+    let state = method.saved.reduce(0) { $0 + $1.bytes.count }
+    let gradients = method.trained.reduce(0) { $0 + $1.gradients.count * MemoryLayout<Float>.stride }
+    let rank = context.arena.peak + 2 * views + state + gradients + method.unsavedBytes
+    let needed = Int64(rank) * Int64(context.communicator.ranksOnNode)
     guard let room = MemoryRoom.ofNode(), needed > room.bytes else { return }
     throw RunError(
       "the ranks of \(context.communicator.host) need \(needed >> 20) MiB, but \(room.bytes >> 20) are free"

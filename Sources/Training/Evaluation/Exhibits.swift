@@ -29,11 +29,13 @@ package enum Exhibits {
           isTraining, sample in try picture(isTraining ? data : test, sample)
         })
     }
-    let first = encoder.state.parameters.layout.entries[0]
-    exhibits.grids.append(
-      .kernels(
-        encoder.state.parameters[first.slice], kernel: first.shape[0], channels: first.shape[2],
-        filters: first.shape[3]))
+    // An encoder that begins with a convolution shows its kernels, (R, S, C, K).
+    if let first = encoder.state.parameters.layout.entries.first, first.kind == .weight, first.shape.count == 4 {
+      exhibits.grids.append(
+        .kernels(
+          encoder.state.parameters[first.slice], kernel: first.shape[0], channels: first.shape[2],
+          filters: first.shape[3]))
+    }
     return exhibits
   }
 

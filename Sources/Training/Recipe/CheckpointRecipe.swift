@@ -13,6 +13,7 @@ package struct CheckpointRecipe: Options, Sendable, Equatable {
   package init() {}
 
   package func check() throws(RecipeError) {
+    try require("keep", keep, keep <= 1_000_000_000, "at most 1000000000")
     guard keep >= 2, minutes > 0 else {
       throw RecipeError("`keep` is \(keep) and `minutes` \(minutes); at least 2 are kept, minutes are above 0")
     }

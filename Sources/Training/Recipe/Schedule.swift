@@ -52,6 +52,7 @@ package struct Schedule: Options, Sendable, Equatable {
       throw RecipeError(
         "start is \(start), final \(final) and factor \(factor); start and final must be at least 0, factor in (0, 1]")
     }
+    try every?.requireAboveZero("every")
     if name == .step && at.isEmpty {
       throw RecipeError("a step schedule needs `at`, such as [120 epochs, 160 epochs]")
     }

@@ -31,9 +31,11 @@ package enum Launch {
   }
 
   /// Starts MPI. What can fail comes in `context`, so that a failure can be said by the rank that meets it.
-  package static func ranks() -> MPICommunicator {
+  /// - Parameter stops: whether the work itself asks about signals and then stops in good order; else they end the
+  ///   process.
+  package static func ranks(stops: Bool) -> MPICommunicator {
     csystem_flush_lines()
-    StopSignal.install()
+    if stops { StopSignal.install() }
     // Open MPI would start a helper beside a process without a launcher, for processes that it may start later, and
     // fails where that finds no ssh. There are none. Other libraries and versions do not know the variable.
     setenv("OMPI_MCA_ess_singleton_isolated", "1", 0)

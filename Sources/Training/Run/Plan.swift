@@ -15,6 +15,8 @@ package struct Plan {
     package let heldOut: DataSet?
     package let start: Start
     package let steps: Int
+    /// The step after which its first checkpoint is written at the latest.
+    let firstCheckpoint: Int
     /// Shapes of the trained network's parameters and statistics by name.
     let shapes: [String: [Int]]
   }
@@ -50,6 +52,7 @@ package struct Plan {
       planned.append(
         Planned(
           index: index, stage: stage, data: data, heldOut: heldOut, start: start, steps: stageRun.plan.totalSteps,
+          firstCheckpoint: min(max(1, stageRun.plan.steps(stage.checkpoint.every)), stageRun.plan.totalSteps),
           shapes: Plan.shapes(of: stageRun.method.encoder.state)))
     }
     stages = planned

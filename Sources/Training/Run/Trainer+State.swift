@@ -65,7 +65,20 @@ extension Trainer {
         "run \(folder.path) is complete, but it has no checkpoints any more; nothing was changed: "
           + "give another --run, or train from the start with --restart")
     }
+    if manifest == nil { try refuseLostCheckpoints() }
     return manifest
+  }
+
+  /// Refuses to start over what has gone further than its first checkpoint.
+  private func refuseLostCheckpoints() throws {
+    let text = try communicator.fromRoot {
+      guard FileManager.default.fileExists(atPath: folder.metrics) else { return "0" }
+      return "\(try MetricsFile.read(folder.metrics).last?.step ?? 0)"
+    }
+    guard let done = Int(text), done > plan.stages[0].firstCheckpoint else { return }
+    throw RunError(
+      "run \(folder.path) was trained for \(done) steps or more, but there is no checkpoint in \(folder.checkpoints); "
+        + "nothing was changed: put them back, give another --run, or train from the start with --restart")
   }
 
   /// Where the run goes on: a stage and steps of it, or the number of stages where it has reached its end.
