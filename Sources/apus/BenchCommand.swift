@@ -152,7 +152,7 @@ struct BenchStepCommand: PrintsResults {
   }
 }
 
-/// A named pipe through which another program says when to go on.
+/// A named pipe through which another program controls when each step starts.
 private struct Turns {
   let path: String
   private let pipe: FileHandle
