@@ -39,7 +39,7 @@ TRAIN, TEST, POOL = 100, 40, 8000
 MOST_OF_ANOTHER = 80
 LEAST_DEVIATION = 9
 COUNTS = {"train": 2879, "test": 1109, "unlabelled": POOL}
-# Over the pixels before JPEG, with the Pillow that Scripts/requirements.txt names.
+# Hash of the pixels before JPEG encoding, with the Pillow of Scripts/requirements.txt.
 PIXELS = "5173c0f85e0ce822e903d8e8ca146e265ccbbc448a76a6cc28b107a97f807669"
 
 PLASMA, MATE = "plasma-workspace-wallpapers", "mate-backgrounds"
@@ -74,7 +74,7 @@ CLASSES = {
     "stream": _lomiri("life_by_Aitzol_Berasategi"), "analog": _lomiri("analogpattern_by_Peter_Nerlich"),
     "winebar": _lomiri("Wine_by_Jakkub_Mede"), "treebark": (LOMIRI20, "backgrounds/Kleiber_by_Lukas_Baubkus.jpg"),
 }
-# Wallpapers that show a class's photograph again: their pixels may be test pixels.
+# Wallpapers that repeat a class's photograph. Their pixels may be test pixels.
 COPIES = ("Elephants",)
 
 
@@ -126,7 +126,7 @@ def others(shares):
     widest = {}
     taken = {os.path.realpath(os.path.join(shares[owner], path)) for owner, path in CLASSES.values()}
     roots = [(PLASMA, "wallpapers"), (MATE, "backgrounds/mate"), (LOMIRI16, "backgrounds"), (LOMIRI20, "backgrounds")]
-    known = {"backgrounds": lambda f: "_by_" in f}  # an installed system has other packages' pictures there as well
+    known = {"backgrounds": lambda f: "_by_" in f}  # other packages install pictures there too
     for owner, below in roots:
         for folder, _, files in os.walk(os.path.join(shares[owner], below)):
             for file in files:

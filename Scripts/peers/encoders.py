@@ -89,7 +89,7 @@ class ResNet(resnet.ResNet):
         self.bn1, self.relu = nn.BatchNorm2d(planes), nn.ReLU(inplace=True)
         self.stem = nn.Identity()
         if is_d and not small:
-            # The third normalisation's ReLU is the one that torchvision's forward has.
+            # The ReLU after the third normalisation is in torchvision's forward.
             self.stem, self.conv1, self.bn1 = self.deep_stem(channels, planes), nn.Identity(), nn.Identity()
         self.maxpool = nn.Identity() if small else nn.MaxPool2d(3, 2, 1)
         for stage, count in enumerate(layers):

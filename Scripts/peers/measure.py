@@ -47,7 +47,7 @@ def start(command, cpus):
         raise Failed(f"cannot start {command[0]}: {error.strerror}") from None
 
 
-# Stands in a command for a pipe; each rank that the command starts has one.
+# Placeholder in a command for a pipe. Each rank that the command starts has its own.
 TURN = "{turn}"
 
 
@@ -70,7 +70,7 @@ class Stepper:
     def pipe(self):
         path = os.path.join(self.folder, f"turn-{len(self.pipes)}")
         os.mkfifo(path)
-        self.pipes.append(os.open(path, os.O_RDWR))  # for reading as well: then it need not wait for who reads
+        self.pipes.append(os.open(path, os.O_RDWR))  # also for reading, so that opening does not wait for a reader
         return path
 
     def go(self):

@@ -8,15 +8,15 @@ import step as steps
 from measure import processors, ratio
 from table import against
 
-# Bottlenecks?, blocks of each stage. Said again here because the process that measures imports no PyTorch.
+# Whether blocks are bottlenecks, and the blocks of each stage. Repeated here, because the measuring process does not
+# import PyTorch.
 LAYERS = {"resnet18": (False, (2, 2, 2, 2)), "resnet34": (False, (3, 4, 6, 3)), "resnet50": (True, (3, 4, 6, 3))}
 WIDTHS, SIZES, IMAGES = (0.5, 1.0, 2.0), (28, 32, 64, 96, 160, 224), (4, 16, 64)
-# More work than this in a step, both views, is left out. With it the sweep takes about 50 minutes on one core that
-# does 100 GFLOP/s.
+# Cells with more operations per step are left out. The sweep then takes about 50 minutes on one core of 100 GFLOP/s.
 MOST_WORK = 800e9
 SHARE_OF_MEMORY = 0.6
 SLOWEST = 5
-# Of the time, for the first look at every cell; the rest is for the slowest.
+# Share of the time for the first measurement of every cell. The rest is for repeating the slowest.
 FIRST_LOOK = 0.85
 
 
@@ -55,7 +55,7 @@ def demands(step):
                 convolution(inputs, inner * expansion, 1, side)
             inputs = inner * expansion
     views = 2 * step.images
-    # Backward is two products of forward's size. Each map is kept before and after its BN; a quarter comes and goes.
+    # Backward is two products of forward's size. Each map is kept before and after its BN; temporaries add a quarter.
     return 3 * operations * views, 2.5 * 4 * elements * views + 12 * parameters + 4e8
 
 
@@ -146,7 +146,7 @@ def run(program, minutes, pairs, out, most):
     def is_late(share):
         return time.monotonic() - begin > share * minutes * 60
 
-    # An encoder at a size computes the same whatever the images: it is shown at the first, smallest batch.
+    # Agreement does not depend on the batch, so an encoder at a size is checked with its smallest batch only.
     seen = {(s.arch, s.width, s.size) for s, r in record.results.items() if r["shown"]}
     for step in wanted:
         if step not in record.results:

@@ -13,14 +13,14 @@ from step import FOLDER, Step, ours, peers, show_same
 
 SMALL = Step("resnet18", 32, 64)
 LARGE = Step("resnet50", 224, 8)
-# Steps of a measurement: a round of both sides takes about half a minute.
+# Steps of a measurement, so that a round of both sides takes about half a minute.
 STEPS = {SMALL: 4, LARGE: 2}
 RECIPE = FOLDER.parent / "recipes" / "bench-simclr.yaml"
-# `apus bench views` warms up on 256 images: both sides look at each of these once.
+# `apus bench views` warms up on 256 images, so that both sides load each photograph once.
 PHOTOGRAPHS = 256
 SECONDS = 5
-# Of the full run: steps before the clock starts, and steps on it. Both are multiples of the recipe's `log`; what the
-# loader has made ahead when the clock stops must be as much as when it starts, so the run is longer by that (`ahead`).
+# Of the full run: warm-up steps and timed steps, both multiples of the recipe's `log`. When the clock stops, the loader
+# must have as many batches ahead as when it starts, so the run is longer by that number (`ahead`).
 WARM, TIMED, AHEAD, BATCH = 10, 20, 3, 16
 
 
@@ -123,7 +123,8 @@ class Table:
         rounds = in_turn("views", self.pairs, "images_per_second", torchvision=lambda: last_line(other, self.core),
                          apus=lambda: last_line(own, self.core))
         theirs = rounds[0]["torchvision"]
-        # Same images, other draws: the means may differ by four standard errors of both, the deviations by a tenth.
+        # The images are the same but the random draws differ: means may differ by four standard errors of both sides,
+        # deviations by 10 %.
         for key, allowed in (("mean", 4 * 2 ** 0.5 * theirs["mean_error"]), ("deviation", 0.1)):
             difference = abs(first[key] - theirs[key])
             measure.say(f"views: {key} torchvision {theirs[key]:.3f}, apus {first[key]:.3f}, allowed {allowed:.3f}")
@@ -184,8 +185,8 @@ class Table:
         return ["mpirun", "--bind-to", "none", *first, ":", *second]
 
     def scaling(self):
-        # Where other work shares the machine, the cores differ from one second to the next: a median takes more rounds
-        # here, and a round is one step of each side.
+        # If other work shares the machine, the speed of the cores changes from one second to the next. So the median is
+        # over more rounds, and a round is one step of each side.
         rounds, cpus = 9 * self.pairs, processors(2)
         both = SMALL._replace(images=2 * SMALL.images, threads=2)
         steps, results = steps_in_turn(
@@ -200,7 +201,7 @@ class Table:
             self.row(6, f"{what}, ResNet-18, 32 px, 64 images a core; the peer is two independent ranks at once",
                      f"{median(steps, name):.1f} views/s", alone, ratio(steps, name, "alone"), 0.95, pairs=rounds,
                      each=[round(r[name]["views_per_second"] / r["alone"]["views_per_second"], 3) for r in steps])
-        # What unequal cores take from any program whose ranks meet, be it without communication and once a step.
+        # Loss due to unequal cores, for any program whose ranks synchronise once per step, even without communication.
         together = statistics.median(r["alone"]["waiting_for_all"] for r in steps)
         meeting = statistics.median(r["ranks"]["views_per_second"] / r["alone"]["waiting_for_all"] for r in steps)
         self.row(6, "2 ranks × 1 thread, against independent ranks that wait for one another after each step",

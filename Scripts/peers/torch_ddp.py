@@ -15,7 +15,7 @@ import torch_step
 
 def work(rank, a, meeting, results):
     os.sched_setaffinity(0, [a.processors[rank]])
-    # All ranks are on this machine; its host name need not lead anywhere.
+    # All ranks are on this machine, and its host name may not resolve.
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     ranks = len(a.processors)
     torch.distributed.init_process_group("gloo", init_method="file://" + meeting, rank=rank, world_size=ranks)
@@ -27,7 +27,7 @@ def work(rank, a, meeting, results):
         torch.distributed.barrier()
 
     if rank > 0:
-        a.turns = None  # the first speaks for all
+        a.turns = None  # only the first rank takes part
     result = torch_step.timed(torch.nn.parallel.DistributedDataParallel(model), views, a, ranks * a.images, begun)
     if rank == 0:
         results.put(result)

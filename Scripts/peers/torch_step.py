@@ -69,8 +69,8 @@ def exchange(model, views, path):
     save_file({**model.exchanged(), "view.0": views[:half].contiguous(), "view.1": views[half:].contiguous()}, path)
     single = [measure(model, views), measure(model, views * (1 + 2.0 ** -23 * (2 * torch.rand_like(views) - 1)))]
     reference = measure(model.double(), views.double())
-    # Eight times what PyTorch's fp32 is off its fp64. How far its own results scatter would not do: where a network
-    # amplifies rounding they share most of their error.
+    # Eight times the error of PyTorch's fp32 against its fp64. The scatter of its fp32 results would be too small a
+    # bound: if a network amplifies rounding, they share most of their error.
     tolerance = {k: max(8 * max(abs(s[k] - r) for s in single), 1e-5 * r) for k, r in reference.items()}
     return {**single[0], "reference": reference, "tolerance": tolerance}
 

@@ -46,7 +46,7 @@ def normalise(_, o):
     return [T.ToTensor(), T.Normalize(o["mean"], o["deviation"])]
 
 
-# Each gives what torchvision's pipeline has in the operation's place.
+# For each operation, the corresponding transforms of torchvision.
 OPERATIONS = {
     "crop": crop, "flip": lambda _, p: [T.RandomHorizontalFlip(p)], "colour": colour,
     "grey": lambda _, p: [T.RandomGrayscale(p)], "blur": blur, "normalise": normalise}
@@ -78,7 +78,7 @@ def main():
     files = [file.read_bytes() for file in sorted(a.folder.glob("*.jpg"))]
     transforms = [transform(view) for view in a.views for _ in range(view["count"])]
 
-    # Every image once: it warms up, and tells whether both sides' views look alike.
+    # Every image once, to warm up, and to check that the statistics of both sides' views agree.
     views = [v for data in files for v in views_of(data, transforms)]
     means = torch.stack([v.mean() for v in views]).double()
     squares = torch.stack([(v.double() ** 2).mean() for v in views])

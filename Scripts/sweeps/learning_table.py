@@ -11,7 +11,7 @@ from sweep import Failed, fingerprint, percent, say
 METHODS = ("moco-v1", "moco-v2", "end-to-end", "memory-bank", "simclr-v1", "simclr-v2", "byol", "adco", "swav")
 SUFFIX = "-graytiles"
 RANDOM, PIXELS, SUPERVISED = "random weights", "raw pixels", "supervised"
-# The encoder of the reference rows.
+# Recipe that gives the encoder of the reference rows.
 REFERENCE = "simclr-v1" + SUFFIX
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 
@@ -110,7 +110,7 @@ def main():
     there = apus.recipes()
     missing = [m for m in METHODS if m in only and m + SUFFIX not in there]
     jobs = []
-    # Seed by seed, so that a sweep that is ended early has a whole table.
+    # Seed by seed, so that an interrupted sweep still gives a whole table.
     for seed in options.seeds:
         if "random" in only:
             jobs.append(untrained(apus, seed))

@@ -8,15 +8,15 @@ import sys
 import sweep
 from sweep import Failed, fingerprint, percent, say
 
-# The same pretext, loss and budget for all: MoCo v1's recipe for graytiles says them, temperature and head too. The
-# learning rate is each mechanism's own.
+# MoCo v1's recipe for graytiles gives the common pretext task, loss, temperature, head and budget. Each mechanism has
+# its own learning rate.
 BASE = "moco-v1-graytiles"
 SAME = ("encoder", "schedule", "batch")
 BATCH = "batch"
 QUEUE, LEARNED = "queue (MoCo)", "learned (AdCo)"
 # As published for AdCo.
 BANK_RATE, BANK_SIZE = 3, 65536
-# mechanism: its recipe, and the option that gives it K negatives.
+# For each mechanism its recipe, and the option that sets K.
 MECHANISMS = {
     "end-to-end": ("end-to-end-graytiles", BATCH),
     "memory bank": ("memory-bank-graytiles", "method.negatives"),
@@ -24,11 +24,11 @@ MECHANISMS = {
     LEARNED: ("adco-graytiles", "method.negatives"),
 }
 NEGATIVES, MOMENTA = [64, 256, 1024, 4096], [0.0, 0.9, 0.99, 0.999]
-# A larger batch leaves too few steps of the budget, and is what end-to-end cannot afford.
+# With a larger batch the budget has too few steps; end-to-end cannot afford it.
 LARGEST_BATCH = 1024
-# Of the queue where momenta are compared; and the momentum where numbers of negatives are.
+# Length of the queue in the comparison of momenta, and momentum in the comparison of K.
 LENGTH, MOMENTUM = 1024, 0.99
-# Set in each method that has the option: cross-entropy over the positive and K negatives.
+# Set in each method that has the option, so that all use cross-entropy over the positive and K negatives.
 COMMON = {"loss": "softmax", "symmetric": "false", "inBatch": "false"}
 
 
@@ -38,7 +38,7 @@ def field(resolved, name):
     if not found:
         raise Failed(f"the resolved recipe has no `{name}`:\n{resolved}")
     value = found.group(1).strip()
-    if value.startswith("- "):  # a list, an entry a line: as one line
+    if value.startswith("- "):  # join a list of one entry per line into one line
         value = "[" + ", ".join(line.strip()[2:] for line in value.split("\n")) + "]"
     return value
 
@@ -49,10 +49,10 @@ def overrides(apus, recipe):
     if recipe == BASE:
         return {}
     sets = {name: field(base, name) for name in SAME}
-    # A memory bank has one view an image; the pretext is the same.
+    # The views are the base recipe's, but the count is its own: a memory bank has one view per image.
     count = re.search(r"\bcount: (\d+)", field(own, "views")).group(1)
     sets["views"] = re.sub(r"\bcount: \d+", f"count: {count}", field(base, "views"))
-    # It refuses shuffled groups; theirs are as large.
+    # A method that refuses shuffled groups gets fixed groups of the same size.
     if "shuffle" not in field(own, "batchNorm"):
         sets["batchNorm"] = field(base, "batchNorm").replace("shuffle", "group")
     method, model = field(own, "method"), field(base, "method")
@@ -92,11 +92,11 @@ def jobs(apus, options):
                 if mechanism == QUEUE or option == BATCH and k > LARGEST_BATCH:
                     continue
                 own = {option: k}
-                if mechanism == LEARNED:  # a row's gradient is its share of the probability
+                if mechanism == LEARNED:  # a row's gradient is proportional to its probability, about 1/K
                     own["method.bankRate"] = BANK_RATE * k / BANK_SIZE
                 keys = {"mechanism": mechanism, "k": k}
                 all_jobs.append(job(apus, keys, recipe, {**sets, **own}, seed, options.budget))
-        # The momentum table has a run with one of the curves in common.
+        # The momentum table and the queue's curve share a run.
         queues = [(k, MOMENTUM) for k in options.negatives] + [(LENGTH, m) for m in options.momenta]
         for k, m in dict.fromkeys(queues):
             keys = {"mechanism": QUEUE, "k": k, "momentum": m}

@@ -14,9 +14,9 @@ import threading
 import time
 
 ROOT = os.path.relpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
-# Methods whose key, one view, passes without a gradient unless the loss is symmetric.
+# Methods in which one view is a key without gradient, unless the loss is symmetric.
 WITH_KEYS = ("moco", "adco")
-# Processors of the runs that this thread starts, as taskset takes them; unset where they may have all.
+# Processors for the runs that this thread starts, in taskset's format; unset if they may use all.
 OWN = threading.local()
 PROTOCOLS = {"linear-v1": "linear", "knn-v1, k = 20": "knn", "knn-v1, k = 200": "knn200"}
 
@@ -46,7 +46,7 @@ class Results:
             except ValueError:
                 if number < len(texts):
                     sys.exit(f"line {number} of {path} is no JSON; repair the file, or give another with --out")
-        # A new line must not go on where a torn one stopped.
+        # Remove a torn line, so that the next line does not continue it.
         if texts and texts[-1]:
             with open(path, "w", encoding="utf-8") as file:
                 file.writelines(json.dumps(line, sort_keys=True) + "\n" for line in self.lines)
@@ -236,7 +236,7 @@ def sweep(jobs, results, ranks):
         try:
             found, run = call()
             results.add({**keys, **found, "machine": machine()})
-            forget(run)  # not before the result is kept: a run without checkpoints cannot be evaluated again
+            forget(run)  # only after the result is stored: it cannot be evaluated again
             words, failed = f"done: {name}", False
         except Failed as error:
             words, failed = f"FAILED: {name}\n{error}", True

@@ -10,7 +10,7 @@
 
 typedef struct {
   char first[200], last[200];
-  char system[100];  // the operating system's words, such as "No space left on device"
+  char system[100];  // the operating system's message, such as "No space left on device"
 } trace;
 
 static herr_t collect(unsigned n, const H5E_error2_t *error, void *data) {
@@ -27,7 +27,7 @@ static herr_t collect(unsigned n, const H5E_error2_t *error, void *data) {
   return 0;
 }
 
-/// Copies the library's innermost and outermost complaint.
+/// Writes a message of the library's innermost and outermost error, or of the operating system's. Returns -1.
 static int failed(const char *what, char *message) {
   trace t = {"", "", ""};
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, collect, &t);
@@ -47,7 +47,7 @@ static int refused(const char *what, char *message) {
 static int start(char *message) {
   static int started = 0;
   if (started) return 0;
-  // A crashed writer's lock must not outlive it, and many cluster file systems have no locks at all.
+  // A lock may outlive a crashed writer, and many cluster file systems do not support locks.
   setenv("HDF5_USE_FILE_LOCKING", "FALSE", 1);
   if (H5open() < 0) return refused("the HDF5 library does not start", message);
   started = 1;
@@ -58,7 +58,7 @@ void chdf5_quiet(void) { H5Eset_auto2(H5E_DEFAULT, NULL, NULL); }
 
 // MARK: Types
 
-/// The type in the file: little-endian whatever the machine. To be closed by the caller.
+/// The type in the file, little-endian on every machine. The caller closes it.
 static hid_t file_type(int type, int64_t element) {
   switch (type) {
     case CHDF5_FLOAT: return H5Tcopy(H5T_IEEE_F32LE);
@@ -127,12 +127,12 @@ static int describe(hid_t type, hid_t space, chdf5_info *info, char *message) {
 int64_t chdf5_open(const char *path, int mode, int64_t alignment, char *message) {
   if (start(message) != 0) return -1;
   hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-  // Closing the file closes whatever a failed call left open in it.
+  // Closing the file also closes objects that failed calls left open.
   H5Pset_fclose_degree(access, H5F_CLOSE_STRONG);
   if (alignment > 1) H5Pset_alignment(access, 1, (hsize_t)alignment);
   hid_t file = mode == CHDF5_CREATE ? H5Fcreate(path, H5F_ACC_EXCL, H5P_DEFAULT, access)
                                     : H5Fopen(path, mode == CHDF5_UPDATE ? H5F_ACC_RDWR : H5F_ACC_RDONLY, access);
-  // Said before the next call clears the library's list of errors.
+  // Before the next call, which clears the library's error stack.
   if (file < 0) failed(mode == CHDF5_CREATE ? "it cannot be created" : "it cannot be opened", message);
   H5Pclose(access);
   return (int64_t)file;
@@ -145,7 +145,7 @@ int chdf5_close(int64_t file, char *message) {
   return flushed < 0 ? -1 : 0;
 }
 
-/// Every link on the way must be a plain one: an external link would read another file.
+/// Whether every link of the path is a hard link; an external link would read another file.
 static int plain_links(hid_t file, const char *name) {
   char part[1024];
   size_t length = strlen(name);

@@ -10,18 +10,18 @@
 
 #include <jerror.h>
 
-/// A Huffman-coded block costs at least one bit, so a byte holds at most 8. Arithmetic coding can do better on flat
-/// pictures; its bound only has to stop absurd sizes.
+/// A Huffman-coded block takes at least one bit, so a byte holds at most 8 blocks. Arithmetic coding can be shorter on
+/// flat images; its bound only stops absurd sizes.
 #define BLOCKS_PER_BYTE 8
 #define ARITHMETIC_BLOCKS_PER_BYTE 128
-/// More scans than any encoder writes: each costs a pass over the whole picture.
+/// More scans than any encoder writes. Each scan costs a pass over the whole image.
 #define MAX_SCANS 200
 
 typedef struct {
   struct jpeg_error_mgr base;
   jmp_buf escape;
   char *message;
-  int damaged;   // a warning that says the picture is not whole
+  int damaged;   // a warning says that the image is not whole
   int no_end;    // the file ends without an end marker
   int in_scan;   // the first scan has begun
 } handler;
@@ -32,8 +32,8 @@ static void on_error(j_common_ptr cinfo) {
   longjmp(h->escape, 1);
 }
 
-/// Sorts libjpeg's warnings. Harmless are: bytes between header segments, an unknown JFIF version or Adobe transform,
-/// a broken colour profile (not used), and a missing end marker where the scan was complete.
+/// Sorts libjpeg's warnings. These are harmless: bytes between header segments, an unknown JFIF version or Adobe
+/// transform, a broken colour profile (not used), and a missing end marker after a complete scan.
 static void on_message(j_common_ptr cinfo, int level) {
   if (level >= 0) return;
   handler *h = (handler *)cinfo->err;
@@ -66,7 +66,7 @@ static void prepare(struct jpeg_decompress_struct *cinfo, handler *h, char *mess
   message[0] = 0;
 }
 
-/// Reads the header and bounds it. Runs under the caller's `setjmp`.
+/// Reads the header and refuses implausible sizes. Runs under the caller's `setjmp`.
 static int read_header(struct jpeg_decompress_struct *cinfo, const uint8_t *bytes, size_t length, cjpeg_info *info,
                        char *message) {
   jpeg_create_decompress(cinfo);
@@ -115,7 +115,7 @@ static void mix_inks(const uint8_t *inks, int width, int inverted, int channels,
     int light[4], rgb[3];
     for (int c = 0; c < 4; c++) light[c] = inverted ? inks[c] : 255 - inks[c];
     for (int c = 0; c < 3; c++) {
-      // light * black / 255, as its complement is rounded by other decoders: black - ink * black / 255.
+      // light * black / 255, computed as black - ink * black / 255 to round as other decoders do.
       int product = (255 - light[c]) * light[3] + 128;
       rgb[c] = light[3] - (((product >> 8) + product) >> 8);
     }
@@ -124,7 +124,7 @@ static void mix_inks(const uint8_t *inks, int width, int inverted, int channels,
   }
 }
 
-/// Whether all that the picture needs was read although the end marker is missing: one scan held all components.
+/// Whether the image is complete although the end marker is missing: its one scan held all components.
 static int whole_without_end(const struct jpeg_decompress_struct *cinfo) {
   return !cinfo->progressive_mode && cinfo->comps_in_scan == cinfo->num_components;
 }
@@ -144,7 +144,7 @@ static int choose_window(struct jpeg_decompress_struct *cinfo, int channels, cjp
   return -1;
 }
 
-/// Decodes the window's rows. `inks` has room for a row of four components where there are four.
+/// Decodes the window's rows. `inks` has room for one row of a four-component image; NULL for others.
 static void read_rows(struct jpeg_decompress_struct *cinfo, const cjpeg_window *window, int channels, uint8_t *inks,
                       uint8_t *samples) {
   if (window->y > 0) jpeg_skip_scanlines(cinfo, (JDIMENSION)window->y);
@@ -154,7 +154,7 @@ static void read_rows(struct jpeg_decompress_struct *cinfo, const cjpeg_window *
     jpeg_read_scanlines(cinfo, &line, 1);
     if (inks != NULL) mix_inks(inks, window->width, cinfo->saw_Adobe_marker, channels, row);
   }
-  // What lies below the window is not decoded; a whole picture is read to its end marker.
+  // Rows below the window are not decoded; a whole image is read to its end marker.
   if (cinfo->output_scanline == cinfo->output_height) jpeg_finish_decompress(cinfo);
 }
 

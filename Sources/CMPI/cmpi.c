@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 static MPI_Comm channels[3];
-// The ranks of this node; and those of all nodes that have this rank's place there.
+// The ranks of this node, and the ranks of all nodes that have this rank's index on their node.
 static MPI_Comm node = MPI_COMM_NULL, nodes = MPI_COMM_NULL;
 static MPI_Win window = MPI_WIN_NULL;
 static MPI_Request requests[CMPI_REQUESTS];
@@ -138,7 +138,7 @@ void *cmpi_node_memory(int64_t bytes, int64_t zeros, int has_room) {
               "warning: the ranks of a node cannot share %lld KiB of memory (is /dev/shm full, or small?): "
               "they sum gradients over MPI, slower\n",
               (long long)(bytes >> 10));
-    // Every rank is a node of its own then.
+    // From now on every rank counts as a node of its own.
     if (window != MPI_WIN_NULL) MPI_Win_free(&window);
     if (nodes != MPI_COMM_NULL) MPI_Comm_free(&nodes);
     check(MPI_Comm_dup(MPI_COMM_WORLD, &nodes), "MPI_Comm_dup", "start");
@@ -178,7 +178,7 @@ void cmpi_advance(void) {
 }
 
 void cmpi_all_gather(int channel, const void *send, void *receive, const int64_t *counts, cmpi_purpose purpose) {
-  // One broadcast-like gather where all fits into MPI's int counts; rank by rank in chunks where it does not.
+  // One MPI_Allgatherv if the total fits into MPI's int counts, else one broadcast in chunks per rank.
   int64_t total = 0;
   for (int r = 0; r < size; r++) total += counts[r];
   if (total <= chunk) {
@@ -212,7 +212,7 @@ void cmpi_abort(const char *message, int code) {
   if (size > 1) fprintf(stderr, "[rank %d of %d, %s] %s\n", rank, size, cmpi_host(), message);
   else fprintf(stderr, "%s\n", message);
   fflush(stderr);
-  // There is nobody else to end, and MPI_Abort's own words would bury the message.
+  // With one rank there is no other to end, and MPI_Abort would print more lines after the message.
   if (running && size == 1) MPI_Finalize();
   else if (running) MPI_Abort(MPI_COMM_WORLD, code);
   _exit(code);

@@ -3,7 +3,7 @@
 #include <cblas.h>
 #include <stdlib.h>
 
-// Weak: an OpenBLAS may have been built without LAPACK, and the program must start with it too.
+// Weak, so that the program also starts with an OpenBLAS that was built without LAPACK.
 extern void dsyev_(const char *job, const char *triangle, const blasint *n, double *a, const blasint *lda, double *w,
                    double *work, const blasint *work_size, blasint *info) __attribute__((weak));
 

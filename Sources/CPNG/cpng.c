@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/// Deflate never gets below one byte for 1032.
+/// Deflate compresses at most 1032 bytes into one.
 #define DEFLATE_LIMIT 1032
-/// Text and profiles are not used, so they get little room.
+/// Largest ancillary chunk, in bytes. Texts and profiles are not used.
 #define CHUNK_LIMIT 8000000
 
 typedef struct {
@@ -34,7 +34,7 @@ static void on_error(png_structp png, png_const_charp text) {
   png_longjmp(png, 1);
 }
 
-/// libpng warns of chunks that are not used here (profiles, dates); damaged pixels are errors.
+/// Ignored: libpng warns only of chunks that are not used here (profiles, dates). Damaged pixels are errors.
 static void on_warning(png_structp png, png_const_charp text) { (void)png, (void)text; }
 
 static int begin(reader *r, const uint8_t *bytes, size_t length, char *message) {
@@ -82,7 +82,7 @@ int cpng_header(const uint8_t *bytes, size_t length, cpng_info *info, char *mess
   return status;
 }
 
-/// Blends one row on white and drops its alpha, in place.
+/// Blends one row onto white and removes its alpha, in place.
 static void blend8(uint8_t *row, int width, int channels) {
   uint8_t *out = row;
   for (int x = 0; x < width; x++, row += channels + 1) {
@@ -100,7 +100,7 @@ static void blend16(uint16_t *row, int width, int channels) {
   }
 }
 
-/// Runs under the caller's `setjmp`. `image` is width + alpha wide.
+/// Runs under the caller's `setjmp`. A pixel of `image` has channels + alpha samples.
 static void read_rows(reader *r, const cpng_info *info, uint8_t *image, png_bytep *rows) {
   png_set_expand(r->png);  // palettes, few-bit grey, tRNS to alpha
   if (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__) png_set_swap(r->png);

@@ -38,9 +38,8 @@ void csystem_use_processors(void) {
   if (bound_is_known) sched_setaffinity(0, sizeof bound, &bound);
 }
 
-// Swift's view of it is in ThreadTeam.swift. A closure that does not escape lies on its maker's stack; Swift itself
-// would copy it to the heap before it lets another thread see it. It lives for the time of the call, and so until
-// `borrow` returns.
+// Declared for Swift in ThreadTeam.swift. A non-escaping closure lies on its creator's stack. Swift would copy it to
+// the heap before another thread may call it; here it is lent instead. It is valid until `borrow` returns.
 __attribute__((swiftcall)) void csystem_lend(const void *code, const void *captures, void *borrower,
                                              void (*borrow)(void *borrower, csystem_closure closure));
 void csystem_lend(const void *code, const void *captures, void *borrower,
@@ -56,8 +55,8 @@ int csystem_flush_output(void) {
   return ferror(stdout) ? -1 : 0;
 }
 
-// Where standard input, output or error was closed by whoever started the program, the next file that is opened would
-// get its number, and a checkpoint the lines of the log. Writing to what takes its place here fails.
+// If standard input, output or error is closed at the start, the next opened file gets its number, and log lines would
+// be written into a checkpoint. So a closed stream is replaced by /dev/null, opened for reading: writing to it fails.
 __attribute__((constructor)) static void hold_standard_streams(void) {
   for (int stream = 0; stream <= 2; stream++)
     if (fcntl(stream, F_GETFD) < 0 && errno == EBADF) open("/dev/null", O_RDONLY);
@@ -99,8 +98,8 @@ static int64_t number_in(const char *path, const char *key) {
 
 _Static_assert(sizeof(cpu_set_t) == sizeof(uint64_t[16]), "a set of processors");
 
-// The first processor of those that share a processor's third-level cache and its memory. One of the two lies within
-// the other.
+// The first of the processors that share a third-level cache and a NUMA node with `cpu`. One of the two sets contains
+// the other, so the larger first number is that of the smaller set.
 static int32_t home_of(int cpu) {
   char path[96];
   snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/cache/index3/shared_cpu_list", cpu);
@@ -166,8 +165,7 @@ int csystem_leaves_avx512(void) {
 #endif
 }
 
-// Below this much of addresses or data OpenBLAS and Swift's runtime end the program without a word while they start, or
-// never come to an end.
+// With a smaller limit of address space or data, OpenBLAS and Swift's runtime exit silently or hang while they start.
 enum { LEAST_MEGABYTES = 384 };
 
 static void check_limit(int resource, const char *option) {
@@ -182,7 +180,7 @@ static void check_limit(int resource, const char *option) {
   _exit(1);
 }
 
-// Runs before the constructors of shared libraries, OpenBLAS's among them.
+// Runs before the constructors of shared libraries, such as OpenBLAS.
 static void check_limits(int argc, char **argv, char **environment) {
   (void)argc, (void)argv, (void)environment;
   check_limit(RLIMIT_AS, "v");
@@ -192,8 +190,8 @@ __attribute__((section(".preinit_array"), used)) static void (*const before_libr
     check_limits;
 
 #if defined(__x86_64__)
-// Runs before any Swift code, and is itself compiled for plain x86-64: a processor that lacks what this file, and all
-// of Swift's, were compiled for gets one line instead of an illegal instruction.
+// Runs before any Swift code, and is itself compiled for plain x86-64. On a CPU without the instructions that the
+// program was built for it exits with one line, where the program would die of an illegal instruction.
 __attribute__((constructor, target("arch=x86-64"))) static void check_processor(void) {
   __builtin_cpu_init();
   const char *lacks = NULL;

@@ -14,7 +14,7 @@ int64_t czlib_read(void *file, void *bytes, size_t count) {
     size_t left = count - done;
     int got = gzread(file, (char *)bytes + done, left > (1u << 30) ? (1u << 30) : (unsigned)left);
     int code;
-    gzerror(file, &code);  // a stream that ends too early is only told here
+    gzerror(file, &code);  // the only sign of a stream that ends too early
     if (got < 0 || (got == 0 && code != Z_OK && code != Z_STREAM_END)) return -1;
     if (got == 0) break;
     done += (size_t)got;

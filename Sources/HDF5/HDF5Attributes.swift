@@ -66,7 +66,7 @@ extension HDF5File {
 
   // MARK: Strings
 
-  /// Strings side by side, each null-padded to the longest (at least one byte).
+  /// Concatenates strings, each null-padded to the length of the longest (at least one byte).
   static func pad(_ texts: [String]) -> (bytes: [UInt8], element: Int) {
     let element = max(1, texts.map(\.utf8.count).max() ?? 1)
     var bytes = [UInt8](repeating: 0, count: element * texts.count)
@@ -86,7 +86,7 @@ extension HDF5File {
     String(decoding: characters.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
   }
 
-  /// The eight bytes every HDF5 file starts with (no user block), before the library is asked.
+  /// Checks the eight bytes that every HDF5 file without a user block starts with, before the library opens it.
   static func checkSignature(_ path: String) throws(HDF5Error) {
     let descriptor = Foundation.open(path, O_RDONLY)
     guard descriptor >= 0 else { throw HDF5Error(path, "read", String(cString: strerror(errno))) }

@@ -5,11 +5,12 @@ import Synchronization
 
 /// An HDF5 file: typed contiguous datasets in groups, and attributes.
 ///
-/// The serial library under it is not thread-safe, so every call takes one lock of the process. Bulk data that many
-/// threads read is better read by `pread` at `offset(of:)`. Files are opened without file locks. Only what this class
-/// writes is read back: contiguous datasets of plain numbers and fixed-length strings, no links to other files. Nothing
-/// is allocated for a size that the file claims before that size was held against the file's own.
+/// The serial HDF5 library is not thread-safe, so every call takes one process-wide lock. Threads that read bulk data
+/// should use `pread` at `offset(of:)`. Files are opened without file locks. It reads only what it writes: contiguous
+/// datasets of plain numbers and fixed-length strings, and no links to other files. A size that the file claims is
+/// checked against the file's own size before memory is allocated for it.
 package final class HDF5File: @unchecked Sendable {
+  /// Path of the file.
   package let path: String
   private var handle: Int64
   private var fileSize: Int { (try? FileManager.default.attributesOfItem(atPath: path)[.size] as? Int) ?? 0 }
@@ -53,7 +54,7 @@ package final class HDF5File: @unchecked Sendable {
     return try HDF5File(path, Int(CHDF5_UPDATE), alignment: 1, "change")
   }
 
-  /// Closes the file; only then is what was written certain to have reached the system. Closing twice is fine.
+  /// Closes the file. Written data is certain to have reached the system only after this. Closing twice is allowed.
   package func close() throws(HDF5Error) {
     guard handle >= 0 else { return }
     let closing = handle
@@ -66,13 +67,13 @@ package final class HDF5File: @unchecked Sendable {
   /// Writes a new contiguous dataset.
   /// - Parameters:
   ///   - shape: its extents, slowest first; their product is the number of values. `[]` is a scalar.
-  ///   - name: such as `index/offset`; groups on the way are made.
+  ///   - name: such as `index/offset`; missing groups of the path are created.
   package func write<T: HDF5Scalar>(
     _ values: UnsafeBufferPointer<T>, shape: [Int], to name: String
   ) throws(HDF5Error) {
     precondition(shape.reduce(1, *) == values.count, "\(values.count) values do not have the shape \(shape)")
     let extents = shape.map(Int64.init)
-    // An empty buffer has no address, and none would mean "allocate only".
+    // Without values `chdf5_write` only allocates; an empty buffer has no address, and nothing to write either.
     try call("write dataset \"\(name)\" to") {
       chdf5_write(
         open, name, T.hdf5Type.rawValue, Int64(MemoryLayout<T>.size), Int32(extents.count), extents,
@@ -95,7 +96,7 @@ package final class HDF5File: @unchecked Sendable {
     }
   }
 
-  /// Allocates a dataset of bytes without writing them: its range in the file is left as it is.
+  /// Allocates a dataset of bytes without writing them.
   package func reserve(bytes: Int, as name: String) throws(HDF5Error) {
     try call("write dataset \"\(name)\" to") {
       chdf5_write(open, name, HDF5Type.uint8.rawValue, 1, 1, [Int64(bytes)], nil, $0)
@@ -108,17 +109,17 @@ package final class HDF5File: @unchecked Sendable {
   /// Type of a dataset's elements.
   package func type(of name: String) throws(HDF5Error) -> HDF5Type { HDF5Type(rawValue: try info(name).type) ?? .other }
 
-  /// Where a contiguous dataset starts in the file, checked to lie inside it. For reading with `pread`.
+  /// Byte offset of a contiguous dataset in the file, for reading with `pread`. The dataset is checked to lie inside.
   package func offset(of name: String) throws(HDF5Error) -> Int { Int(try contiguous(name).offset) }
 
-  /// Where the strings of a dataset start in the file, and the bytes of each.
+  /// Byte offset of a dataset of strings in the file, and the length of each string in bytes.
   package func textLayout(of name: String) throws(HDF5Error) -> (offset: Int, element: Int) {
     let info = try contiguous(name)
     try expect(info, HDF5Type.text, name)
     return (Int(info.offset), Int(info.element))
   }
 
-  /// Reads a whole dataset, whose type must be exactly `T`.
+  /// Reads a whole dataset. Its type must be exactly `T`.
   package func read<T: HDF5Scalar>(_ name: String, as type: T.Type = T.self) throws(HDF5Error) -> [T] {
     let info = try contiguous(name)
     var values = [T](repeating: .zero, count: Int(info.count))
@@ -139,7 +140,7 @@ package final class HDF5File: @unchecked Sendable {
     }
   }
 
-  /// Reads some rows, in the order of the first dimension, into a buffer of exactly their size.
+  /// Reads a range of the first dimension into a buffer of exactly its size.
   package func read<T: HDF5Scalar>(
     _ name: String, rows: Range<Int>, into buffer: UnsafeMutableBufferPointer<T>
   ) throws(HDF5Error) {
@@ -176,7 +177,7 @@ package final class HDF5File: @unchecked Sendable {
     return Self.unpad(bytes, Int(info.element))
   }
 
-  /// Names of what a group holds, sorted.
+  /// Names of a group's members, sorted.
   package func names(in group: String = "/") throws(HDF5Error) -> [String] {
     var count = 0 as Int64
     try call("list group \"\(group)\" of") {
@@ -210,7 +211,7 @@ package final class HDF5File: @unchecked Sendable {
     return handle
   }
 
-  /// Where an attribute's size stands against the file's.
+  /// Refuses a dataset or attribute that claims more bytes than the whole file has.
   func checkSize(_ info: chdf5_info, _ what: String) throws(HDF5Error) {
     let (bytes, overflow) = info.count.multipliedReportingOverflow(by: info.element)
     if overflow || bytes > Int64(fileSize) {

@@ -1,16 +1,17 @@
 import CHDF5
 
-/// A number that a dataset can hold. `Int` is stored as 64 bits.
+/// A number type that a dataset can hold. `Int` is stored as 64 bits.
 package protocol HDF5Scalar: BitwiseCopyable, Sendable {
   static var hdf5Type: HDF5Type { get }
   static var zero: Self { get }
 }
 
-/// Type of a dataset's elements. In the file all are little-endian.
+/// Type of a dataset's elements. All are stored little-endian.
 package enum HDF5Type: Int32, Sendable, CustomStringConvertible {
   case float = 0
   case double, int8, uint8, uint16, int32, uint32, int64, uint64, text, other
 
+  /// The type in words, for errors.
   package var description: String {
     switch self {
     case .float: "32-bit floats"

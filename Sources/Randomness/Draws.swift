@@ -1,6 +1,6 @@
 import Foundation
 
-/// What a stream of draws is for. Streams of different purposes are independent.
+/// The purpose of a stream of draws. Streams of different purposes are independent.
 package enum Purpose: UInt64, CaseIterable, Sendable {
   case order = 1
   case split, crop, flip, colour, grey, blur, solarise, initialisation, shuffle, queue, probe, check
@@ -21,12 +21,12 @@ package struct Draws: Sendable {
 
   /// - Parameters:
   ///   - seed: the run's seed.
-  ///   - purpose: what is drawn.
-  ///   - a, b, c, d: what it is drawn for, such as epoch, sample and view.
+  ///   - purpose: what the draws decide.
+  ///   - a, b, c, d: the rest of the key, such as epoch, sample and view.
   package init(
     seed: UInt64, _ purpose: Purpose, _ a: UInt64? = nil, _ b: UInt64? = nil, _ c: UInt64? = nil, _ d: UInt64? = nil
   ) {
-    // Not an array: that would be allocated, and streams are made on threads that allocate nothing.
+    // Not an array, because that would be allocated, and streams are made on threads that must not allocate.
     var mixed = Philox.mix(Philox.mix(Philox.start, seed), purpose.rawValue)
     if let a { mixed = Philox.mix(mixed, a) }
     if let b { mixed = Philox.mix(mixed, b) }
@@ -35,7 +35,7 @@ package struct Draws: Sendable {
     key = SIMD2(UInt32(truncatingIfNeeded: mixed), UInt32(truncatingIfNeeded: mixed >> 32))
   }
 
-  /// Draws for something that has a name, such as a parameter.
+  /// A stream keyed by a name, such as a parameter's.
   package init(seed: UInt64, _ purpose: Purpose, named name: String) {
     self.init(seed: seed, purpose, Philox.mix(name.utf8.map(UInt64.init)))
   }
@@ -91,7 +91,7 @@ package struct Draws: Sendable {
     return order
   }
 
-  /// A random order of 0 ..< count, in the memory that `order` has where that is enough.
+  /// A random order of 0 ..< count, written into `order`. Allocates only if its capacity is too small.
   package mutating func shuffle(_ count: Int, into order: inout [Int]) {
     order.removeAll(keepingCapacity: true)
     order.append(contentsOf: 0..<count)

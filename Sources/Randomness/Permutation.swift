@@ -1,6 +1,7 @@
-/// A keyed random permutation of 0 ..< count that takes O(1) memory: a Feistel network over the next even power of two,
-/// walked until it falls inside the range.
+/// A keyed random permutation of 0 ..< count in O(1) memory: a Feistel network over the next even power of two, applied
+/// again until the result lies in the range (cycle walking).
 package struct Permutation: Sendable {
+  /// Number of elements.
   package let count: Int
   private let key: SIMD2<UInt32>
   private let halfBits: UInt64
@@ -8,7 +9,7 @@ package struct Permutation: Sendable {
   /// - Parameters:
   ///   - count: how many elements; at least 1.
   ///   - seed: the run's seed.
-  ///   - words: what is permuted, such as the epoch.
+  ///   - words: the rest of the key, such as the epoch.
   package init(count: Int, seed: UInt64, _ purpose: Purpose, _ words: UInt64...) {
     precondition(count > 0, "a permutation of \(count) elements")
     self.count = count
@@ -18,7 +19,7 @@ package struct Permutation: Sendable {
     halfBits = max(1, (bits + 1) / 2)
   }
 
-  /// Where `index` goes. Every element of 0 ..< count is the image of exactly one index.
+  /// The image of `index`. Every element of 0 ..< count is the image of exactly one index.
   package subscript(index: Int) -> Int {
     precondition(0 <= index && index < count, "index \(index) of a permutation of \(count)")
     var value = UInt64(index)

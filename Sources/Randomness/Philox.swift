@@ -3,8 +3,8 @@
 /// Salmon, Moraes, Dror, Shaw: Parallel Random Numbers: As Easy as 1, 2, 3 (SC 2011).
 package enum Philox {
   /// - Parameters:
-  ///   - counter: 128 bits that name the block.
-  ///   - key: 64 bits that name the stream.
+  ///   - counter: 128 bits, the block's number.
+  ///   - key: 64 bits, the stream's key.
   /// - Returns: 128 random bits.
   package static func block(_ counter: SIMD4<UInt32>, key: SIMD2<UInt32>) -> SIMD4<UInt32> {
     var c = counter
@@ -18,13 +18,13 @@ package enum Philox {
     return c
   }
 
-  /// Mixes 64-bit words into one, for a key that is longer than a counter.
+  /// Hashes 64-bit words into one, for keys of any length.
   package static func mix(_ words: [UInt64]) -> UInt64 { words.reduce(start, mix) }
 
-  /// What mixing starts from.
+  /// Initial state of `mix`.
   static let start: UInt64 = 0x6A09_E667_F3BC_C908
 
-  /// Mixes one more word into those before.
+  /// Mixes one more word into the state.
   static func mix(_ state: UInt64, _ word: UInt64) -> UInt64 {
     let b = block(
       SIMD4(UInt32(truncatingIfNeeded: word), UInt32(truncatingIfNeeded: word >> 32), 0, 0),

@@ -1,15 +1,15 @@
 import CMPI
 
-/// What a collective is for, and for which layer: what an error says, and what a control leaves out.
+/// What a collective is for, and for which layer. Errors name it, and the controls of the tests select by it.
 ///
-/// Making one allocates nothing. A purpose is written where it is used, as a literal; one that others compare has a
-/// name here.
+/// Creating one allocates nothing. Most are literals at the call; those that are compared elsewhere have a name here.
 package struct CollectivePurpose: Sendable, ExpressibleByStringLiteral {
-  /// Such as "batch statistics".
+  /// In words, such as "batch statistics".
   package let what: StaticString
   /// The layer's name in its network, such as "encoder.layer3.1.bn2".
   package let layer: String?
 
+  /// A purpose without a layer.
   package init(stringLiteral what: StaticString) {
     self.what = what
     layer = nil
@@ -20,20 +20,22 @@ package struct CollectivePurpose: Sendable, ExpressibleByStringLiteral {
     self.layer = layer
   }
 
-  /// The same for one layer.
+  /// The same purpose for one layer.
   package func of(_ layer: String) -> CollectivePurpose { CollectivePurpose(what, of: layer) }
 
   // MARK: Purposes that others compare
 
-  /// What other ranks' losses say about this rank's embeddings.
+  /// The sum over ranks of the losses' gradients by gathered embeddings.
   package static let gatheredGradient: CollectivePurpose = "gradient of gathered embeddings"
+  /// The sums of batch normalisation, forward and backward.
   package static let batchStatistics: CollectivePurpose = "batch statistics"
 }
 
 extension CollectivePurpose: Equatable, CustomStringConvertible {
+  /// The purpose in words, with its layer.
   package var description: String { layer.map { "\(what) of \($0)" } ?? "\(what)" }
 
-  /// Whether both are for the same, of whichever layer.
+  /// Compares the purposes without their layers.
   package static func == (a: CollectivePurpose, b: CollectivePurpose) -> Bool {
     a.what.utf8CodeUnitCount == b.what.utf8CodeUnitCount
       && (0..<a.what.utf8CodeUnitCount).allSatisfy { a.what.utf8Start[$0] == b.what.utf8Start[$0] }
@@ -41,10 +43,10 @@ extension CollectivePurpose: Equatable, CustomStringConvertible {
 }
 
 extension CollectivePurpose {
-  /// As C's text, which lives as long as the program.
+  /// The words as a C string, valid as long as the program runs.
   var text: UnsafePointer<CChar> { UnsafeRawPointer(what.utf8Start).assumingMemoryBound(to: CChar.self) }
 
-  /// Calls `body` with the purpose for C, which is good until it returns.
+  /// Calls `body` with the purpose as a C struct, valid until `body` returns.
   func withC(_ body: (cmpi_purpose) -> Void) {
     guard let layer else { return body(cmpi_purpose(what: text, layer: nil)) }
     layer.withCString { body(cmpi_purpose(what: text, layer: $0)) }

@@ -1,17 +1,19 @@
 import Threading
 
-/// How long this rank's computing thread stood in collectives: waits for other ranks, and the polls that advance sums
-/// which run beside the arithmetic.
+/// Time that this rank's computing thread spent in collectives: waits for other ranks, and the polls that advance
+/// overlapped sums.
 package final class CollectiveTimes {
   private var byChannel = [0.0, 0.0, 0.0]
-  /// Where set, gets the seconds of every collective but the sums of gradients: the same collectives, in the same
-  /// order, on every rank.
+  /// If set, the seconds of every collective except the sums of gradients are appended. The collectives and their order
+  /// are the same on every rank.
   package var waits: [Double]?
 
+  /// All times are 0.
   package init() {}
 
   /// Seconds since the start, over all channels.
   package var seconds: Double { byChannel.reduce(0, +) }
+  /// Seconds since the start, on one channel.
   package func seconds(on channel: Channel) -> Double { byChannel[Int(channel.rawValue)] }
 
   func measure(_ channel: Channel, _ body: () -> Void) {

@@ -1,12 +1,13 @@
 import CMPI
 
-/// What ranks exchange, and what its time counts as. Each has its own MPI communicator, so that the order of
-/// collectives is the same on every rank.
+/// The kind of data that a collective exchanges; times are measured by channel. Each channel has its own MPI
+/// communicator, so that collectives of different channels may interleave differently on each rank.
 package enum Channel: Int32, Sendable { case control, statistics, gradients }
 
+/// How an all-reduce combines the values of the ranks.
 package enum Reduction: Int32, Sendable { case sum, max, min }
 
-/// The ranks of a job. On one process every operation is the identity, and nothing else changes.
+/// The ranks of a job. With one process every operation is the identity.
 ///
 /// Collectives do not throw: a failure is reported with its rank, host and purpose, and ends the whole job.
 package protocol Communicator: AnyObject {
@@ -16,11 +17,11 @@ package protocol Communicator: AnyObject {
   var ranksOnNode: Int { get }
   /// The name of this rank's node.
   var host: String { get }
-  /// Whether ranks of this node take turns at its processors, as far as this rank knows; see `ProcessorTurns`.
+  /// Whether ranks of this node take turns at its processors, as far as this rank knows. See `ProcessorTurns`.
   var takesTurns: Bool { get }
-  /// How long collectives took; nil where that is not measured.
+  /// Time spent in collectives; nil if it is not measured.
   var times: CollectiveTimes? { get }
-  /// In place over all ranks; every rank gets the same bits.
+  /// All-reduce in place. Every rank gets the same bits.
   func allReduce(
     _ data: UnsafeMutableBufferPointer<Float>, _ reduction: Reduction, on channel: Channel, _ purpose: CollectivePurpose
   )
@@ -30,12 +31,12 @@ package protocol Communicator: AnyObject {
   func allReduce(
     _ data: UnsafeMutableBufferPointer<Int64>, _ reduction: Reduction, on channel: Channel, _ purpose: CollectivePurpose
   )
-  /// Begins the sum over all ranks, in place. All ranks begin the same sums in the same order, and get the same bits.
-  /// The floats are the communicator's until `finishSums`.
+  /// Begins a sum over all ranks, in place. All ranks must begin the same sums in the same order, and get the same
+  /// bits. The floats may not be touched until `finishSums`.
   func beginSum(_ data: UnsafeMutableBufferPointer<Float>, _ purpose: CollectivePurpose)
-  /// Whether a sum was begun and is not known to be done.
+  /// Whether sums are pending.
   var isSumming: Bool { get }
-  /// Moves sums on, without waiting: to be called every now and then while there is other work.
+  /// Advances pending sums without waiting. Call it regularly during other work.
   func advanceSums()
   /// Waits until all sums are done.
   func finishSums()
@@ -45,13 +46,13 @@ package protocol Communicator: AnyObject {
     _ purpose: CollectivePurpose)
   func broadcast(_ data: UnsafeMutableRawBufferPointer, from root: Int, _ purpose: CollectivePurpose)
   func barrier()
-  /// Ends what ranks share; after the last collective.
+  /// Shuts the communicator down. Call it after the last collective.
   func stop()
-  /// Reports and ends the whole job with the code.
+  /// Reports a message and ends the whole job with an exit code.
   func abort(_ message: String, code: Int32) -> Never
 }
 
-/// Ranks of one process: they are on one node, and a sum is done when it was begun.
+/// Defaults for ranks on one node whose sums complete at once.
 extension Communicator {
   package var ranksOnNode: Int { size }
   package var host: String { String(cString: cmpi_host()) }
@@ -67,9 +68,10 @@ extension Communicator {
 }
 
 extension Communicator {
+  /// Whether this is rank 0.
   package var isRoot: Bool { rank == 0 }
 
-  /// The reduction of one number of each rank.
+  /// All-reduce of one number.
   package func allReduce(_ value: Double, _ reduction: Reduction) -> Double {
     var value = value
     withUnsafeMutablePointer(to: &value) {
@@ -78,6 +80,7 @@ extension Communicator {
     return value
   }
 
+  /// All-reduce of one integer.
   package func allReduce(_ value: Int, _ reduction: Reduction) -> Int {
     var value = Int64(value)
     withUnsafeMutablePointer(to: &value) {
@@ -86,7 +89,7 @@ extension Communicator {
     return Int(value)
   }
 
-  /// One rank's bytes, on every rank; the others give nil.
+  /// Broadcasts the root's bytes. The other ranks pass nil.
   package func broadcast(_ bytes: [UInt8]?, from root: Int = 0) -> [UInt8] {
     var count = Int64(bytes?.count ?? 0)
     withUnsafeMutableBytes(of: &count) { broadcast($0, from: root, "a length") }
@@ -96,12 +99,12 @@ extension Communicator {
     return bytes
   }
 
-  /// Every rank's bytes on every rank, by rank.
+  /// All-gather of bytes: every rank gets the bytes of all ranks, by rank.
   package func gather(_ bytes: [UInt8]) -> [[UInt8]] {
     var counts = [Int64](repeating: 0, count: size)
     counts[rank] = Int64(bytes.count)
     counts.withUnsafeMutableBufferPointer { allReduce($0, .sum, on: .control, "lengths of messages") }
-    // Bytes travel in the place of floats, which are not looked at.
+    // Bytes are sent as floats, whose values are never interpreted.
     let width = MemoryLayout<Float>.stride
     let rows = counts.map { (Int($0) + width - 1) / width }
     var own = [Float](repeating: 0, count: max(1, rows[rank]))
@@ -117,7 +120,7 @@ extension Communicator {
     }
   }
 
-  /// Runs `body` on the root alone and gives every rank its text, or the root's error.
+  /// Runs `body` on the root alone and returns its text on every rank. If it fails, every rank throws.
   package func fromRoot(_ body: () throws -> String) throws -> String {
     var text = ""
     var failed: (any Error)?
@@ -134,7 +137,7 @@ extension Communicator {
     return String(agreed.dropFirst())
   }
 
-  /// Runs `body` on the root alone; where it fails, every rank throws the root's error.
+  /// Runs `body` on the root alone. If it fails, every rank throws.
   package func onRoot(_ body: () throws -> Void) throws {
     _ = try fromRoot {
       try body()
@@ -142,7 +145,7 @@ extension Communicator {
     }
   }
 
-  /// Runs `body` on every rank. Where it fails on any, all throw what the lowest of those said.
+  /// Runs `body` on every rank. If it fails on any, all ranks throw the error of the lowest rank that failed.
   package func onEvery(_ body: () throws -> Void) throws {
     var failed: (any Error)?
     do { try body() } catch { failed = error }
@@ -154,5 +157,5 @@ extension Communicator {
   }
 }
 
-/// What another rank could not do.
+/// The error of another rank.
 package struct RankFailed: Error, CustomStringConvertible { package let description: String }

@@ -2,7 +2,7 @@ import CMPI
 import CSystem
 import Threading
 
-/// The ranks that `mpirun` or `srun` started. Rank and size come from MPI alone.
+/// The ranks that `mpirun` or `srun` started. Rank and size are taken from MPI, not from environment variables.
 package final class MPICommunicator: Communicator {
   package let rank: Int
   package let size: Int
@@ -10,10 +10,10 @@ package final class MPICommunicator: Communicator {
   package var times: CollectiveTimes? { measured }
   private var sums: SumQueue
   private var turns: ProcessorTurns?
-  /// Of every rank, for a gather: made once, for the step loop allocates nothing.
+  /// Bytes of every rank for a gather. Allocated once, because the step loop must not allocate.
   private var bytes: [Int64]
 
-  /// Starts MPI. Signal handlers that must survive it stand before this call.
+  /// Starts MPI. Install signal handlers that must survive its start before this call.
   package init() {
     _ = cmpi_start()
     rank = Int(cmpi_rank())
@@ -23,7 +23,7 @@ package final class MPICommunicator: Communicator {
     sums = SumQueue(memory, adders: Int(cmpi_smallest_node()), nodes: Int(cmpi_node_count()))
   }
 
-  /// Memory that this node's ranks share for sums; nil where they cannot, or a rank has its node for itself.
+  /// Memory that this node's ranks share for sums; nil if they cannot share memory or the rank is alone on its node.
   private static func nodeMemory(ranks: Int) -> NodeMemory? {
     let bytes = NodeMemory.bytes(ranks: ranks)
     let hasRoom = SharedMemoryRoom.isEnough(for: bytes)
@@ -35,8 +35,9 @@ package final class MPICommunicator: Communicator {
   /// The MPI library and its version.
   package static var library: String { String(cString: cmpi_library()) }
 
-  /// From now on, ranks of one thread take turns at their node's processors; see `ProcessorTurns`. Every rank calls it.
-  /// - Parameter threads: that compute on this rank, the caller among them.
+  /// From now on, single-threaded ranks take turns at their node's processors; see `ProcessorTurns`. Every rank must
+  /// call it.
+  /// - Parameter threads: computing threads of this rank, the caller included.
   package func takeTurns(threads: Int) {
     var own = csystem_own_seat()
     if threads > 1 { own.thread = 0 }
@@ -45,11 +46,11 @@ package final class MPICommunicator: Communicator {
     if cmpi_node_rank() == 0 { turns = ProcessorTurns(seats) }
   }
 
-  /// Known to a node's first rank.
+  /// Known to the first rank of each node only.
   package var takesTurns: Bool { turns != nil }
 
   package func stop() {
-    // A rank that has ended leaves its thread's number to others.
+    // The barriers keep all ranks alive while threads are moved: the id of an ended thread may be reused.
     barrier()
     turns?.stop()
     barrier()

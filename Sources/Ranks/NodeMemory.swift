@@ -1,8 +1,8 @@
 import CMPI
 import Synchronization
 
-/// Memory that the ranks of a node share for consecutive sums. There are `slots` slots; each holds one part for every
-/// rank and one result.
+/// Memory that the ranks of a node share for consecutive sums. Each of its `slots` holds one part for every rank and
+/// one result.
 package struct NodeMemory {
   /// How many sums can be under way at the same time.
   package static let slots = Int(CMPI_REQUESTS)
@@ -16,10 +16,11 @@ package struct NodeMemory {
   /// Each counter has two cache lines of its own, because the processor prefetches lines in pairs.
   private static let stride = 128 / MemoryLayout<Atomic<Int>>.stride
 
-  /// Bytes for a node of `ranks` ranks, and how many of them, the counters, must be zero at first.
+  /// Bytes for a node of `ranks` ranks.
   package static func bytes(ranks: Int) -> Int {
     zeros(ranks: ranks) + (ranks + 1) * slots * floats * MemoryLayout<Float>.stride
   }
+  /// Bytes of the counters, which come first and must be zero initially.
   package static func zeros(ranks: Int) -> Int { (ranks + slots) * 128 }
 
   /// - Parameter memory: `bytes(ranks:)` bytes on a cache line, the same for all ranks. First-touch: pages land on the

@@ -1,9 +1,10 @@
-/// One rank of a job that does not exist, for dry runs: what a rank would need is planned without the others. Nobody
-/// answers, so a collective is a programmer's error.
+/// One rank of an imaginary job, for dry runs that plan what a rank of a larger job would need. A collective is a
+/// programmer's error, because there are no other ranks.
 package final class PretendedRanks: Communicator {
   package let rank: Int
   package let size: Int
 
+  /// Rank `rank` of `size` ranks.
   package init(_ rank: Int, of size: Int) {
     precondition(0 <= rank && rank < size, "rank \(rank) of \(size)")
     self.rank = rank

@@ -1,5 +1,5 @@
 /// Positions of a global batch that a rank owns: r·B/P ..< (r+1)·B/P. Everything that is split over ranks uses this
-/// one function, so that all of it agrees; shares differ by at most one.
+/// function, so that all splits agree. Shares differ by at most one position.
 /// - Parameters:
 ///   - count: B, positions in the global batch.
 ///   - rank: r, in 0 ..< ranks.

@@ -2,6 +2,7 @@ import CMPI
 
 /// One process: every collective is the identity.
 package final class SingleProcess: Communicator {
+  /// Rank 0 of 1.
   package init() {}
   package var rank: Int { 0 }
   package var size: Int { 1 }

@@ -63,7 +63,7 @@ package struct SumQueue {
     advance()
   }
 
-  /// Does what can be done without waiting.
+  /// Advances the sums as far as possible without waiting.
   package mutating func advance() {
     while advanceOnce() {}
     if taken == first + sums.count {
@@ -81,8 +81,8 @@ package struct SumQueue {
     }
   }
 
-  /// Takes every stage as far as it goes.
-  /// - Returns: whether any sum proceeded.
+  /// Advances every stage as far as possible.
+  /// - Returns: whether any sum advanced.
   private mutating func advanceOnce() -> Bool {
     let before = (put, adding, passing, taken)
     while put < first + sums.count, put < taken + NodeMemory.slots {

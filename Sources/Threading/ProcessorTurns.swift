@@ -10,14 +10,13 @@ import Synchronization
 /// and the step took 0.97 of its time. On equal cores there is nothing to gain. A rotation costs about 0.1 ms, because
 /// the second-level cache is cold afterwards; rotating every 2 ms would cost 5 %.
 ///
-/// Ranks rotate only over processors that share their third-level cache and their memory: elsewhere a rank would be far
-/// from its data.
+/// Ranks rotate only over processors that share a third-level cache and a NUMA node, so that their data stays near.
 package final class ProcessorTurns: @unchecked Sendable {
   /// Microseconds between rotations: shorter than most layers, which end in a normalisation, and much longer than a
   /// rotation takes.
   private static let interval: UInt32 = 40_000
 
-  /// Largest ring, in threads: they move one after the other, and meanwhile some core has two.
+  /// Largest ring, in threads. Threads move one after the other, and meanwhile some core has two of them.
   private static let most = 8
 
   /// The original seats, in the rings within which they rotate.
@@ -47,8 +46,8 @@ package final class ProcessorTurns: @unchecked Sendable {
     for ring in rings { _ = Self.move(ring, by: 0) }
   }
 
-  /// Divides the seats of each home into rings of nearly equal size. Homes whose seats overlap or have unequal numbers
-  /// of processors are left out.
+  /// Divides the seats of each home into rings of nearly equal size. Homes with one seat, with overlapping seats or
+  /// with seats of unequal size are left out.
   package static func rings(_ seats: [csystem_seat]) -> [[csystem_seat]] {
     let homes = Dictionary(
       grouping: seats.filter { $0.thread != 0 && $0.home >= 0 }, by: { [UInt64($0.home), $0.space] }

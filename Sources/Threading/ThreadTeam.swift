@@ -50,10 +50,10 @@ package final class ThreadTeam: @unchecked Sendable {
     }
   }
 
-  /// Tries whether the system lets this process have so many threads more.
-  /// - Returns: its error; nil where it does.
+  /// Tests whether the system lets this process start so many more threads.
+  /// - Returns: the error of `pthread_create`; nil on success.
   package static func failure(startingThreads count: Int) -> Int32? {
-    // They wait for one another: all of them are there at the same time.
+    // The threads wait at the gate, so that all exist at the same time.
     let gate = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
     pthread_mutex_init(gate, nil)
     pthread_mutex_lock(gate)
@@ -92,7 +92,7 @@ package final class ThreadTeam: @unchecked Sendable {
     finished.deallocate()
   }
 
-  /// Runs `body` once for each block in 0 ..< blocks, spread over the team, and returns when all are done.
+  /// Runs `body` once for each block in 0 ..< blocks on the team's threads, and returns when all are done.
   /// - Parameter body: gets the block and the thread (0 ..< count) that runs it.
   package func run(_ blocks: Int, _ body: (_ block: Int, _ thread: Int) -> Void) {
     if count == 1 || blocks <= 1 {

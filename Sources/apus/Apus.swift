@@ -28,8 +28,7 @@ struct Apus: ParsableCommand {
     }
   }
 
-  /// Ends with the error's words and status. Help is printed, and so is a table of results before a status that judges
-  /// them: either may be lost.
+  /// Exits with the error's message and status. If help or a table of results was printed, flushing it may fail too.
   private static func end(_ error: any Error, _ isForOutput: Bool) -> Never {
     let isHelp = exitCode(for: error) == .success
     if isHelp { print(fullMessage(for: error)) }
@@ -41,5 +40,6 @@ struct Apus: ParsableCommand {
   }
 }
 
-/// A command whose purpose is what it prints: where that is lost, it has failed. Others have done their work then.
+/// A command whose result is what it prints, so it fails if the output is lost. Other commands have then done their
+/// work.
 protocol PrintsResults: ParsableCommand {}

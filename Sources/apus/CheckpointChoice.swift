@@ -1,7 +1,7 @@
 import ArgumentParser
 import Training
 
-/// Which checkpoint of a run a command takes.
+/// The checkpoint of a run that a command uses.
 struct CheckpointChoice: ParsableArguments {
   @Option(help: "Of a run: the step whose checkpoint is taken (default: the newest).")
   var step: Int?

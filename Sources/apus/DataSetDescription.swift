@@ -1,7 +1,7 @@
 import Foundation
 import Shards
 
-/// A data set in a line.
+/// A summary of a data set in one line.
 func summary(_ set: DataSet) -> String {
   let bytes = set.shards.reduce(0) { $0 + $1.byteCount }
   let classes = set.classNames.isEmpty ? "no classes" : "\(set.classNames.count) classes"
@@ -14,7 +14,7 @@ func numbers(_ values: [Double]) -> String {
   values.map { String(format: "%.4f", $0) }.joined(separator: " ")
 }
 
-/// What `apus inspect` says of a data set.
+/// The description that `apus inspect` prints of a data set.
 func describe(_ set: DataSet) -> String {
   let figures = Figures(set)
   var lines = [summary(set)]
@@ -37,7 +37,7 @@ func describe(_ set: DataSet) -> String {
   return lines.joined(separator: "\n")
 }
 
-/// What a pass over the index counts.
+/// Counts of one pass over the index.
 private struct Figures {
   private struct Kind: Hashable {
     let encoding: Encoding, depth: Int, channels: Int, colour: UInt8
@@ -56,7 +56,7 @@ private struct Figures {
   private(set) var heights: [Int32] = []
   private(set) var lengths: [Int] = []
   private(set) var turned = 0
-  /// Images of each class.
+  /// Number of images of each class.
   private(set) var classes: [Int]
   private(set) var unlabelled = 0
 
@@ -92,7 +92,7 @@ private func classes(_ set: DataSet, _ figures: Figures) -> String {
   return lines.joined(separator: "\n")
 }
 
-/// A number at the right of a column. (`String(format: "%d")` would read 32 bits of it.)
+/// A right-aligned number. (`String(format: "%d")` would read only 32 bits of it.)
 private func right(_ number: Int, _ width: Int) -> String {
   let text = String(number)
   return String(repeating: " ", count: max(0, width - text.count)) + text

@@ -82,7 +82,7 @@ struct EvaluateCommand: PrintsResults {
     return try FrozenEncoder(weights: path, recipe: Recipe(recipe), data: train)
   }
 
-  /// Into the run's folder.
+  /// Writes the results into the run's folder.
   private func write(
     _ outcome: Comparison.Outcome, _ encoder: FrozenEncoder, _ train: DataSet, _ heldOut: DataSet
   ) throws {

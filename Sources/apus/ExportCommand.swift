@@ -41,7 +41,7 @@ struct ExportCommand: ParsableCommand {
     }
   }
 
-  /// What the file says of its origin.
+  /// Metadata of the file: where the encoder comes from.
   private func metadata(of encoder: FrozenEncoder) throws -> [String: String] {
     let recipe = encoder.stage.encoder
     return [

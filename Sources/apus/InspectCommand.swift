@@ -14,7 +14,8 @@ struct InspectCommand: PrintsResults {
   var verify = false
   @Option(help: "Threads that verify (default: those that this process may use).") var threads: Int?
 
-  /// A kind of thing that can be shown: how it is recognised, and what shows it. The first that fits is taken.
+  /// A kind of file or folder that can be inspected: how it is recognised, and how it is shown. The first match is
+  /// used.
   private struct Kind: Sendable {
     let name: String
     let fits: @Sendable (String) -> Bool

@@ -99,7 +99,7 @@ struct PackCommand: ParsableCommand {
     fflush(nil)  // before anything on standard error
   }
 
-  /// How many classes there are, and what they are called.
+  /// Number and names of the classes.
   private func classes(_ listing: SourceListing) -> String {
     let names = listing.classNames
     if names.isEmpty { return "" }
@@ -132,10 +132,11 @@ struct PackCommand: ParsableCommand {
   }
 }
 
-/// Says how many images are copies, byte for byte, of others: in a set, and of training images in what is held out.
+/// Reports how many images are byte-for-byte copies of others: within each set, and of training images in the held-out
+/// set.
 /// - Parameters:
-///   - sets: one, or train and test.
-///   - like: the set that these were packed like.
+///   - sets: one set, or train and test.
+///   - like: the set given as `--like`, if any.
 func tellDuplicates(_ sets: [DataSet], like: DataSet? = nil) throws {
   for set in sets {
     let copies = try Duplicates.within(set)
@@ -157,7 +158,7 @@ func tellDuplicates(_ sets: [DataSet], like: DataSet? = nil) throws {
   }
 }
 
-/// Runs work that cleans up behind itself when a signal comes, and then ends as that signal would.
+/// Runs work that cleans up when a signal comes, and then ends the process as that signal would.
 func interruptible(_ body: () throws -> Void) throws {
   Interruption.watch()
   do { try body() } catch let stop as Interrupted {

@@ -3,20 +3,20 @@ import Foundation
 import Shards
 import Threading
 
-/// Shows how far a long piece of work is: one line that is written over on a terminal, a line every few seconds
-/// otherwise. Everything goes to standard error, so that results can be piped.
+/// Shows the progress of long work: one rewritten line on a terminal, else a line every few seconds. It prints to
+/// standard error, so that results can be piped.
 final class ProgressLine {
   private let verb: String
   private let isTerminal = Output.isRewritable(STDERR_FILENO)
   private let start = ContinuousClock.now
   private var shown: ContinuousClock.Instant?
 
-  /// - Parameter verb: what is being done, such as `packing`.
+  /// - Parameter verb: the work, such as `packing`.
   init(_ verb: String) { self.verb = verb }
 
   private func seconds(since instant: ContinuousClock.Instant) -> Double { (ContinuousClock.now - instant).seconds }
 
-  /// - Parameter note: further words for the end of the line.
+  /// - Parameter note: text for the end of the line.
   func show(done: Int, total: Int, note: String) {
     let last = done >= total
     if !last, let shown, seconds(since: shown) < (isTerminal ? 0.1 : 10) { return }

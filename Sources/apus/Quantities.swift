@@ -1,6 +1,6 @@
 import ArgumentParser
 
-/// A number of bytes as people write it: `500MB`, `1GiB`, `65536`.
+/// A number of bytes, written as `500MB`, `1GiB` or `65536`.
 struct ByteSize: ExpressibleByArgument {
   let bytes: Int
   let defaultValueDescription: String
@@ -20,7 +20,7 @@ struct ByteSize: ExpressibleByArgument {
   }
 }
 
-/// A share of the whole: `10%` or `0.1`, more than none and less than all.
+/// A fraction above 0 and below 1, written as `10%` or `0.1`.
 struct Share: ExpressibleByArgument {
   let fraction: Double
 

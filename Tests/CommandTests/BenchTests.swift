@@ -3,7 +3,7 @@ import Testing
 import Threading
 
 extension CommandTests {
-  /// What benches say of the work that they time; how fast it is belongs to Scripts/bench-peer.
+  /// The output of `apus bench`. Speed is measured by Scripts/bench-peer.
   @Suite final class BenchTests {
     let work: Workplace
     init() throws { work = try Workplace() }
@@ -31,7 +31,7 @@ extension CommandTests {
       #expect(view["size"] as? Int == 16 && (view["operations"] as? [[String: Any]])?.count == 3)
     }
 
-    /// A small step.
+    /// Arguments of a small step.
     private let words = [
       "--arch", "resnet18", "--width", "0.125", "--size", "8", "--images", "2", "--threads", "1", "--json",
     ]
@@ -44,7 +44,7 @@ extension CommandTests {
       }
     }
 
-    /// Of three ranks, each stands still for the gradients, for the other sums, and until the last of them has come.
+    /// Three ranks report time for gradients, for other collectives, and for waiting.
     @Test func ranksSayWhatTheyWaitFor() throws {
       let outcome = try Job(["bench"] + words + ["--steps", "2"], ranks: 3, in: work.path).outcome()
       #expect(outcome.status == 0, "\(outcome.output)")
@@ -56,7 +56,7 @@ extension CommandTests {
       #expect(exposed["gradients"]! + exposed["rest"]! + exposed["waiting"]! < step, "\(exposed), a step of \(step) s")
     }
 
-    /// The first two processors here, where they share their cache.
+    /// The first two processors of this process, if they share their cache.
     private static let neighbours: [Int] = {
       let first = Array(boundProcessors().prefix(2))
       let shared = first.map {
@@ -65,15 +65,14 @@ extension CommandTests {
       return first.count == 2 && shared[0] != nil && shared[0] == shared[1] ? first : []
     }()
 
-    /// Processors that a process's first thread may use, as the system writes them.
+    /// Processors that a process's first thread may use, in the system's notation.
     private func processors(of process: Int32) throws -> String {
       let status = try String(contentsOfFile: "/proc/\(process)/status", encoding: .utf8)
       let line = try #require(status.split(separator: "\n").first { $0.hasPrefix("Cpus_allowed_list:") })
       return String(line.split(separator: "\t")[1])
     }
 
-    /// Two ranks of one thread change places where each is bound to a processor of its own, and stay where both have
-    /// both.
+    /// Two single-threaded ranks take turns if each is bound to its own processor, and stay if both may use both.
     @Test(.enabled(if: neighbours.count == 2, "no two processors share a cache"), arguments: [true, false])
     func boundRanksTakeTurns(areBound: Bool) throws {
       let own = Self.neighbours.map(String.init)
@@ -87,7 +86,7 @@ extension CommandTests {
       defer { for other in others { close(other) } }
       let job = try Job(
         bench(1), wrapper: ["mpirun"] + binding(0) + [Job.apus] + bench(0) + [":"] + binding(1), in: work.path)
-      // Until then MPI itself visits every processor, to see how they are connected.
+      // Wait for the first step: before it MPI itself visits every processor, to find the topology.
       for other in others { #expect(write(other, ".", 1) == 1) }
       #expect(job.wait { job.output.contains("views_per_second") }, "\(job.output)")
       let ranks = job.ranks
@@ -103,7 +102,7 @@ extension CommandTests {
       #expect(try json(outcome)["ranks"] as? Int == 2)
     }
 
-    /// The step that warms up, two others and the end wait for a byte each, and each step says how fast it was.
+    /// The warm-up step, two timed steps and the end each wait for a byte, and each step prints its speed.
     @Test func aStepWaitsForItsTurn() throws {
       let pipe = work.path + "/turn"
       #expect(mkfifo(pipe, 0o600) == 0)

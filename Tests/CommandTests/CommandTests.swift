@@ -1,8 +1,8 @@
 import Testing
 
-/// The built program, as a user runs it: alone and under a real `mpirun`, one job after the other.
+/// Tests of the built program, alone and under a real `mpirun`, one job after the other.
 @Suite(.serialized) struct CommandTests {}
 
-/// Commands that answer within seconds: help, refusals, exchange. They run beside `CommandTests`, one after the other,
-/// so that the start of a job does not leave a core idle.
+/// Tests of commands that take seconds: help, refusals, exchange. They run one after the other, in parallel with
+/// `CommandTests`, to use cores that are idle while a job starts.
 @Suite(.serialized) struct ShortCommandTests {}

@@ -2,7 +2,7 @@ import Foundation
 import Testing
 
 extension CommandTests {
-  /// What a trained encoder is judged by, to the end: the figures, what they are of, and where they are shown.
+  /// Evaluation of a trained encoder from start to end: the figures, their description, and where they are shown.
   @Suite final class EvaluateTests {
     let work: Workplace
     init() throws { work = try Workplace() }
@@ -59,7 +59,7 @@ extension CommandTests {
       #expect((record["train"] as? [String: Any])?["taken"] as? Int == 100)
       #expect((record["test"] as? [String: Any])?["path"] as? String == data + "/test")
       #expect(try figures(record).count == 9)
-      // One rank finds the same, up to where the probe's fit ends.
+      // One rank finds the same, up to the point at which the probe's fit stops.
       let alone = try work("evaluate", run, "--data", data, "--limit", "100")
       #expect(alone.status == 0, "\(alone.output)")
       let both = try records(run)
@@ -74,7 +74,7 @@ extension CommandTests {
       #expect(shown.status == 0 && shown.output.contains("kNN, k = 20 (knn-v1) on learned: top-1 "), "\(shown.output)")
     }
 
-    /// A set that was packed by itself is fed as the training set was: as if it had been packed like it.
+    /// A held-out set packed without `--like` is normalised with the training set's statistics.
     @Test func aSetsOwnStatisticsDoNotMatter() throws {
       let run = try train()
       let data = try work.data()
@@ -91,7 +91,7 @@ extension CommandTests {
       #expect(try figures(found[0]) == figures(found[1]))
     }
 
-    /// An earlier step's figures stand apart and are marked; a damaged newest checkpoint is told of.
+    /// Figures of an earlier step are shown apart and marked. A damaged newest checkpoint is reported.
     @Test func earlierStepsAndDamageAreTold() throws {
       let run = try train()
       let data = try work.data()
@@ -118,7 +118,7 @@ extension CommandTests {
       }
     }
 
-    /// The run's report can be written anew, with pictures from its data.
+    /// The run's report can be rewritten, with pictures from its data.
     @Test func aReportIsWrittenAnew() throws {
       let run = try train()
       let data = try work.data()

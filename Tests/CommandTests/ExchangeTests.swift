@@ -17,12 +17,12 @@ private struct Exported {
     self.tensors = tensors
   }
 
-  /// What an optimizer moves; running statistics follow the images at any rate.
+  /// The parameters, without running statistics, which change even at a rate of 0.
   var parameters: [String: Data] { tensors.filter { !$0.key.contains("running_") && !$0.key.contains("num_batches") } }
 }
 
 extension ShortCommandTests {
-  /// Weights leave a run as a file, and another run starts from it.
+  /// A run's weights are exported, and another run starts from the file.
   @Suite final class ExchangeTests {
     let work: Workplace
     init() throws { work = try Workplace() }

@@ -2,7 +2,7 @@ import Foundation
 import Testing
 
 extension CommandTests {
-  /// What goes wrong in the middle of a run: the job ends as a whole, and nothing that was saved is lost.
+  /// Failures in the middle of a run: the whole job ends, and nothing that was saved is lost.
   @Suite final class FailureTests {
     let work: Workplace
     let run: String
@@ -47,7 +47,7 @@ extension CommandTests {
       let changes = ["length=120 steps"]
       let job = try work.pretrain(run: run, changes)
       #expect(job.wait { !work.checkpoints(run).isEmpty }, "\(job.output)")
-      // The rest is kept too small for a checkpoint and large enough for the metrics.
+      // Leave room that is too small for a checkpoint but large enough for the metrics.
       _ = FileManager.default.createFile(atPath: ballast, contents: nil)
       let handle = try #require(FileHandle(forWritingAtPath: ballast))
       let filled = ContinuousClock.now
@@ -81,13 +81,13 @@ extension CommandTests {
       let wild = ["length=40 steps", "optimizer.rate=1e38", "schedule={name: constant}", "checkpoint.every=100 steps"]
       let bad = try work.pretrain(method, run: run, wild).outcome()
       #expect(bad.status == 1 && bad.seconds < Workplace.soon, "\(bad.output)")
-      // The first step moves the weights out of range, the next one meets them.
+      // The first step moves the weights out of range, and the next one detects it.
       #expect(bad.output.contains("error: step 6: loss "), "\(bad.output)")
       #expect(bad.output.contains("the first value that is not finite came out of encoder."), "\(bad.output)")
       #expect(bad.output.contains(" on rank ") && bad.output.contains("whose images are samples "))
       #expect(
         bad.output.contains("the checkpoint of step 4 is untouched: start again with a lower rate or a longer warm-up"))
-      // Here the update itself leaves the range, right before a checkpoint is due.
+      // Here the update itself gives values that are not finite, right before a checkpoint is due.
       let wilder = try work.pretrain(
         method, run: run, ["length=40 steps", "optimizer.rate=1e40", "schedule={name: constant}"]
       ).outcome()
@@ -105,7 +105,7 @@ extension CommandTests {
       #expect(try work.losses(run).map(\.step) == Array(1...8))
     }
 
-    /// One rank meets it, the others wait for that rank in a collective: all must end.
+    /// One rank finds the damage while the others wait for it in a collective; all must end.
     @Test func anImageThatWasDamagedLaterEndsTheJob() throws {
       let images = Job.root + "/Tests/ShardsTests/Fixtures/hostile"
       let data = work.path + "/photographs"

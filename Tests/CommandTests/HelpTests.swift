@@ -2,12 +2,12 @@ import Foundation
 import Testing
 
 extension ShortCommandTests {
-  /// What the program says of itself.
+  /// Help texts and lists of recipes.
   @Suite final class HelpTests {
     let work: Workplace
     init() throws { work = try Workplace() }
 
-    /// Every command with its arguments and options; one that is added is added here, and in words.
+    /// Every command with its arguments and options. A new one must be added here and have a help text.
     static let commands: [(words: [String], names: Set<String>)] = [
       (
         ["pack"],
@@ -55,7 +55,7 @@ extension ShortCommandTests {
       (["replicas", "compare"], ["<base>", "<others>", "--ulp", "--control", "--bound", "--move"]),
     ]
 
-    /// Names at the start of an indented line, each with words behind it or below it.
+    /// Names at the start of indented lines, with the description that follows on the line or below it.
     private func entries(_ help: String) -> [(name: String, words: String)] {
       let lines = help.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
       return lines.indices.compactMap { i in
@@ -107,7 +107,7 @@ extension ShortCommandTests {
         #expect(list.output.contains(try Regex("(?m)^\(name) +\\S")), "\(list.output)")
         let shown = try work("recipes", "show", name, "--resolved")
         #expect(shown.status == 0 && shown.output.contains("\noptimizer: {name: "), "\(shown.output)")
-        // What is resolved says the same as what it was resolved from.
+        // The resolved recipe is equivalent to the original.
         let file = work.path + "/\(name).yaml"
         try shown.output.write(toFile: file, atomically: true, encoding: .utf8)
         let same = try work("recipes", "diff", name, file)

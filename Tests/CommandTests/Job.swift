@@ -1,17 +1,17 @@
 import Foundation
 
-/// What a test needs and this machine has not.
+/// Something that a test needs is missing on this machine.
 struct Missing: Error, CustomStringConvertible { let description: String }
 
-/// A running command. What it says goes to a file, so that nothing waits for a reader.
+/// A running command. Its output goes to a file, so that it never waits for a reader.
 final class Job {
   private let process = Process()
   private let log: String
   private let start = ContinuousClock.now
-  /// In the command line of all its processes.
+  /// A text in the command line of all its processes.
   private let mark: String
 
-  /// The program beside the tests.
+  /// Path of the program, next to the tests.
   static let apus: String = {
     let tests =
       (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
@@ -32,9 +32,9 @@ final class Job {
 
   /// Starts `apus`.
   /// - Parameters:
-  ///   - ranks: under `mpirun` with so many; nil for alone.
-  ///   - wrapper: a program and arguments that start it instead.
-  ///   - folder: the test's own; it tells this job's processes from others'.
+  ///   - ranks: number of ranks under `mpirun`; nil to run without it.
+  ///   - wrapper: a program and its arguments through which the command is started.
+  ///   - folder: the test's folder, which identifies the processes of this job.
   init(_ arguments: [String], ranks: Int? = nil, wrapper: [String] = [], in folder: String) throws {
     guard FileManager.default.isExecutableFile(atPath: Self.apus) else {
       throw Missing(description: "\(Self.apus) is not there: swift build -c release --build-tests builds it")
@@ -58,7 +58,8 @@ final class Job {
     try Self.withoutBlockedSignals(process.run)
   }
 
-  /// Tests run in threads that block signals, and a process would inherit that; `mpirun` does not undo it.
+  /// Unblocks all signals while `body` starts a process. Threads of tests block signals, which the process would
+  /// inherit and `mpirun` does not reset.
   private static func withoutBlockedSignals(_ body: () throws -> Void) rethrows {
     var none = sigset_t()
     var before = sigset_t()
@@ -83,12 +84,12 @@ final class Job {
 
   private func parent(of process: Int32) -> Int32? {
     guard let data = FileManager.default.contents(atPath: "/proc/\(process)/stat") else { return nil }
-    // pid (name) state ppid …; the name may hold anything.
+    // pid (name) state ppid …; the name may contain any characters.
     let fields = String(decoding: data, as: UTF8.self).split(separator: ")").last?.split(separator: " ") ?? []
     return fields.count > 1 ? Int32(fields[1]) : nil
   }
 
-  /// Everything that the job has started and that is still there.
+  /// Processes of the job that still exist.
   private var remains: [Int32] {
     Job.processes.filter {
       $0 != getpid()
@@ -99,8 +100,8 @@ final class Job {
 
   private func end() { for process in remains { kill(process, SIGKILL) } }
 
-  /// Waits until something holds while the job runs.
-  /// - Returns: whether it came to hold.
+  /// Waits until a condition holds or the job ends.
+  /// - Returns: whether it holds.
   func wait(until condition: () -> Bool) -> Bool {
     while process.isRunning {
       if condition() { return true }
@@ -111,8 +112,9 @@ final class Job {
 
   struct Outcome { let status: Int32, output: String, seconds: Double }
 
-  /// Waits until every process of the job is gone; what is not by then is killed, and the status is that of a failure.
-  /// - Parameter origin: seconds are counted from here (default: the start).
+  /// Waits until all processes of the job have ended. After the time limit they are killed, and the status is a
+  /// failure.
+  /// - Parameter origin: start of the time limit (default: the start of the job).
   func outcome(from origin: ContinuousClock.Instant? = nil, within seconds: Double = 120) -> Outcome {
     let origin = origin ?? start
     while process.isRunning || !remains.isEmpty, ContinuousClock.now - origin < .seconds(seconds) { usleep(5000) }
@@ -127,10 +129,10 @@ final class Job {
   }
 }
 
-/// A test's own folder, with the ways to run the program in it.
+/// A test's folder, and helpers that run the program in it.
 final class Workplace {
   let path: String
-  /// Within which a job that fails is gone, in seconds. It takes two on an idle machine; a hang takes for ever.
+  /// Time limit in seconds for a failing job to end. It takes two seconds on an idle machine.
   static let soon = 20.0
 
   init() throws {
@@ -174,7 +176,7 @@ final class Workplace {
       ranks: ranks, in: path)
   }
 
-  /// Steps whose checkpoints stand in a run.
+  /// Steps of a run's checkpoints.
   func checkpoints(_ run: String) -> [Int] {
     ((try? FileManager.default.contentsOfDirectory(atPath: run + "/checkpoints")) ?? [])
       .filter { $0.hasPrefix("step-") }.compactMap { Int($0.dropFirst(5)) }.sorted()

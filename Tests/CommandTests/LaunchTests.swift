@@ -2,7 +2,7 @@ import Foundation
 import Testing
 
 extension CommandTests {
-  /// Surroundings that a program meets on clusters and in containers.
+  /// Environments of clusters and containers.
   @Suite final class LaunchTests {
     let work: Workplace
     init() throws { work = try Workplace() }
@@ -12,7 +12,7 @@ extension CommandTests {
       "1",
     ]
 
-    /// A launcher of another MPI starts processes that do not know of one another.
+    /// The launcher of another MPI starts processes that do not find each other.
     @Test(arguments: ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"])
     func processesThatDoNotKnowOfOneAnotherAreRefused(_ variable: String) throws {
       let outcome = try Job(Self.step, wrapper: ["env", "\(variable)=4"], in: work.path).outcome()
@@ -39,7 +39,7 @@ extension CommandTests {
       #expect(outcome.status == 0, "\(outcome.output)")
     }
 
-    /// Whether this user may give a process a /dev/shm of its own.
+    /// Whether this user may mount a private /dev/shm for a process.
     private static let canMount: Bool = {
       let process = Process()
       process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
@@ -50,7 +50,7 @@ extension CommandTests {
       return process.terminationStatus == 0
     }()
 
-    /// Where ranks cannot share memory they say so once, and sum over MPI.
+    /// Ranks that cannot share memory warn once, and sum over MPI.
     @Test(.enabled(if: canMount, "a /dev/shm of its own needs a privilege"), arguments: ["64k", "1m", "3m"])
     func aSmallSharedMemoryIsDoneWithout(_ size: String) throws {
       let mount = "mount -t tmpfs -o size=\(size) tmpfs /dev/shm && exec \"$@\""
@@ -60,7 +60,7 @@ extension CommandTests {
       #expect(outcome.output.components(separatedBy: "cannot share").count == 2, "\(outcome.output)")
     }
 
-    /// Limits that a shell or a batch system sets are met before step 0, in words.
+    /// Limits of a shell or batch system are reported before step 0.
     @Test(arguments: [("-v 300000", "ulimit -v"), ("-v 600000", "ulimit -v"), ("-f 8", "ulimit -f")])
     func limitsAreNamed(_ limit: String, _ words: String) throws {
       let arguments = [

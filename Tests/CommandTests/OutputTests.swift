@@ -2,12 +2,12 @@ import Foundation
 import Testing
 
 extension CommandTests {
-  /// Output that cannot be written: it may be lost, the run not; and a command whose purpose it is has failed.
+  /// Output that cannot be written. A run continues without it; a command whose result is its output fails.
   @Suite final class OutputTests {
     let work: Workplace
     init() throws { work = try Workplace() }
 
-    /// How the shell may start a program whose words reach nobody.
+    /// Ways to start a program whose output is lost.
     enum Sink: String, CaseIterable {
       case full = "exec \"$@\" > /dev/full"
       case closed = "exec \"$@\" >&-"

@@ -2,7 +2,7 @@ import Foundation
 import Testing
 
 extension ShortCommandTests {
-  /// What the README says of the program.
+  /// The README's statements about the program.
   @Suite struct ReadmeTests {
     @Test func everyCommandIsListed() throws {
       let readme = try String(contentsOfFile: Job.root + "/README.md", encoding: .utf8)

@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-/// A command that must be refused: the words that its error must hold.
+/// A command that must be refused, and texts that its error must contain.
 struct Refusal: Sendable, CustomTestStringConvertible {
   let testDescription: String
   var ranks: Int?
@@ -90,12 +90,12 @@ struct Refusal: Sendable, CustomTestStringConvertible {
 }
 
 extension ShortCommandTests {
-  /// What cannot work is refused before step 0, in words, and the whole job is gone within seconds.
+  /// Commands that cannot work are refused before step 0 with an error, and the whole job ends within seconds.
   @Suite final class RefusalTests {
     let work: Workplace
     init() throws { work = try Workplace() }
 
-    /// Data sets that are none, and a file where a folder should be.
+    /// Creates invalid data sets, and a file in the place of a folder.
     private func spoil() throws {
       let files = FileManager.default
       let data = try work.data()

@@ -2,7 +2,7 @@ import Foundation
 import Testing
 
 extension CommandTests {
-  /// Runs that are stopped, killed or ended, and go on by the same command.
+  /// Runs that are stopped, killed or ended, and resumed by the same command.
   @Suite final class StopTests {
     let work: Workplace
     let run: String
@@ -11,7 +11,7 @@ extension CommandTests {
       run = work.path + "/run"
     }
 
-    /// The rest of a run, by the same command: complete, and every step told once.
+    /// Resumes a run by the same command. It must complete, with each step once in its metrics.
     private func goesOn(_ method: String = "simclr", ranks: Int = 2, to length: Int, _ changes: [String]) throws {
       let rest = try work.pretrain(method, ranks: ranks, run: run, changes).outcome()
       #expect(rest.status == 0, "\(rest.output)")
@@ -38,7 +38,7 @@ extension CommandTests {
       try goesOn(ranks: 3, to: 120, ["length=120 steps"])
     }
 
-    /// Before the first checkpoint there is nothing to go on from; what was told is told anew.
+    /// Before the first checkpoint there is nothing to resume from, and the metrics start over.
     @Test func aRunThatDiesEarlyStartsOver() throws {
       let changes = ["length=120 steps", "checkpoint.every=100 steps"]
       let job = try work.pretrain(run: run, changes)
@@ -72,7 +72,7 @@ extension CommandTests {
       try goesOn(to: 120, changes)
     }
 
-    /// `mpirun` ends a job on TERM by its own rules: status and time are its own, the checkpoint is ours.
+    /// `mpirun` decides status and time of a job that it ends on TERM; the checkpoint must be there.
     @Test func termToTheLauncherLeavesACheckpoint() throws {
       let changes = ["length=120 steps", "checkpoint.every=100 steps"]
       let job = try work.pretrain(run: run, changes)
@@ -108,7 +108,7 @@ extension CommandTests {
         "\(shorter.output)")
     }
 
-    /// A killed job of several stages goes on in the stage that it was in, and between two of them.
+    /// A killed job of several stages resumes in its stage, or between two stages.
     @Test(arguments: [12, 17, 30]) func aRunOfStagesThatIsKilledEndsTheSame(_ step: Int) throws {
       let whole = work.path + "/whole"
       let first = try work.pretrain("stages", run: whole).outcome()
@@ -127,14 +127,14 @@ extension CommandTests {
       #expect(try work.losses(run).map(\.loss) == work.losses(whole).map(\.loss))
     }
 
-    /// What `inspect` shows of the arrays of a checkpoint.
+    /// The arrays of a checkpoint as `inspect` prints them.
     private func arrays(_ checkpoint: String) throws -> Substring {
       let shown = try work("inspect", checkpoint)
       let start = try #require(shown.output.range(of: "array, shape"), "\(shown.output)")
       return shown.output[start.lowerBound...]
     }
 
-    /// The same mathematics in another order of additions: one step differs by rounding.
+    /// Another number of ranks adds in another order, so one step differs by rounding.
     @Test(arguments: ["simclr", "moco", "end-to-end", "byol", "swav"]) func anotherNumberOfRanksGoesOnWithinRounding(
       _ method: String
     ) throws {
@@ -157,7 +157,7 @@ extension CommandTests {
       #expect(a[10].loss != a[9].loss)
     }
 
-    /// A run that another method or another data set wrote is left alone.
+    /// The run of another method or data set is not changed.
     @Test func aRunOfSomethingElseIsLeftAlone() throws {
       let first = try work.pretrain(ranks: nil, run: run, ["length=2 steps"]).outcome()
       #expect(first.status == 0, "\(first.output)")

@@ -69,13 +69,13 @@ import Testing
         }
       }
       let found = results[0].values(entry.slice)
-      // A step is at most about the rate, and twenty roundings of it or of the weight.
+      // A step is at most about the rate, with about twenty roundings of it or of the weight.
       let worst = zip(found, references).map { abs($0 - $1.w) / (1 + abs($1.w)) }.max()!
       #expect(worst < 100 * roundoff, "\(entry.name): \(worst)")
     }
   }
 
-  /// Whatever its size, the first gradient moves a weight by the rate.
+  /// The first step moves a weight by the rate, independent of the gradient's size.
   @Test func theFirstStepIsTheRate() {
     let context = Context(arena: Arena(reserving: 1 << 20))
     let parameters = ParameterSlab(Self.layout)
@@ -84,7 +84,7 @@ import Testing
     Adam().update(parameters, gradients, state: state, step: 0, rate: 0.01, context)
     for entry in Self.layout.entries {
       for i in 0..<entry.slice.count {
-        // g/(|g| + ε), which is ±1 but for ε.
+        // g/(|g| + ε), which is nearly ±1.
         let g = gradients[entry.slice][i]
         let expected = -0.01 * g / (abs(g) + Float(Adam().epsilon))
         #expect(abs(parameters[entry.slice][i] - expected) < 0.01 * 8 * 0x1p-24)

@@ -59,7 +59,7 @@ import Testing
     }
   }
 
-  /// The lower stack goes down while what is on the upper one lives on, and their sum is what is planned.
+  /// The lower stack can be released while the upper one is in use. The plan is the peak of their sum.
   @Test func stacksShareThePlan() async {
     let arena = Arena(reserving: 1 << 22)
     defer { withExtendedLifetime(arena) {} }
@@ -74,7 +74,7 @@ import Testing
       #expect(arena.isLowerTop(middle))
       let second = arena.tensor(n: 1, c: 32)
       arena.release(to: bottom)
-      arena.release(to: middle)  // higher than it is: stays
+      arena.release(to: middle)  // higher than the stack: no effect
       #expect(arena.isLowerTop(bottom))
       return (first, brief, second)
     }
@@ -105,7 +105,7 @@ import Testing
   }
 }
 
-/// A whole step of a small network: what the plan is for.
+/// The plan of a whole step of a small network.
 @Suite struct PlanTests {
   private let network = Network(
     .init(.resnet18, width: 1 / 32, stem: .imagenet),
@@ -151,7 +151,7 @@ import Testing
     context.arena.seal()
     step(context, trained, images: 6)
     #expect(context.arena.peak == planned)
-    // Everything smaller fits, and would stop the program if it did not.
+    // All smaller steps must fit; the program would stop if one did not.
     for images in 1..<6 { step(context, trained, images: images) }
     step(context, trained, images: 6, size: 17)
     step(context, trained, images: 6, .global)
@@ -171,7 +171,7 @@ import Testing
     }
   }
 
-  /// A dry run computes nothing, sends nothing, and hardly touches a page of the arena.
+  /// A dry run computes nothing, communicates nothing, and touches few pages of the arena.
   @Test func dryRunTouchesNothing() {
     let context = Context(communicator: PretendedRanks(0, of: 2))
     defer { withExtendedLifetime(context) {} }
@@ -199,7 +199,7 @@ import Testing
     var resident = [UInt8](repeating: 0, count: pages)
     #expect(mincore(base, pages * page, &resident) == 0)
     let touched = resident.reduce(0) { $0 + Int($1 & 1) }
-    // Tapes are written where they lie, a few lines each; numbers are not.
+    // Tapes are written into the arena, a few cache lines each, but no values.
     #expect(pages > 2000 && touched < pages / 100, "\(touched) of \(pages) pages")
   }
 }

@@ -5,7 +5,7 @@ import Ranks
 import TestSupport
 import Testing
 
-/// Over all ranks: each has its own rows, and 0 elsewhere.
+/// Sum over ranks. Each rank's gradient is 0 outside its own rows.
 private func sum(_ gradients: [[Float]]) -> [Float] {
   gradients.dropFirst().reduce(gradients[0]) { zip($0, $1).map(+) }
 }
@@ -28,8 +28,8 @@ private func randomMap(_ n: Int, _ width: Int, _ draws: inout Draws) -> Map {
   Map(n: n, c: width, draws.normals(n * width).map { Double(Float($0)) })
 }
 
-/// Queries, keys and a bank that learns. Bounds are those of `NTXentCase` for one row; of the bank's gradient the same
-/// with a row's share of all probability in place of one.
+/// Queries, keys and a trained bank. Bounds are those of `NTXentCase` for one row; for the bank's gradient with the
+/// row's share of the probability instead of one.
 private struct AdversaryCase: Sendable {
   let q: Map, keys: Map, bank: Map, inBatch: Bool, temperature = 0.2, sharper = 0.1
 
@@ -112,7 +112,7 @@ private struct AdversaryCase: Sendable {
     test.expect(Ranks.run(ranks) { test.run($0) }, "\(ranks) ranks \(inBatch)")
   }
 
-  /// Ranks without queries, and without rows.
+  /// Ranks without queries, and ranks without rows.
   @Test func emptyRanks() {
     let test = AdversaryCase(batch: 2, width: 5, bank: 3, inBatch: true)
     test.expect(Ranks.run(4) { test.run($0) }, "2 queries and 3 rows on 4 ranks")
@@ -143,7 +143,7 @@ private struct AdversaryCase: Sendable {
       }, "queries")
   }
 
-  /// The control: without the other ranks' part, the queries' gradient misses the bound at least tenfold.
+  /// Control: without the other ranks' parts, the error of the queries' gradient is at least ten times the bound.
   @Test(arguments: [2, 3]) func unsummedGatherMissesTheBound(ranks: Int) {
     let test = AdversaryCase(batch: 7, width: 17, bank: 30, inBatch: true)
     let runs = Ranks.run(ranks, silent: .gatheredGradient) { test.run($0) }
@@ -160,8 +160,7 @@ private struct AdversaryCase: Sendable {
     test = AdversaryCase(test, q: repeated(row, 3), keys: repeated(unit, 3), bank: repeated(unit, count))
     let run = test.run()
     #expect(abs(run.statistics.loss / 3 - log(Double(count + (inBatch ? 3 : 1)))) < 1e-5)
-    // The bank and the keys are one point, so the queries are pulled nowhere; nothing turns the bank's rows but the
-    // queries.
+    // All candidates are equal, so the queries have no gradient; the bank's rows get theirs from the queries alone.
     #expect(run.q.allSatisfy { abs($0) < 1e-5 })
     #expect(abs(run.inBatch / 3 - (inBatch ? 2 / Double(count + 3) : 0)) < 1e-5)
   }
@@ -199,7 +198,7 @@ private struct DrawnCase: Sendable {
 
   struct Run { var statistics: LossStatistics, z: Float, q: [Float] }
 
-  /// - z: Z so far; 0 for none.
+  /// - z: the estimate of Z; 0 for none.
   func run(z: Float = 0, threads: Int = 1, _ communicator: any Communicator = SingleProcess()) -> Run {
     let context = Context(threads: threads, communicator: communicator, arena: Arena(reserving: 1 << 26))
     let arena = context.arena
@@ -221,7 +220,7 @@ private struct DrawnCase: Sendable {
   func expect(_ runs: [Run], z given: Double? = nil, _ what: String) {
     let z = loss == .nce ? given ?? ReferenceLosses.partition(q, bank: bank, rows, temperature: temperature) : nil
     for run in runs { #expect(run.statistics == runs[0].statistics && run.z == runs[0].z, "\(what)") }
-    // Rows of the bank are shorter than two.
+    // Rows of the bank have a norm below two.
     let delta = 2 * Double(q.c + 4) * roundoff / temperature + 4 * roundoff
     let batch = Double(q.n)
     if let z { #expect(abs(Double(runs[0].z) - z) <= 2 * delta * z, "\(what): Z \(runs[0].z) for \(z)") }
@@ -258,7 +257,7 @@ private struct DrawnCase: Sendable {
     test.expect(Ranks.run(4) { test.run($0) }, "2 queries and 3 rows on 4 ranks")
   }
 
-  /// A Z that is there is not estimated again.
+  /// A given Z is not estimated again.
   @Test func aFrozenZStays() {
     let test = DrawnCase(batch: 5, width: 16, bank: 9, negatives: 6, .nce)
     let run = test.run(z: 321)

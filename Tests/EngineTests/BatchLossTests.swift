@@ -5,21 +5,21 @@ import Ranks
 import TestSupport
 import Testing
 
-/// A loss of one rank's rows of several matrices: what it finds, and the gradients of the whole, 0 in other ranks'
-/// rows.
+/// Result of a loss on one rank: the statistics, and the gradients of all matrices, 0 in other ranks' rows.
 private struct Outcome: Sendable {
   var statistics: LossStatistics
   var gradients: [[Float]]
 }
 
-/// A loss on ranks, held against its paper twin: the value, and the gradients against the twin's central differences.
+/// Compares a loss on several ranks with its reference implementation: the value, and the gradients with central
+/// differences of the reference.
 private struct LossCase: Sendable {
-  /// Images of the batch, and the matrices that the loss differentiates, all first views, then all second ones.
+  /// Images in the batch, and the matrices by which the loss is differentiated, all first views, then all second views.
   let batch: Int
   let inputs: [Map]
-  /// The twin.
+  /// The reference.
   let paper: @Sendable ([Map]) -> Double
-  /// The engine's, on this rank's rows.
+  /// The engine's loss on this rank's rows.
   let engine: @Sendable ([Tensor], _ shares: [Int], Context) -> LossStatistics
 
   func run(threads: Int = 1, _ communicator: any Communicator = SingleProcess()) -> Outcome {
@@ -44,7 +44,7 @@ private struct LossCase: Sendable {
     return Outcome(statistics: statistics, gradients: gradients)
   }
 
-  /// - bound: of the loss, and of every gradient times the norm of its row.
+  /// - bound: bounds of the loss, and of every gradient times the norm of its row.
   func expect(_ runs: [Outcome], within bound: (loss: Double, gradient: Double), _ what: String) {
     for run in runs { #expect(run.statistics.loss == runs[0].statistics.loss && run.statistics.rows == Double(batch)) }
     let found = runs[0].statistics.loss / runs[0].statistics.rows
@@ -110,12 +110,13 @@ private func map(_ name: String, _ n: Int, _ c: Int) -> Map {
 
   @Test(arguments: [1, 2, 3, 4], [2, 7]) func equalsPaper(ranks: Int, batch: Int) {
     let test = test(batch: batch, width: 9)
-    // A cosine of unit rows is off by (D+4)·u; its slope 2/B likewise, twice through the normalisation.
+    // A cosine of unit rows has an error of (D+4)·u; so has the gradient, with slope 2/B and twice through the
+    // normalisation.
     let u = 13 * roundoff
     test.expect(Ranks.run(ranks) { test.run($0) }, within: (8 * u, 8 * u / Double(batch)), "\(ranks) ranks")
   }
 
-  /// A prediction that is right costs nothing, its opposite 4 each way.
+  /// The loss is 0 for a perfect prediction, and 4 per direction for its opposite.
   @Test func closedForms() {
     for (sign, loss) in [(Float(1), 0.0), (-1, 8)] {
       let context = Context(arena: Arena(reserving: 1 << 22))
@@ -154,7 +155,7 @@ private func map(_ name: String, _ n: Int, _ c: Int) -> Map {
   }
 
   private func bound(_ batch: Int, _ width: Int) -> (Double, Double) {
-    // As `InfoNCECase`, a key's gradient being a sum over B queries.
+    // As in `InfoNCECase`, but a key's gradient is a sum over B queries.
     let delta = Double(width + 4) * roundoff / temperature
     return (2 * delta + 64 * roundoff, 6 * (2 * delta + Double(batch + 10) * roundoff) / temperature)
   }
@@ -164,7 +165,7 @@ private func map(_ name: String, _ n: Int, _ c: Int) -> Map {
     test.expect(Ranks.run(ranks) { test.run($0) }, within: bound(batch, 11), "\(ranks) ranks")
   }
 
-  /// The control: keys whose gradient is not summed over ranks.
+  /// Control: the gradient of the keys is not summed over ranks.
   @Test func unsummedGatherMissesTheBound() {
     let test = test(batch: 9, width: 11)
     let whole = test.run()
@@ -221,7 +222,7 @@ private func map(_ name: String, _ n: Int, _ c: Int) -> Map {
   @Test(arguments: [1, 2, 3, 4]) func assignsAsPublished(ranks: Int) {
     let scores = map("scores", 10, 70)
     let expected = Self.scaled(scores, epsilon: 0.5, iterations: 3)
-    // Logarithms in Double: what remains is the rounding of the result.
+    // Logarithms are in Double, so only the result is rounded.
     expectClose(
       assign(scores, Sinkhorn(epsilon: 0.5), ranks: ranks), expected.values,
       within: expected.values.map { 4 * roundoff * $0 + 1e-12 }, "\(ranks) ranks")
@@ -241,7 +242,7 @@ private func map(_ name: String, _ n: Int, _ c: Int) -> Map {
     for j in 0..<k { #expect(abs((0..<21).reduce(0) { $0 + found[$1 * k + j] } - 3) < 1e-3) }
   }
 
-  /// Two assigned crops and two more; the codes are the test's.
+  /// Two assigned crops and two others, with codes given by the test.
   private func test(batch: Int, crops: Int) -> LossCase {
     let k = k
     let temperature = 0.3
@@ -278,12 +279,12 @@ private func map(_ name: String, _ n: Int, _ c: Int) -> Map {
 
   @Test(arguments: [1, 2, 3, 4], [2, 4]) func equalsPaper(ranks: Int, crops: Int) {
     let test = test(batch: 3, crops: crops)
-    // Sums in Double of scores over τ, at most 4/0.3 each: rounding of the codes and the result. Rows' norms are below
-    // 6.
+    // Sums in Double of scores over τ, at most 4/0.3 each, so the codes and the result are rounded. Norms of rows are
+    // below 6.
     test.expect(Ranks.run(ranks) { test.run($0) }, within: (64 * roundoff, 6 * 64 * roundoff), "\(ranks) ranks")
   }
 
-  /// Equal scores guess: ln K.
+  /// With equal scores the loss is that of guessing, ln K.
   @Test func guessing() {
     let context = Context(arena: Arena(reserving: 1 << 22))
     defer { withExtendedLifetime(context) {} }
@@ -296,7 +297,7 @@ private func map(_ name: String, _ n: Int, _ c: Int) -> Map {
   }
 }
 
-/// Views in BN batches of their own are what one pass for each view gives, running statistics included.
+/// Views in separate BN batches give the same as one pass for each view, including running statistics.
 @Suite struct ViewBatchesTests {
   @Test(arguments: [NormalisationGroups.global, .group(images: 3)]) func equalsOnePassEach(groups: NormalisationGroups)
   {
@@ -324,7 +325,7 @@ private func map(_ name: String, _ n: Int, _ c: Int) -> Map {
     }
     let one = run(together: true)
     let two = run(together: false)
-    // The shift of the sums differs: means and deviations of up to 8 are off by a few roundings.
+    // The shift of the sums differs, so means and deviations of up to 8 differ by a few roundings.
     func expectSame(_ a: [Float], _ b: [Float], _ what: String) {
       expectClose(a, b.map(Double.init), within: b.map { _ in 128 * roundoff * 8 }, what)
     }

@@ -12,7 +12,7 @@ private let channels = [1, 3, 8, 16, 17, 24, 40]
     }
   }
 
-  /// More rows than one Float sum takes.
+  /// More rows than are summed in Float at once.
   @Test(arguments: channels) func largeImages(c: Int) {
     let test = NormCase(.init(kind: .group(images: 2), batch: 5), h: 9, w: 11, c: c)
     test.expect(NormRun(test, .train), .train, "\(c) channels")
@@ -38,7 +38,7 @@ private let channels = [1, 3, 8, 16, 17, 24, 40]
     running.expect(NormRun(running, .inference, inPlace: inPlace), .inference, "inference")
   }
 
-  /// γ or β that are left out are 1 and 0 (SimCLR's last head layer has no β).
+  /// Missing γ and β are 1 and 0 (SimCLR's last head layer has no β).
   @Test func withoutScaleOrShift() {
     for (scale, shift) in [(true, false), (false, true), (false, false)] {
       let context = Context(arena: Arena(reserving: 1 << 24))
@@ -63,13 +63,13 @@ private let channels = [1, 3, 8, 16, 17, 24, 40]
         gamma: layer.gamma.map { state.parameters.values($0) } ?? one,
         beta: layer.beta.map { state.parameters.values($0) } ?? one.map { _ in 0 })
       let expected = reference.forward(map, all, ReferenceBatchNorm.moments(map, all)).values
-      // The bound of NormCase for four rows of size 1, with room for its constants.
+      // The bound of NormCase for four rows of size 1, with larger constants.
       expectClose(
         y.buffer, expected, within: expected.map { 200 * roundoff * (1 + abs($0)) }, "scale \(scale), shift \(shift)")
     }
   }
 
-  /// A constant channel has variance 0: the output is β, and nothing is infinite.
+  /// A constant channel has variance 0. Its output is β, and everything is finite.
   @Test func constantChannel() {
     let context = Context(arena: Arena(reserving: 1 << 24))
     let arena = context.arena
@@ -126,7 +126,7 @@ private let channels = [1, 3, 8, 16, 17, 24, 40]
   }
 }
 
-/// The order of summation, made visible: 2⁶⁰ + 1 − 2⁶⁰ + 1 is 1 in one order and 0 or 2 in others.
+/// Inputs whose sum shows the order of summation: 2⁶⁰ + 1 − 2⁶⁰ + 1 is 1 in one order and 0 or 2 in others.
 @Suite struct SummationTests {
   @Test func doesNotDependOnThreads() {
     let results = [1, 2, 3].map { threads in
@@ -165,13 +165,13 @@ private let channels = [1, 3, 8, 16, 17, 24, 40]
     }
   }
 
-  /// More ranks than images: some hold nothing.
+  /// More ranks than images, so some ranks have none.
   @Test func emptyRanks() {
     let test = NormCase(.init(kind: .global, batch: 2), h: 3, w: 3, c: 17)
     test.expect(NormRun.merged(Ranks.run(4) { NormRun(test, .train, $0) }), .train, "2 images on 4 ranks")
   }
 
-  /// The control: without statistics of the others the same comparison fails at least tenfold.
+  /// Control: with local statistics the error is at least ten times the bound.
   @Test(arguments: [2, 3, 4]) func localStatisticsMissTheBound(ranks: Int) {
     let test = NormCase(.init(kind: .global, batch: 7), h: 3, w: 5, c: 17)
     let run = NormRun.merged(Ranks.run(ranks) { NormRun(test, .train, isLocal: true, $0) })
@@ -182,7 +182,7 @@ private let channels = [1, 3, 8, 16, 17, 24, 40]
     #expect(worstRatio(run.dGamma.map(Double.init), gradients.dGamma, gradients.dGammaBound).ratio > 10)
   }
 
-  /// Where no group spans ranks, the backward pass sends nothing. What is sent says the layer.
+  /// If no group spans ranks, backward communicates nothing. Collectives name the layer.
   @Test func backwardOfWholeGroupsIsSilent() {
     let whole = NormCase(.init(kind: .group(images: 2), batch: 8), h: 3, w: 3, c: 3)
     let calls = Ranks.run(2) { communicator in

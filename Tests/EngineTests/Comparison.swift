@@ -6,7 +6,7 @@ import Testing
 /// The relative error of one rounding to Float: half of an ulp of 1.
 let roundoff = 0x1p-24
 
-/// The greatest ratio of |found − expected| to its bound; infinite where a value is missing or not a number.
+/// The largest ratio of |found − expected| to its bound; infinite if a value is missing or not a number.
 func worstRatio(_ found: [Double], _ expected: [Double], _ bound: [Double]) -> (ratio: Double, at: Int) {
   guard found.count == expected.count, bound.count == expected.count else { return (.infinity, -1) }
   var worst = (ratio: 0.0, at: 0)
@@ -18,7 +18,7 @@ func worstRatio(_ found: [Double], _ expected: [Double], _ bound: [Double]) -> (
   return worst
 }
 
-/// Expects every element within its own bound. The expected values must not be all near zero: then anything would pass.
+/// Expects every element within its bound. The expected values must not all be near zero, because then all would pass.
 func expectClose(
   _ found: some Sequence<Float>, _ expected: [Double], within bound: [Double], _ what: String,
   sourceLocation: SourceLocation = #_sourceLocation
@@ -41,7 +41,7 @@ func relativeError(_ found: [Double], _ expected: [Double]) -> Double {
 }
 
 extension Tensor {
-  /// Its elements, as bits: NaN equals itself, and −0 is not 0.
+  /// The elements as bits, so that NaN equals itself and −0 differs from 0.
   var bits: [UInt32] { buffer.map(\.bitPattern) }
 }
 
@@ -50,7 +50,7 @@ extension ParameterSlab {
 }
 
 extension Draws {
-  /// A stream for a test's input of this name.
+  /// A stream for a named input of a test.
   init(test name: String, seed: UInt64 = 1) { self.init(seed: seed, .check, named: name) }
 
   mutating func normals(_ count: Int, deviation: Double = 1) -> [Double] {
@@ -68,7 +68,7 @@ extension Arena {
     return result
   }
 
-  /// A tensor that holds NaN: for what must be overwritten.
+  /// A tensor of NaN, for results that must be overwritten.
   func poisoned(like other: Tensor) -> Tensor {
     let result = tensor(like: other)
     result.buffer.update(repeating: .nan)
@@ -83,7 +83,7 @@ extension Arena {
 }
 
 extension NetworkState {
-  /// Random values everywhere: a γ of 0 hides a branch, a running mean of 0 hides a shift.
+  /// Sets all values at random, because a γ of 0 would hide a branch, and a running mean of 0 a shift.
   func randomise(seed: UInt64 = 1) {
     initialise(seed: seed)
     for slab in [parameters, statistics] {
@@ -105,5 +105,5 @@ extension NetworkState {
 /// Positions of the global batch that a rank owns.
 func positions(of count: Int, rank: Int, ranks: Int) -> Range<Int> { rank * count / ranks..<(rank + 1) * count / ranks }
 
-/// A process that is meant to stop need not spend seconds on its backtrace.
+/// Disables backtraces, which take seconds in processes that stop on purpose.
 func silenceBacktraces() { setenv("SWIFT_BACKTRACE", "enable=no", 1) }

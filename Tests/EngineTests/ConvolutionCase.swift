@@ -36,7 +36,7 @@ final class ConvolutionCase {
     Pass(context, state, .train, BatchGroups(images: reference.n, in: context.arena), gradients: gradients)
   }
 
-  /// Runs the layer into memory that holds NaN where it must be overwritten and `start` where it must be added to.
+  /// Runs the layer. Results that must be overwritten start as NaN, and those that are added to as `start`.
   func run(accumulate: Bool = false, start: Float = 0) -> (y: [Float], dx: [Float], dw: [Float]) {
     let y = context.arena.tensor(like: dy)
     let dx = context.arena.tensor(like: x)
@@ -63,7 +63,7 @@ final class ConvolutionCase {
   }
 
   private func traverse(_ n: Int) {
-    // As large for every batch: what a smaller one saves of them must not serve its workspace.
+    // Full size for every batch, so that a smaller batch does not leave more room for the workspace.
     let y = context.arena.tensor(like: dy)
     let dx = context.arena.tensor(like: x)
     let pass = pass
@@ -71,7 +71,8 @@ final class ConvolutionCase {
     convolution.backward(dy.images(0..<n), x: x.images(0..<n), dx: dx.images(0..<n), accumulate: false, pass)
   }
 
-  /// The same three results in Double; of magnitudes, what the rounding errors of any order of summation scale with.
+  /// The same three results in Double. With `magnitudes` of absolute values, to which rounding errors are proportional
+  /// in any order of summation.
   func expected(magnitudes: Bool = false) -> (y: [Double], dx: [Double], dw: [Double]) {
     func double(_ values: some Sequence<Float>) -> [Double] { values.map { magnitudes ? abs(Double($0)) : Double($0) } }
     let x = double(x.buffer)
@@ -81,7 +82,7 @@ final class ConvolutionCase {
   }
 }
 
-/// The greatest ratio of |found − expected| to `unit` · magnitude; not finite where a value is missing.
+/// The largest ratio of |found − expected| to `unit` · magnitude; not finite if a value is missing.
 func worst(_ found: [Float], _ expected: [Double], _ magnitude: [Double], unit: Double) -> Double {
   guard found.count == expected.count else { return .infinity }
   var worst = 0.0

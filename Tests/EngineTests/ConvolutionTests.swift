@@ -5,14 +5,14 @@ import Testing
 private let u = 0x1p-24
 
 private let cases: [ReferenceConvolution] = [
-  // 1×1, one GEMM a block of rows; 1100 rows are more than a block
+  // 1×1, one GEMM per block of rows; 1100 rows are more than a block
   .init(n: 2, h: 5, w: 7, c: 12, k: 5, kernel: 1, stride: 1, padding: 0),
   .init(n: 11, h: 10, w: 10, c: 3, k: 4, kernel: 1, stride: 1, padding: 0),
   .init(n: 2, h: 3, w: 3, c: 130, k: 70, kernel: 1, stride: 1, padding: 0),
   // weight gradients in parts: of channels, of filters
   .init(n: 2, h: 4, w: 4, c: 530, k: 7, kernel: 1, stride: 1, padding: 0),
   .init(n: 2, h: 4, w: 4, c: 7, k: 530, kernel: 1, stride: 1, padding: 0),
-  // panels of the weight's gradient: narrow enough to be read in place; not, and two partial sums of many panels' rows
+  // panels of the weight gradient: narrow enough to be read in place; wider, with two partial sums
   .init(n: 3, h: 9, w: 5, c: 13, k: 64, kernel: 1, stride: 1, padding: 0),
   .init(n: 5, h: 41, w: 41, c: 66, k: 96, kernel: 1, stride: 1, padding: 0),
   .init(n: 2, h: 9, w: 13, c: 3, k: 32, kernel: 3, stride: 1, padding: 1),
@@ -30,7 +30,7 @@ private let cases: [ReferenceConvolution] = [
   .init(n: 2, h: 15, w: 17, c: 3, k: 8, kernel: 7, stride: 2, padding: 3),
   .init(n: 1, h: 3, w: 2, c: 1, k: 5, kernel: 7, stride: 2, padding: 3),
   .init(n: 2, h: 9, w: 9, c: 2, k: 3, kernel: 5, stride: 3, padding: 2),
-  // several blocks of lines in one image; several partial sums of the weight's gradient
+  // several blocks of lines in one image; several partial sums of the weight gradient
   .init(n: 2, h: 70, w: 70, c: 16, k: 2, kernel: 3, stride: 1, padding: 1),
   .init(n: 5, h: 64, w: 64, c: 2, k: 3, kernel: 3, stride: 1, padding: 1),
   .init(n: 5, h: 64, w: 64, c: 3, k: 2, kernel: 1, stride: 1, padding: 0),
@@ -71,8 +71,8 @@ private let cases: [ReferenceConvolution] = [
   ConvolutionCase(reference, threads: 2).checkPlan()
 }
 
-/// The twin is tested too: its gradients against central differences of ⟨dy, forward⟩. It is linear in both arguments,
-/// so differences are exact but for Double's rounding.
+/// Tests the reference: its gradients against central differences of ⟨dy, forward⟩. These are exact up to rounding,
+/// because it is linear in both arguments.
 @Test(arguments: cases.filter { $0.weights < 2000 && $0.inputs < 2000 })
 func referenceGradientsEqualFiniteDifferences(_ reference: ReferenceConvolution) {
   let test = ConvolutionCase(reference)

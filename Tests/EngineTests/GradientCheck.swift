@@ -3,21 +3,21 @@ import Testing
 
 /// Compares an analytic gradient with central differences.
 ///
-/// The scalar is ⟨y, r⟩ with a random cotangent r; never Σy², which a normalisation makes constant. The difference
-/// quotient is the four-point one,
+/// The scalar is ⟨y, r⟩ with a random cotangent r. (Σy² would be constant after a normalisation.) The difference
+/// quotient has four points,
 ///
 ///     D(h) = (f(x−2h) − 8f(x−h) + 8f(x+h) − f(x+2h)) / 12h,   D(h) − f′ = h⁴·f⁽⁵⁾/30,
 ///
-/// whose truncation is seen from a second step: D(2h) − D(h) ≈ 15 truncations. Rounding: f is a sum that is right to
-/// about ε·n of Σ|y·r|, and the weights 1, 8, 8, 1 over 12h make 1.5/h of it. If truncation is not small, the function
-/// is not smooth at x (a kink of a ReLU is near), which counts as a failure of its own.
+/// Its truncation error is estimated with a second step: D(2h) − D(h) ≈ 15 truncations. Rounding: f is a sum with an
+/// error of about ε·n of Σ|y·r|, and the weights 1, 8, 8, 1 over 12h multiply it by 1.5/h. If truncation is not small,
+/// the function is not smooth at x (near the kink of a ReLU), which is a failure too.
 struct GradientCheck {
-  /// |difference − analytic| in units of what truncation and rounding explain, the worst of all elements.
+  /// Largest |difference − analytic| of all elements, in units of the error expected from truncation and rounding.
   var ratio = 0.0
-  /// The truncation in units of the gradient's size, the worst of all elements.
+  /// Largest truncation error of all elements, in units of the gradient's size.
   var roughness = 0.0
   static let step = 1e-3
-  /// ε·n with some margin for long sums and for exp and division inside of f.
+  /// ε·n, with a margin for long sums and for exp and division inside f.
   static let rounding = 100 * Double.ulpOfOne
 
   init(

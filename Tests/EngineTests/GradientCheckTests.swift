@@ -2,7 +2,7 @@ import Foundation
 import Randomness
 import Testing
 
-/// The checker is tested too.
+/// Tests of the gradient check itself.
 @Suite struct GradientCheckTests {
   private let x = [0.3, -1.2, 2, 0.7]
   private func f(_ x: [Double]) -> [Double] { [x[0] * x[1], exp(x[2]) / 3, sin(x[3]) * x[0]] }
@@ -39,9 +39,9 @@ import Testing
   }
 }
 
-/// The references' own gradients. What they are the reference for is tested elsewhere.
+/// Tests of the references' own gradients.
 @Suite struct ReferenceGradientTests {
-  /// Values that keep 0.1 away from 0, and from each other.
+  /// Values at least 0.1 away from 0 and from each other.
   private func spread(_ count: Int) -> [Double] {
     var draws = Draws(test: "spread")
     return draws.shuffled(count).map { (Double($0) - Double(count) / 2 + 0.5) * 0.2 }
@@ -167,7 +167,7 @@ import Testing
     }
   }
 
-  /// The whole tape: an input's and all parameters' gradients through a residual block with every kind of layer.
+  /// Gradients of an input and of all parameters through a residual block with every kind of layer.
   @Test func tape() {
     var draws = Draws(test: "tape")
     let start =

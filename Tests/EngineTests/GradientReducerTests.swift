@@ -12,8 +12,8 @@ import Testing
     return layout
   }
 
-  /// Every float is summed once; buckets leave when they are finished and not before, from the tail, and lie where the
-  /// layout puts them, wherever backward reported and whether they overlap with it or not.
+  /// Every float is summed once. Buckets are sent from the tail as soon as they are complete. Their borders depend on
+  /// the layout alone, not on the order of backward's reports or on overlapping.
   @Test(arguments: 0..<200) func bucketsAreFixed(seed: Int) {
     var draws = Draws(test: "reducer", seed: UInt64(seed))
     let layout = Self.layout((0..<1 + draws.integer(below: 12)).map { _ in 1 + draws.integer(below: 60) })
@@ -43,7 +43,7 @@ import Testing
     }
   }
 
-  /// Two networks share the channel: sums begin in the order in which they were asked for.
+  /// Two networks share the channel; sums begin in the order of the calls.
   @Test func networksTakeTurns() {
     let recorder = SumRecorder()
     let slabs = [ParameterSlab(Self.layout([32, 32])), ParameterSlab(Self.layout([32, 32]))]
@@ -56,7 +56,7 @@ import Testing
     #expect(recorder.sums.map { $0.baseAddress! } == expected && recorder.sums.allSatisfy { $0.count == 32 })
   }
 
-  /// Blocks of arithmetic move sums on, from the calling thread alone, as long as there are any.
+  /// Blocks of arithmetic advance pending sums, on the calling thread only.
   @Test(arguments: [1, 3]) func arithmeticMovesSums(threads: Int) {
     final class Mover: Communicator, @unchecked Sendable {
       let rank = 0, size = 2, caller = Thread.current

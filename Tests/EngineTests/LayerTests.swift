@@ -6,7 +6,7 @@ private let channels = [1, 3, 8, 16, 17, 24, 40]
 
 @Suite struct LinearTests {
   struct Result: Equatable { var y: [Float], dx: [Float], dWeight: [Float], dBias: [Float] }
-  /// Gradients are added to: this is what was there.
+  /// Initial value of gradients, which are added to.
   static let start: Float = 0.5
 
   static func run(
@@ -93,7 +93,7 @@ private let channels = [1, 3, 8, 16, 17, 24, 40]
     defer { withExtendedLifetime(context) {} }
     for ties in [false, true] {
       let x = context.arena.normal(n: 3, h: size.h, w: size.w, c: c, "max", mean: -1)
-      // Few different values: the first of equals must win, as in torch.
+      // Few distinct values, so that values tie; the first must win, as in torch.
       if ties { for i in x.buffer.indices { x.buffer[i] = (2 * x.buffer[i]).rounded() } }
       var draws = Draws(test: "dy")
       let (y, dx, dy) = maxPool(x, { for i in $0.buffer.indices { $0.buffer[i] = Float(draws.normal()) } }, context)
@@ -118,7 +118,7 @@ private let channels = [1, 3, 8, 16, 17, 24, 40]
     #expect((c..<4 * c).allSatisfy { y.buffer[$0].isFinite })
   }
 
-  /// A mean of m values, summed in Float: within m·u·mean|x|, and a rounding of the factor and of the product.
+  /// A mean of m values, summed in Float: within m·u·mean|x|, plus a rounding of the factor and of the product.
   @Test(arguments: sizes, channels) func averagePoolEqualsReference(size: (h: Int, w: Int), c: Int) {
     let context = Context(arena: Arena(reserving: 1 << 26))
     defer { withExtendedLifetime(context) {} }
@@ -151,7 +151,7 @@ private let channels = [1, 3, 8, 16, 17, 24, 40]
 }
 
 @Suite struct ElementwiseTests {
-  /// More than one block of an elementwise pass.
+  /// More elements than one block of an elementwise pass.
   @Test func reluAndItsGradient() {
     let results = [1, 2, 3].map { threads in
       let context = Context(threads: threads, arena: Arena(reserving: 1 << 26))
@@ -174,7 +174,7 @@ private let channels = [1, 3, 8, 16, 17, 24, 40]
     #expect(results[1] == results[0] && results[2] == results[0])
   }
 
-  /// Norm and quotient are in Double: one rounding each. The gradient starts from the rounded unit vector.
+  /// Norm and quotient are in Double, with one rounding each. The gradient uses the rounded unit vector.
   @Test(arguments: channels.filter { $0 > 1 }) func normaliseEqualsReference(c: Int) {
     let context = Context(arena: Arena(reserving: 1 << 24))
     defer { withExtendedLifetime(context) {} }

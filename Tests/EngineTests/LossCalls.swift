@@ -1,6 +1,6 @@
 import Engine
 
-// Losses as tests call them: on embeddings that nobody has normalised.
+// Calls of losses with embeddings that are not normalised yet.
 
 extension NTXent {
   func apply(_ z: Tensor, shares: [Int], queue: Tensor? = nil, _ context: Context) -> LossStatistics {

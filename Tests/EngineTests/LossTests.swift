@@ -7,9 +7,9 @@ import Testing
 
 /// A batch of embeddings, the loss of the reference and the bounds.
 ///
-/// Bounds: a logit of D products of unit vectors is off by δ ≤ (D+4)·u/τ, a probability by the factor 1 ± (2δ+8u), and
-/// a row of the gradient sums M of them: |error| ≤ (row's + column's probability + 2)·scale/τ·(2δ + (M+10)·u), twice
-/// that through the normalisation, over the row's norm.
+/// Bounds: a logit of D products of unit vectors has an error of δ ≤ (D+4)·u/τ, a probability the factor 1 ± (2δ+8u).
+/// A row of the gradient sums M of them: |error| ≤ (row's + column's probability + 2)·scale/τ·(2δ + (M+10)·u), twice
+/// that through the normalisation, divided by the row's norm.
 struct NTXentCase: Sendable, CustomStringConvertible {
   let batch: Int, width: Int, temperature: Double
   let z: Map
@@ -20,8 +20,8 @@ struct NTXentCase: Sendable, CustomStringConvertible {
   var description: String { "\(batch) images, \(width) features, temperature \(temperature), queue \(queue?.n ?? 0)" }
 
   /// - Parameters:
-  ///   - alike: how much of the first view the second one holds.
-  ///   - length: of the queue; nil for none.
+  ///   - alike: weight of the first view in the second.
+  ///   - length: length of the queue; nil for none.
   init(batch: Int, width: Int, temperature: Double, alike: Double = 0, queue length: Int? = nil) {
     self.batch = batch
     self.width = width
@@ -59,7 +59,7 @@ struct NTXentCase: Sendable, CustomStringConvertible {
     }
   }
 
-  /// The engine's loss and gradient on one of several ranks; the gradient of the whole batch in its order, 0 elsewhere.
+  /// The engine's loss and gradient on one rank. The gradient has the rows of the whole batch, 0 in other ranks' rows.
   func run(threads: Int = 1, scale: Float = 1, order: [Int]? = nil, _ communicator: any Communicator = SingleProcess())
     -> (statistics: LossStatistics, gradient: [Float])
   {
@@ -92,7 +92,7 @@ struct NTXentCase: Sendable, CustomStringConvertible {
   }
 }
 
-/// Over all ranks: each has its own rows, and 0 elsewhere.
+/// Sum over ranks. Each rank's gradient is 0 outside its own rows.
 private func sum(_ gradients: [[Float]]) -> [Float] {
   gradients.dropFirst().reduce(gradients[0]) { zip($0, $1).map(+) }
 }
@@ -113,7 +113,7 @@ private func sum(_ gradients: [[Float]]) -> [Float] {
     test.expect(runs[0].statistics, sum(runs.map(\.gradient)), "\(ranks) ranks, \(test)")
   }
 
-  /// With SimCLR v2's memory: every anchor sees the queue as well.
+  /// With SimCLR v2's memory the queue's keys are additional negatives of every anchor.
   @Test(arguments: [(2, 3, 1), (3, 16, 7), (33, 17, 200), (70, 40, 65)], [0.1, 0.5])
   func withAQueueEqualsPaper(shape: (batch: Int, width: Int, queue: Int), temperature: Double) {
     let test = NTXentCase(batch: shape.batch, width: shape.width, temperature: temperature, queue: shape.queue)
@@ -136,14 +136,14 @@ private func sum(_ gradients: [[Float]]) -> [Float] {
     test.expect(runs[0].statistics, sum(runs.map(\.gradient)), "2 images on 4 ranks")
   }
 
-  /// The control: a gather whose gradient is not summed over ranks misses the bound at least tenfold.
+  /// Control: if the gradient of the gather is not summed over ranks, the error is at least ten times the bound.
   @Test(arguments: [2, 3, 4]) func unsummedGatherMissesTheBound(ranks: Int) {
     let test = NTXentCase(batch: 7, width: 17, temperature: 0.2)
     let runs = Ranks.run(ranks, silent: .gatheredGradient) { test.run($0) }
     #expect(worstRatio(sum(runs.map(\.gradient)).map(Double.init), test.gradient, test.gradientBound).ratio > 10)
   }
 
-  /// ln(2N − 1 + K): every candidate is as likely.
+  /// ln(2N − 1 + K), because all candidates are equally likely.
   @Test(arguments: [2, 5, 70], [nil, 1, 60]) func identicalEmbeddings(batch: Int, length: Int?) {
     let context = Context(arena: Arena(reserving: 1 << 24))
     defer { withExtendedLifetime(context) {} }
@@ -159,11 +159,11 @@ private func sum(_ gradients: [[Float]]) -> [Float] {
     #expect(abs(statistics.loss / statistics.rows - log(Double(2 * batch - 1 + (length ?? 0)))) < 1e-5)
     #expect(
       abs(statistics.positive / statistics.rows - 1) < 1e-5 && abs(statistics.negative / statistics.rows - 1) < 1e-5)
-    // All directions are alike: nothing pulls anywhere, but for the rounding of probabilities over τ and the norm.
+    // By symmetry the gradient is 0, up to the rounding of probabilities, divided by τ and the norm.
     #expect(z.buffer.allSatisfy { abs($0) < 1e-5 })
   }
 
-  /// One image has no negatives: the loss is 0 and pulls nowhere.
+  /// One image has no negatives, so loss and gradient are 0.
   @Test func oneImage() {
     let context = Context(arena: Arena(reserving: 1 << 24))
     defer { withExtendedLifetime(context) {} }

@@ -1,7 +1,7 @@
 import Engine
 import Testing
 
-/// Every implementation of the micro-kernels, in all layouts, against the definition of a product in Double.
+/// Compares all implementations of the micro-kernels, in all layouts, with products in Double.
 @Suite struct MicroKernelsTests {
   private let width = Panels.width
 
@@ -39,7 +39,7 @@ import Testing
     #expect(Set(MicroKernels.all.map(\.name)).count == MicroKernels.all.count)
   }
 
-  /// - Parameter factor: A(row, p) of the floats that A lies in.
+  /// - Parameter factor: reads A(row, p) from the memory of A.
   private func check(
     _ product: MicroKernels.Product, _ size: ProductSize, lda: Int, ldb: Int,
     factor: (_ a: [Float], _ row: Int, _ p: Int) -> Float
@@ -71,7 +71,7 @@ import Testing
             magnitude += abs(term)
           }
         }
-        // k + 1 roundings, each of at most half an ulp of the sum of magnitudes.
+        // k + 1 roundings, each at most half an ulp of the sum of magnitudes.
         let error = abs(Double(c[row * ldc + column]) - expected)
         #expect(error <= Double(size.k + 1) * 0x1p-24 * magnitude, "row \(row), column \(column) of \(size)")
       }

@@ -4,14 +4,14 @@ import Ranks
 import TestSupport
 import Testing
 
-/// What a step of a network gives.
+/// The results of a network's step.
 struct NetworkResult: Sendable {
-  /// (N, D) of all images in the whole batch's order.
+  /// (N, D), in the order of the whole batch.
   var features: [Double] = [], output: [Double] = []
   var loss = 0.0
   var gradients: [String: [Double]] = [:], statistics: [String: [Double]] = [:]
 
-  /// By name; gradients and statistics by parameter.
+  /// All tensors by name; gradients and statistics by the parameter's name.
   var tensors: [String: [Double]] {
     var all = gradients.reduce(into: ["features": features, "output": output]) {
       $0["gradient of " + $1.key] = $1.value
@@ -24,9 +24,9 @@ struct NetworkResult: Sendable {
 /// A small network, a batch of two views, NT-Xent, and the reference of the whole step.
 ///
 /// Bounds: the reference is run again with normal noise of 16 roundoffs on every value and gradient, in units of its
-/// map's rms: a dot product of some 300 terms is off by √300 roundoffs. What that does to a tensor's rms, times ten, is
-/// the tensor's bound, with two roundoffs of its own: the bound contains how the network amplifies errors. Seeds are
-/// chosen so that no ReLU and no max-pool is near its kink, where a rounding would change the gradient by more than a
+/// map's rms, because a dot product of some 300 terms has an error of √300 roundoffs. The bound of a tensor is ten
+/// times the resulting rms change, plus two roundoffs, so it includes how the network amplifies errors. Seeds are
+/// chosen so that no ReLU or max-pool is near its kink, where rounding would change the gradient by more than a
 /// rounding.
 final class NetworkCase: Sendable, CustomStringConvertible {
   let options: ResNet.Options, head: [Head.Layer], size: Int, division: Division, mode: Mode
@@ -103,8 +103,8 @@ final class NetworkCase: Sendable, CustomStringConvertible {
     return (result, margin)
   }
 
-  /// One rank's part of the engine's step: its rows of the outputs, the gradients of all ranks.
-  /// - isLocal: a control: batch statistics of this rank's images alone.
+  /// The engine's step on one rank: its rows of the outputs, and the gradients summed over ranks.
+  /// - isLocal: for controls: uses batch statistics of this rank's images alone.
   func run(threads: Int = 1, isLocal: Bool = false, _ communicator: any Communicator = SingleProcess()) -> NetworkResult
   {
     let (network, state) = Self.makeState(options, head, seed)
@@ -126,7 +126,7 @@ final class NetworkCase: Sendable, CustomStringConvertible {
         in: arena)
     let x = arena.tensor(n: rows.count, h: size, w: size, c: options.channels)
     for (i, value) in rows.flatMap(map.row).enumerated() { x.buffer[i] = Float(value) }
-    // A bucket so small that gradients travel while backward still runs.
+    // Buckets are so small that gradients are sent while backward still runs.
     let reducer = GradientReducer(context, trained.gradients, bucket: 64)
     let pass = Pass(
       context, trained.state, mode, groups, gradients: trained.gradients, reducer: mode.records ? reducer : nil)
@@ -160,7 +160,7 @@ final class NetworkCase: Sendable, CustomStringConvertible {
     Ranks.run(ranks, silent: silent) { self.run(isLocal: isLocal, $0) }
   }
 
-  /// The outputs of all ranks together; what is replicated, as the first rank has it.
+  /// The outputs of all ranks concatenated, and the first rank's replicated results.
   static func merged(_ results: [NetworkResult]) -> NetworkResult {
     var whole = results[0]
     for result in results.dropFirst() {
@@ -170,7 +170,7 @@ final class NetworkCase: Sendable, CustomStringConvertible {
     return whole
   }
 
-  /// Of every tensor: the rms of its error over its bound.
+  /// The ratio of rms error to bound of every tensor.
   func ratios(_ result: NetworkResult) -> [String: Double] {
     let found = result.tensors
     return expected.tensors.reduce(into: [:]) { ratios, tensor in

@@ -1,6 +1,6 @@
 import Engine
 
-/// A network with everything that a pass needs.
+/// A network with its state, gradients and context.
 struct NetworkRun {
   let network: Network
   let context: Context
@@ -25,7 +25,7 @@ struct NetworkRun {
       reducer: mode.records ? trained.reducer : nil)
   }
 
-  /// Forward to taps, a gradient of keyed noise at each, and backward.
+  /// Runs forward to the taps, and backward from gradients of keyed noise.
   func step(_ taps: [Network.Tap], _ mode: Mode = .train) {
     let pass = pass(mode)
     let gradients = makeGradients(taps)
@@ -35,7 +35,7 @@ struct NetworkRun {
     if mode.records { trained.reducer.finish() }
   }
 
-  /// Below the tape on the arena, so that backward takes the tape down.
+  /// Allocates the gradients below the tape on the arena, so that backward can release the tape.
   private func makeGradients(_ taps: [Network.Tap]) -> [Tensor] {
     let mark = context.arena.mark()
     let other = NetworkState(network.parameters, network.statistics)

@@ -2,17 +2,17 @@ import Engine
 import Testing
 
 private let narrow = ResNet.Options(.resnet18, width: 1 / 32, stem: .small, channels: 1)
-/// SimCLR v2's blocks: channel counts of 3 to 24 a stream, squeezed to 32.
+/// SimCLR v2's blocks, with 3 to 24 channels per stream, squeezed to 32.
 private let selective = ResNet.Options(
   .resnet50, width: 3 / 64, stem: .small, variant: .d, selectiveKernels: 0.0625, channels: 1)
-/// With running statistics. With the statistics of small batches, fifty layers amplify rounding until the bounds hide
-/// what they bound; that case is compared with PyTorch, by the fixtures.
+/// Uses running statistics. With statistics of small batches, fifty layers amplify rounding so much that the bounds are
+/// useless; fixtures compare that case with PyTorch.
 private let chosen = NetworkCase(selective, size: 9, .init(kind: .global, batch: 7, views: 2), .frozen)
 private let pair = Division(kind: .global, batch: 3, views: 2)
 
-/// One network for every test that divides it over threads or ranks.
+/// The network of all tests that divide the work over threads or ranks.
 private let shared = NetworkCase(narrow, size: 14, .init(kind: .global, batch: 7, views: 2))
-/// Every way to divide a batch; seven images do not divide.
+/// All ways to divide a batch, of seven images.
 private let divided = [
   shared,
   NetworkCase(narrow, size: 14, .init(kind: .group(images: 2), batch: 7, views: 2)),
@@ -103,7 +103,7 @@ private let divided = [
     #expect(output(.embedding).shape == (3, 1, 1, 7))
   }
 
-  /// Backward from a tap before the head's end: the encoder's gradients are those of a network that ends there.
+  /// Backward from a tap inside the head gives the encoder's gradients of a network that ends there.
   @Test(arguments: [0, 1]) func backwardFromATap(layers: Int) {
     let head: [Head.Layer] = [.init(11, bias: false, .scaleAndShift, relu: true), .init(7, bias: true)]
     let results = [head, Array(head.prefix(layers))].map { head in
@@ -126,7 +126,7 @@ private let divided = [
     for (name, values) in results[0] where results[1][name] == nil { #expect(values.allSatisfy { $0 == 0 }, "\(name)") }
   }
 
-  /// Gradients are added to: two backward passes give twice one.
+  /// Gradients accumulate: two backward passes give twice the gradient of one.
   @Test func gradientsAccumulate() {
     let network = Network(narrow, head: [.init(7, bias: true)])
     let context = Context(arena: Arena(reserving: 1 << 28))
@@ -143,7 +143,7 @@ private let divided = [
       if once.isEmpty { once = Array(trained.gradients.buffer) }
     }
     let twice = trained.gradients.buffer.map(Double.init)
-    // Running means, the shift of the sums, moved in between; otherwise the same numbers are added.
+    // Not exact, because the running means, which shift the sums, changed in between.
     #expect(relativeError(twice, once.map { 2 * Double($0) }) < 1e-5)
     #expect(trained.gradients.paddingIsZero)
   }
@@ -159,7 +159,7 @@ private let divided = [
     }
   }
 
-  /// The controls miss the bound at least tenfold, in every convolution's gradient.
+  /// Controls: the error is at least ten times the bound in every convolution's gradient.
   @Test(arguments: [2, 3, 4]) func localStatisticsMissTheBound(ranks: Int) {
     expectMiss(shared.run(ranks: ranks, isLocal: true))
   }
@@ -181,7 +181,7 @@ private let divided = [
 }
 
 @Suite struct WatchTests {
-  /// - returns: what the watch found, with one weight poisoned.
+  /// - Returns: the layer that the watch reported, with one weight poisoned.
   private func found(poisoned name: String?, forward: Bool = true) -> String? {
     let network = Network(narrow, head: [.init(11, bias: false, .scaleAndShift, relu: true), .init(7, bias: true)])
     let context = Context(arena: Arena(reserving: 1 << 28))

@@ -1,7 +1,7 @@
 import Engine
 import Randomness
 
-/// How a batch is divided, for a test.
+/// Division of a batch into groups and views.
 struct Division: Sendable, CustomStringConvertible {
   var kind: NormalisationGroups
   var batch: Int
@@ -10,14 +10,14 @@ struct Division: Sendable, CustomStringConvertible {
   var order: [Int]?
   var description: String { "\(kind), \(batch) images, \(views) views\(order.map { ", order \($0)" } ?? "")" }
 
-  /// Groups start at ⌈g·B/G⌉, so their sizes differ by one at most.
+  /// Groups start at ⌈g·B/G⌉, so their sizes differ by at most one.
   func group(ofPosition position: Int) -> Int {
     let count = kind.count(batch: batch)
     let place = order?[position] ?? position
     return (0..<count).last { ($0 * batch + count - 1) / count <= place }!
   }
 
-  /// Of all views of the whole batch, view after view.
+  /// Groups of all images of the whole batch, ordered by view.
   var groups: [Int] { (0..<views).flatMap { _ in (0..<batch).map(group) } }
 
   static let all: [Division] = [
@@ -44,7 +44,7 @@ struct NormCase: Sendable {
   let layer: ReferenceBatchNorm
   let running: (mean: [Double], variance: [Double])
   let groups: [Int], moments: ReferenceBatchNorm.Moments
-  /// Of the mean, of the variance and relative of 1/σ; (G, C).
+  /// Bounds of the mean and of the variance, and the relative bound of 1/σ; (G, C).
   private(set) var dMean: [[Double]] = [], dVariance: [[Double]] = [], rho: [[Double]] = []
 
   init(_ division: Division, h: Int, w: Int, c: Int, frozen: Bool = false, relu: Bool = true, residual: Bool = true) {
@@ -95,7 +95,7 @@ struct NormCase: Sendable {
 
   private func inverse(_ g: Int, _ c: Int) -> Double { 1 / (moments.variance[g][c] + 1e-5).squareRoot() }
 
-  /// The bound of x̂ at every element.
+  /// Bound of x̂ at every element.
   private var dUnit: [Double] {
     let unit = layer.normalised(x, groups, moments).values
     return unit.indices.map { i in
@@ -131,7 +131,7 @@ struct NormCase: Sendable {
     var dx: [Double], dxBound: [Double], dGamma: [Double], dGammaBound: [Double], dBeta: [Double], dBetaBound: [Double]
   }
 
-  /// - mask: where the found y is above 0, so that a ReLU's kink makes no difference.
+  /// - mask: where the engine's y is above 0, so that rounding at a ReLU's kink does not matter.
   func expectedBackward(mask: [Bool]) -> Gradients {
     let u = roundoff
     var masked = dy
@@ -139,7 +139,7 @@ struct NormCase: Sendable {
     let exact = layer.backward(masked, x, groups, moments, frozen: frozen)
     let unit = layer.normalised(x, groups, moments).values
     let d = dUnit
-    // Per group and channel: Σ|dy|, Σ|dy·x̂|, Σ|dy|·δx̂, and mean(dy·x̂) itself.
+    // Per group and channel: Σ|dy|, Σ|dy·x̂|, Σ|dy|·δx̂, and mean(dy·x̂).
     var sums = Array(repeating: Array(repeating: SIMD4<Double>(), count: c), count: moments.count.count)
     for i in unit.indices {
       let v = masked.values[i]

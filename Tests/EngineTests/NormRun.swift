@@ -2,18 +2,18 @@ import Engine
 import Ranks
 import Testing
 
-/// What the engine makes of a `NormCase`, on one rank or as the part of one of several.
+/// The engine's results for a `NormCase`, or for one rank's part of it.
 struct NormRun: Sendable {
-  /// `again` is y, made once more from the tape.
+  /// `again` is y, recomputed from the tape.
   var y: [Float], again: [Float], dx: [Float], maskedDy: [Float], dGamma: [Float], dBeta: [Float], mean: [Float],
     variance: [Float]
-  /// Places of this rank's images in the whole batch.
+  /// Indices of this rank's images in the whole batch.
   var images: [Int]
 
   /// - Parameters:
-  ///   - mode: `train` or `frozen` run backward too.
-  ///   - inPlace: whether y is x.
-  ///   - isLocal: a control: statistics of this rank's images alone.
+  ///   - mode: `train` and `frozen` run backward too.
+  ///   - inPlace: whether y overwrites x.
+  ///   - isLocal: for controls: uses statistics of this rank's images alone.
   init(
     _ test: NormCase, _ mode: Mode, threads: Int = 1, inPlace: Bool = false, isLocal: Bool = false,
     _ communicator: any Communicator = SingleProcess()
@@ -74,7 +74,7 @@ struct NormRun: Sendable {
     variance = get(state.statistics, layer.variance)
   }
 
-  /// The whole batch again from the ranks' parts; gradients of γ and β are summed over ranks.
+  /// Concatenates the parts of all ranks, and sums the gradients of γ and β.
   static func merged(_ runs: [NormRun]) -> NormRun {
     let width = runs.first { !$0.images.isEmpty }.map { $0.y.count / $0.images.count }!
     func rows(_ part: KeyPath<NormRun, [Float]>) -> [Float] {
@@ -102,10 +102,10 @@ struct NormRun: Sendable {
 }
 
 extension NormCase {
-  /// Whether backward gets the output, or makes the ReLU's mask again.
+  /// Whether backward gets the output; otherwise it recomputes the ReLU's mask.
   var keepsOutput: Bool { relu && residual != nil }
 
-  /// Expects a run to be what the reference says, within the bounds.
+  /// Expects a run to equal the reference within the bounds.
   func expect(_ run: NormRun, _ mode: Mode, _ what: String) {
     let forward = expectedForward()
     let running = expectedRunning()

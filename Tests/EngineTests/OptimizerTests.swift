@@ -3,7 +3,7 @@ import Randomness
 import Testing
 
 /// Five steps of an optimizer and of its reference over parameters of every kind: one larger than a block of an
-/// elementwise pass, one that is zero, one frozen, one with a rate of its own.
+/// elementwise pass, one that is zero, one frozen, one with its own rate.
 private struct OptimizerCase {
   let layout: ParameterLayout, start: NetworkState
 
@@ -23,9 +23,9 @@ private struct OptimizerCase {
     start.initialise(seed: 9)
   }
 
-  /// The rate of a step: it changes, for the families of LARS differ only then.
+  /// The rate of a step. It changes, because the variants of LARS differ only then.
   static func rate(_ step: Int) -> Float { [0.1, 0.5, 0.3, 0.02, 0.2][step] }
-  /// A small weight of 0 has gradients too, but for one step.
+  /// Random gradients of a step. In step 2 all are 0.
   func gradients(_ step: Int) -> ParameterSlab {
     let slab = ParameterSlab(layout)
     for entry in layout.entries {
@@ -35,7 +35,7 @@ private struct OptimizerCase {
     return slab
   }
 
-  /// - reference: updates one parameter's state; gets kind and the entry's own rate.
+  /// - reference: updates one parameter's state; gets its kind and the entry's own rate.
   func expect(
     _ optimizer: any Optimizer, _ what: String,
     _ reference: (inout ReferenceOptimizers.State, [Double], Double, ParameterKind) -> Void
@@ -74,7 +74,7 @@ private struct OptimizerCase {
         speed[i] += abs(state.v[i])
       }
     }
-    // Ten roundings a step, relative to all the way that was gone; a trust ratio changes by what w is off.
+    // Ten roundings per step, relative to the length of the path; the error of w also changes the trust ratio.
     let w = path.map { 50 * roundoff * ($0 + 1e-6) }
     let v = speed.map { 50 * roundoff * ($0 + 1e-6) }
     expectClose(
@@ -117,7 +117,7 @@ private struct OptimizerCase {
     }
   }
 
-  /// apex's LARC leaves a weight alone whose gradient is exactly 0; the other families let decay shrink it.
+  /// apex's LARC does not change a weight whose gradient is exactly 0; in the other variants decay shrinks it.
   @Test(arguments: LARS.RatePlacement.allCases, LARS.TrustRatio.allCases)
   func aGradientOfZero(rateIn: LARS.RatePlacement, ratio: LARS.TrustRatio) {
     let test = OptimizerCase()
@@ -131,7 +131,7 @@ private struct OptimizerCase {
     #expect(isAlone == (rateIn == .outside && ratio == .separate))
   }
 
-  /// The four combinations are four different optimizers once the rate changes.
+  /// The four combinations differ once the rate changes.
   @Test func combinationsDiffer() {
     var results: [[UInt32]] = []
     let test = OptimizerCase()

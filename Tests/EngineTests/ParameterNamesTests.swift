@@ -126,7 +126,8 @@ private let torchvision: [ResNet.Depth: String] = [
     #expect(layout.parts == [.encoder, .head] && layout.entries[0].slice.offset == 0)
   }
 
-  /// What torchvision has not: printed from `named_parameters()` of `Scripts/peers/encoders.py`, in our order.
+  /// Parameters that torchvision does not have, printed from `named_parameters()` of `Scripts/peers/encoders.py`, in
+  /// our order.
   @Test func namesOfResNetDAndSelectiveKernels() {
     let network = Network(.init(.resnet50, variant: .d, selectiveKernels: 0.0625))
     let found = network.parameters.entries.prefix { !$0.name.hasPrefix("encoder.layer1.1") }.map {
@@ -150,8 +151,8 @@ private let torchvision: [ResNet.Depth: String] = [
     #expect(small.entry("encoder.layer2.0.downsample.conv.weight") != nil)
   }
 
-  /// Millions of parameters, running statistics among them, as SimCLR v2's authors give them (google-research/simclr
-  /// `README.md`): with selective kernels of ratio 0.0625 and ResNet-D, and without; 0 where they trained none.
+  /// Millions of parameters, including running statistics, from google-research/simclr `README.md` (SimCLR v2): without
+  /// and with selective kernels of ratio 0.0625 and ResNet-D; 0 if they trained none.
   @Test(arguments: [
     (ResNet.Depth.resnet50, 1.0, 24, 35), (.resnet50, 2, 94, 140), (.resnet101, 1, 43, 65), (.resnet101, 2, 170, 257),
     (.resnet152, 1, 58, 89), (.resnet152, 2, 233, 354), (.resnet152, 3, 0, 795),
@@ -165,7 +166,7 @@ private let torchvision: [ResNet.Depth: String] = [
     if plain > 0 { #expect(millions(.init(depth, width: width)) == plain) }
   }
 
-  /// Width, channels, stem and depth of the features.
+  /// Effects of width, channels, stem and depth.
   @Test func optionsSayWhatIsBuilt() {
     let small = Network(.init(.resnet18, width: 0.25, stem: .small, channels: 1)).parameters
     #expect(small.entry("encoder.conv1.weight")!.shape == [3, 3, 1, 16])

@@ -59,7 +59,7 @@ extension ParameterSlab {
     let other = b.parameters.bits
     a.parameters.blend(toward: b.parameters, momentum: m)
     let expected = zip(before, b.parameters.buffer).map { Double(m) * $0 + (1 - Double(m)) * Double($1) }
-    // Two products, a sum, and the rounding of 1 − m.
+    // Roundings of two products, a sum and 1 − m.
     let bound = zip(before, b.parameters.buffer).map { 3 * roundoff * (abs($0) + abs(Double($1))) + 1e-30 }
     #expect(worstRatio(a.parameters.buffer.map(Double.init), expected, bound).ratio <= 1)
     #expect(a.parameters.paddingIsZero && b.parameters.bits == other)
@@ -136,7 +136,7 @@ extension ParameterSlab {
     #expect(forth.parameters.bits != back.parameters.bits)
   }
 
-  /// What a residual network's parameters start as.
+  /// Initial values of a residual network's parameters.
   @Test func networkStarts() {
     let network = Network(.init(.resnet18, width: 0.25, zeroInitLastBN: true), head: [.init(8, bias: true)])
     let state = network.makeState()

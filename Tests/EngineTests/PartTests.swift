@@ -28,7 +28,7 @@ private let three = HeadPlan(
     #expect(layout.parameterCount < layout.count)
   }
 
-  /// Parameters and running statistics of the parts are the other's bits; all others stay as they were.
+  /// Parameters and running statistics of the parts are copied bit by bit; all others do not change.
   @Test(
     arguments: [[.encoder], ["head.0"], ["encoder.layer2", "head.1"], PartName.head.layers(0..<2)] as [[PartName]])
   func partsAreCopied(parts: [PartName]) throws {

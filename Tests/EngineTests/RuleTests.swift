@@ -8,10 +8,10 @@ private let heads = [
   HeadPlan("dense", from: .tap(.map("layer2")), [.init(6, bias: false, .scaleAndShift, relu: true, kernel: 3)]),
 ]
 private let taps: [Network.Tap] = [.head(), .head("dense")]
-/// All but the running statistics.
+/// All kinds except the running statistics.
 private let learned: Set<ParameterKind> = [.weight, .bias, .scale, .shift]
 
-/// Sets of parameters that do not train: all, the first, some in the middle, a kind, a head, all but a head.
+/// Rules that freeze parameters: all, the first, some in the middle, a kind, a head, all but a head.
 private let frozen: [[Rule]] = [
   [Rule(kinds: learned, trains: false)],
   [Rule(.encoder, kinds: learned, trains: false)],
@@ -26,7 +26,7 @@ private let frozen: [[Rule]] = [
 ]
 
 @Suite struct RuleTests {
-  /// The gradients of what trains are those of a network that trains as a whole, to the bit; the others are not
+  /// Gradients of trained parameters have the same bits as in a network without frozen ones; the others are not
   /// computed.
   @Test(arguments: frozen) func gradientsOfTheRestAreTheSame(rules: [Rule]) {
     let whole = NetworkRun(Network(encoder, heads: heads))
@@ -48,7 +48,7 @@ private let frozen: [[Rule]] = [
     #expect(run.network.parameters.entries.contains { !$0.trains })
   }
 
-  /// What does not train keeps its bits, whatever the optimizer; the rest moves.
+  /// Frozen parameters keep their bits with every optimizer; the others change.
   @Test(arguments: frozen, [SGD(nesterov: true), LARS(exclude: []), Adam()] as [any Optimizer])
   func frozenParametersStay(rules: [Rule], optimizer: any Optimizer) {
     let run = NetworkRun(Network(encoder, heads: heads, rules: rules), optimizer)
@@ -65,7 +65,7 @@ private let frozen: [[Rule]] = [
     #expect(run.trained.state.parameters.paddingIsZero)
   }
 
-  /// No weight gradient is computed where weights do not train, and no data gradient below the lowest part that does.
+  /// No weight gradient of frozen weights is computed, and no data gradient below the lowest trained part.
   @Test func workIsLeftOut() {
     func layers(_ rules: [Rule]) -> [String] {
       let run = NetworkRun(Network(encoder, heads: heads, rules: rules))
@@ -82,12 +82,12 @@ private let frozen: [[Rule]] = [
     let onlyHeads = layers([Rule(.encoder, kinds: learned, trains: false)])
     #expect(count(onlyHeads, "weight gradient") == 1 && count(onlyHeads, "data gradient") == 0)
     #expect(count(onlyHeads, "normalisation backward") == 2)
-    // Of layer4 all three kinds of convolutions; of them only the one that no block begins with passes a gradient on.
+    // Layer4 has convolutions of three shapes; only the one that begins no block needs a data gradient.
     let top = layers([Rule(kinds: learned, trains: false), Rule("encoder.layer4", kinds: learned, trains: true)])
     #expect(count(top, "weight gradient") == 3 && count(top, "data gradient") == 1, "\(top)")
   }
 
-  /// An encoder that does not train at all leaves nothing on the arena but its outputs.
+  /// An encoder that is frozen as a whole keeps only its outputs on the arena.
   @Test func frozenEncodersKeepNothing() {
     func height(_ rules: [Rule]) -> Int {
       let run = NetworkRun(Network(encoder, heads: heads, rules: rules))
@@ -100,7 +100,7 @@ private let frozen: [[Rule]] = [
     #expect(5 * frozen < 4 * height([]), "\(frozen) of \(height([]))")
   }
 
-  /// Statistics that do not train: the normalisations run by them, as in evaluation, and they stay, whatever the mode.
+  /// Frozen running statistics are used for normalisation, as in evaluation, and do not change in any mode.
   @Test(arguments: [Mode.train, .target]) func frozenStatisticsAreUsed(mode: Mode) {
     let rules = [Rule(.encoder, kinds: [.mean, .variance], trains: false)]
     let run = NetworkRun(Network(encoder, heads: heads, rules: rules))
@@ -115,7 +115,7 @@ private let frozen: [[Rule]] = [
     }
   }
 
-  /// Gradients through normalisations by running statistics are those of the mode in which all do so.
+  /// Gradients through frozen statistics equal those of the mode in which all normalisations use running statistics.
   @Test func gradientsThroughFrozenStatistics() {
     let rules = [Rule(kinds: [.mean, .variance], trains: false)]
     let run = NetworkRun(Network(encoder, heads: heads, rules: rules))
@@ -127,7 +127,7 @@ private let frozen: [[Rule]] = [
     #expect(run.trained.state.statistics.bits == whole.trained.state.statistics.bits)
   }
 
-  /// Of a parameter with a rate of its own, every step is as many times as long; decay likewise.
+  /// A factor on a part's rate scales every step by it, and a part may have its own decay.
   @Test func ratesAndDecaysArePartsOwn() {
     func moved(_ rules: [Rule], _ optimizer: SGD, gradients: Bool) -> [String: [Double]] {
       let run = NetworkRun(Network(encoder, heads: heads, rules: rules))
@@ -149,14 +149,14 @@ private let frozen: [[Rule]] = [
     for (name, values) in all {
       let factor = PartName.head.covers(name) ? 0.25 : 1
       let scaled = values.map { factor * $0 }
-      // Differences of rounded values.
+      // The compared values are differences of rounded values.
       #expect(zip(slow[name]!, scaled).allSatisfy { abs($0 - $1) < 1e-5 }, "\(name)")
       let isUndecayed = PartName.encoder.covers(name) && (name.contains("conv") || name.contains("downsample.0"))
       #expect(undecayed[name]! == (isUndecayed ? values.map { _ in 0 } : decayed[name]!), "\(name)")
     }
   }
 
-  /// The last rule that says something about a parameter holds.
+  /// The last rule that applies to a parameter wins.
   @Test func laterRulesOverrule() {
     let layout = Network(
       encoder, heads: heads,
@@ -171,7 +171,7 @@ private let frozen: [[Rule]] = [
     #expect(entry("head.0.weight").trains && entry("head.0.weight").rateFactor == 1)
   }
 
-  /// A rule may be for another of a method's networks.
+  /// A rule may apply to another network of a method.
   @Test func aNetworkKnowsWhichRulesAreForIt() {
     let network = Network(encoder, heads: heads, rules: [Rule("hed", trains: false)])
     #expect(network.parameters.entries.allSatisfy { $0.trains })
@@ -179,7 +179,7 @@ private let frozen: [[Rule]] = [
     #expect(network.has(Rule(kinds: [.mean])) && network.has(Rule("dense")) && network.has(Rule("head.0")))
   }
 
-  /// Only what trains is sent, all of it, and once.
+  /// Exactly the gradients of trained parameters are reduced, each once.
   @Test(arguments: frozen) func onlyWhatTrainsIsSent(rules: [Rule]) {
     let layout = Network(encoder, heads: heads, rules: rules).parameters
     let recorder = SumRecorder()

@@ -1,7 +1,7 @@
 import Ranks
 
-/// One of two ranks that are alike: records which ranges are summed and when. A sum happens in `finishSums` alone, as
-/// late as can be.
+/// One of two identical ranks. Records which ranges are summed and when. Sums are computed in `finishSums`, as late as
+/// possible.
 final class SumRecorder: Communicator {
   let rank = 0
   let size = 2

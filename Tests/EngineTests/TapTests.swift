@@ -11,14 +11,14 @@ private let heads: [HeadPlan] = [
 ]
 private let narrow = ImageEncoder.Options.resnet(.init(.resnet18, width: 1 / 32, stem: .small, channels: 1))
 private let deep = ImageEncoder.Options.resnet(.init(.resnet50, width: 1 / 32, stem: .imagenet, channels: 1))
-/// Every kind of tap, from the images on.
+/// Every kind of tap, in order of depth.
 private let everyTap: [Network.Tap] = [
   .map("stem"), .map("layer1"), .map("layer2"), .map("layer3"), .map("layer4"), .features, .head(layers: 1), .head(),
   .head("dense", layers: 1), .head("dense"), .head("classifier"),
 ]
 
 @Suite struct TapTests {
-  /// What comes out at a tap does not depend on what else was asked for, nor on whether backward follows.
+  /// The output of a tap does not depend on the other taps, nor on whether backward follows.
   @Test(arguments: [narrow, deep]) func outputsAreTheSameNumbers(options: ImageEncoder.Options) {
     let run = NetworkRun(Network(options, heads: heads), size: 33)
     defer { withExtendedLifetime(run.context) {} }
@@ -37,8 +37,8 @@ private let everyTap: [Network.Tap] = [
     #expect(all[.head("dense")].shape == (5, side[2], side[2], 5) && all[.head("classifier")].shape == (5, 1, 1, 3))
   }
 
-  /// Gradients that come in at several taps, from heads on features, on a map and on another head: those of a network
-  /// in Double, whose backward is not written by hand.
+  /// Gradients from several taps, with heads on features, on a map and on another head, equal those of the reference
+  /// network, whose backward is not written by hand.
   @Test(arguments: [Mode.train, .frozen]) func gradientsAtSeveralTapsEqualTheReference(mode: Mode) {
     let taps: [Network.Tap] = [.map("stem"), .map("layer2"), .features, .head(), .head("dense"), .head("classifier")]
     func reference(_ seed: UInt64, noise: Double) -> (gradients: [String: [Double]], margin: Double) {
@@ -79,7 +79,7 @@ private let everyTap: [Network.Tap] = [
     }
   }
 
-  /// What no tap needs is not computed: its running statistics stay, and it gets no gradient.
+  /// Layers that no tap needs are not computed: their running statistics do not change, and they get no gradient.
   @Test func nothingBehindTheTapsIsComputed() {
     let run = NetworkRun(Network(narrow, heads: heads))
     defer { withExtendedLifetime(run.context) {} }
@@ -95,7 +95,7 @@ private let everyTap: [Network.Tap] = [
     }
   }
 
-  /// The plan of a dry run holds, on any number of threads, whose number changes no bit.
+  /// The dry run's plan suffices for any number of threads, and the number of threads does not change a bit.
   @Test(arguments: [1, 3]) func dryRunPlansTaps(threads: Int) {
     let arena = Arena(reserving: 1 << 28)
     let run = NetworkRun(Network(deep, heads: heads), size: 33, threads: threads, arena: arena)
@@ -113,7 +113,7 @@ private let everyTap: [Network.Tap] = [
     #expect(run.trained.gradients.bits == one.trained.gradients.bits && run.trained.gradients.paddingIsZero)
   }
 
-  /// A linear layer of a map's pixels is one of as many rows.
+  /// A linear layer on a map equals a linear layer on its pixels as rows.
   @Test func linearLayersOfMapsAreOfTheirRows() {
     let context = Context(arena: Arena(reserving: 1 << 24))
     defer { withExtendedLifetime(context) {} }

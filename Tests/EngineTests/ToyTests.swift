@@ -1,14 +1,14 @@
 import Engine
 import Testing
 
-/// Methods that are not there yet, in small: each needs networks and a loss, and nothing else of the engine.
+/// Small versions of methods that do not exist yet. They need only networks and a loss from the engine.
 @Suite struct ToyTests {
   private let context = Context(arena: Arena(reserving: 1 << 28))
   private static let options = ImageEncoder.Options.resnet(.init(.resnet18, width: 1 / 16, stem: .small))
   private static let images = 12
 
-  /// Steps of SGD on the same images.
-  /// - body: gets the images, (12, 16, 16, 3), and their one BN group; returns the loss.
+  /// Losses of SGD steps on the same images.
+  /// - body: gets the images, (12, 16, 16, 3), and their one BN group, and returns the loss.
   private func losses(_ trained: [Trained], _ body: (_ x: Tensor, _ groups: BatchGroups) -> Double) -> [Double] {
     defer { withExtendedLifetime(context) {} }
     for network in trained { network.state.initialise(seed: 3) }
@@ -40,7 +40,7 @@ import Testing
     #expect(losses.last! < share * losses[0], "\(losses)")
   }
 
-  /// A student learns the features of another, deeper network, which runs in inference mode and stays as it is.
+  /// A student learns the features of a deeper teacher, which runs in inference mode and does not change.
   @Test func teacherBesideAStudent() {
     let teacher = Network(.resnet(.init(.resnet34, width: 1 / 16, stem: .small)))
     let state = teacher.makeState()
@@ -95,8 +95,7 @@ import Testing
     return part
   }
 
-  /// A head on a feature map learns to tell the colour of every fourth pixel, at a rate of its own, from an encoder
-  /// that does not train.
+  /// A head on a feature map of a frozen encoder learns the colour of every fourth pixel, at its own rate.
   @Test func headOnAMapOfAFrozenEncoder() {
     let head = HeadPlan(
       "dense", from: .tap(.map("layer2")),

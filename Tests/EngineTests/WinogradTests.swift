@@ -11,7 +11,7 @@ private let shapes = [
   (1, 4, 4, 16, 32), (2, 3, 3, 32, 16),  // one tile and two
 ]
 
-/// Odd and even extents, some of which end within a tile.
+/// Odd and even extents, some of which end inside a tile.
 private let strided = [
   (24, 8, 8, 16, 8), (12, 16, 16, 24, 32), (20, 13, 13, 16, 40), (6, 15, 16, 64, 64), (10, 31, 31, 16, 16),
   (40, 14, 16, 40, 16), (14, 16, 8, 128, 136), (3, 57, 64, 8, 24), (4, 28, 27, 16, 24), (300, 13, 11, 8, 8),
@@ -20,7 +20,7 @@ private let strided = [
   (1, 8, 8, 16, 32), (2, 8, 7, 32, 16),
 ]
 
-/// Channels are given for registers of eight floats: of wider ones they fill as many.
+/// Channels are given for vectors of eight floats; for wider vectors they are scaled.
 private let cases: [ReferenceConvolution] = [(shapes, 1), (strided, 2)].flatMap { shapes, stride in
   shapes.map { n, h, w, c, k in
     ReferenceConvolution(
@@ -34,7 +34,7 @@ private func rms(_ values: some Sequence<Double>) -> Double {
   return (sum / count).squareRoot()
 }
 
-/// Rms and greatest error of `found`, in units of `model` times the rms of what was expected.
+/// Rms and largest error of `found`, in units of `model` times the rms of `expected`.
 private func errors(_ found: [Float], _ expected: [Double], _ model: Double) -> (rms: Double, greatest: Double) {
   guard found.count == expected.count, found.allSatisfy(\.isFinite) else { return (.infinity, .infinity) }
   let unit = model * rms(expected)
@@ -54,19 +54,19 @@ private func errors(_ found: [Float], _ expected: [Double], _ model: Double) -> 
     ("dx", errors(found.dx, expected.dx, turned.output(channels: reference.k))),
     ("dw", errors(found.dw, expected.dw, model.weightGradient(tiles: tiles))),
   ] {
-    // 100,000 normal values stay within 5 of their rms; where few are summed, products of normals reach further.
+    // 100,000 normal values stay within 5 times their rms; sums of few products reach further.
     #expect(error.rms <= 1 && error.greatest <= 8, "\(name) of \(reference): \(error) in units of the model")
   }
 }
 
-/// The control: results do not come from the exact path, which would pass as well.
+/// Control: results do not come from the exact path, which would pass the other tests too.
 @Test(arguments: cases + large) func fastIsNotExact(_ reference: ReferenceConvolution) {
   let fast = ConvolutionCase(reference, .fast).run()
   let exact = ConvolutionCase(reference, .exact).run()
   #expect(fast.y != exact.y && fast.dx != exact.dx && fast.dw != exact.dw)
 }
 
-/// Where an image has too little of a tile for transforms to pay, or channels do not fill the lanes, both are one.
+/// If images are too small for Winograd to pay, or channels do not fill the lanes, the fast path is the exact one.
 @Test(arguments: [(1, 1, Lanes.scalarCount), (64, 2, Lanes.scalarCount), (4, 14, Lanes.scalarCount * 3 / 2)])
 func smallMapsAreExact(n: Int, extent: Int, channels: Int) {
   let reference = ReferenceConvolution(
@@ -80,19 +80,20 @@ func smallMapsAreExact(n: Int, extent: Int, channels: Int) {
   let test = ConvolutionCase(reference, .fast)
   let zero = test.run()
   let added = test.run(accumulate: true, start: 1024)
-  // One rounding of a sum that is smaller than 2048.
+  // One rounding of a sum below 2048.
   #expect(zip(zero.dx, added.dx).allSatisfy { abs($0 + 1024 - $1) <= 0x1p-13 })
   #expect(zip(zero.dw, added.dw).allSatisfy { abs($0 + 1024 - $1) <= 0x1p-13 })
 }
 
-/// Enough blocks for threads to meet: in eight partial sums, where three threads take waves of blocks, and in twelve,
-/// of which each takes its own.
+/// Enough blocks for several threads: eight partial sums, which three threads compute in waves of blocks, and twelve,
+/// which each thread computes alone.
 private let large = [64, 100].map {
   ReferenceConvolution(
     n: $0, h: 32, w: 32, c: 2 * Lanes.scalarCount, k: Lanes.scalarCount, kernel: 3, stride: 1, padding: 1)
 }
 
-/// With few tiles every thread needs panels of its own, for which eight are too many: the weights are made at once.
+/// With few tiles every thread needs its own panels, for which eight threads are too many; then all weights are
+/// transformed at once.
 @Test(arguments: cases + large, [3, 8]) func threadsDoNotChangeABitOfWinograd(
   _ reference: ReferenceConvolution, threads: Int
 ) {
@@ -101,11 +102,11 @@ private let large = [64, 100].map {
   #expect(one.y == many.y && one.dx == many.dx && one.dw == many.dw, "\(reference)")
 }
 
-/// What is computed of an image does not depend on how many others there are.
+/// The results of an image do not depend on the number of other images.
 @Test(arguments: [1, 2]) func fewTilesGiveTheSameBits(stride: Int) {
   let (few, many) = (8, 40)
   let height = 8 * stride
-  let y = [few, many].map {  // their draws begin alike
+  let y = [few, many].map {  // both begin with the same draws
     ConvolutionCase(
       ReferenceConvolution(n: $0, h: height, w: height, c: 272, k: 32, kernel: 3, stride: stride, padding: 1), .fast
     ).run().y
@@ -118,7 +119,7 @@ private let large = [64, 100].map {
   ConvolutionCase(reference, threads: 2, .fast).checkPlan()
 }
 
-/// The matrices as documented, in Double: one-dimensional filtering is exact.
+/// The documented matrices filter exactly in one dimension, in Double.
 @Test func winogradMatricesAreExact() {
   func times(_ matrix: [[Double]], _ vector: [Double]) -> [Double] {
     matrix.map { zip($0, vector).reduce(0) { $0 + $1.0 * $1.1 } }

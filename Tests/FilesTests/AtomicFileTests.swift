@@ -3,7 +3,7 @@ import Foundation
 import Testing
 
 @Suite struct AtomicFileTests {
-  /// A folder that lasts as long as a test, and what is in it.
+  /// A temporary folder of one test.
   private final class Folder {
     let path: String
     init() {
@@ -32,7 +32,7 @@ import Testing
     #expect(inode != later, "written into the old file instead of beside it")
   }
 
-  /// What was not committed leaves nothing.
+  /// A file that was not committed leaves nothing behind.
   @Test func halvesLeaveNothing() throws {
     let folder = Folder()
     try AtomicFile.write("old", to: folder("a"))
@@ -43,7 +43,7 @@ import Testing
     #expect(folder.text("a") == "old" && folder.names == ["a"])
   }
 
-  /// Links stay, whether they are relative, absolute, of several steps, or point at what is not there yet.
+  /// Links are kept, whether relative, absolute, chained, or dangling.
   @Test func linksAreFollowed() throws {
     let folder = Folder()
     mkdir(folder("sub"), 0o777)
@@ -79,7 +79,7 @@ import Testing
     #expect(mode("/dev/full") & S_IFMT == S_IFCHR)
   }
 
-  /// An open file under its name in /dev/fd goes on as that file: its owner has it open.
+  /// An open file named by /dev/fd is written in place, because its owner has it open.
   @Test func openFilesAreWrittenInto() throws {
     let folder = Folder()
     try AtomicFile.write("begun ", to: folder("a"))

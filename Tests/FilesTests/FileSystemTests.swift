@@ -11,7 +11,7 @@ import Testing
     #expect(FileSystem.freeBytes(at: "/tmp/no/such/folder") ?? 0 > 0)
   }
 
-  /// Reads end where the file does.
+  /// Reads end at the end of the file.
   @Test func readsAreWhole() throws {
     let path = NSTemporaryDirectory() + "apus-files-\(UUID().uuidString)"
     defer { unlink(path) }
@@ -25,7 +25,7 @@ import Testing
     #expect(bytes.withUnsafeMutableBytes { Descriptor.read(-1, at: 0, into: $0) } == nil)
   }
 
-  /// A full pipe that does not wait is waited for.
+  /// Writing to a full non-blocking pipe waits.
   @Test func fullPipesAreWaitedFor() {
     var ends = [Int32](repeating: 0, count: 2)
     pipe(&ends)

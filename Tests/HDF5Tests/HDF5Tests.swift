@@ -98,7 +98,7 @@ import Testing
       #expect(
         message { _ = try read.read("x", as: Double.self) }.contains("holds 32-bit floats, expected 64-bit floats"))
       try read.close()
-      // Every truncation is noticed, when opening or when reading.
+      // Every truncation is detected, when opening or when reading.
       let whole = try Data(contentsOf: URL(fileURLWithPath: path))
       for keep in stride(from: 8, to: whole.count, by: 97) {
         try whole.prefix(keep).write(to: URL(fileURLWithPath: path))

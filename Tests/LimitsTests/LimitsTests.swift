@@ -2,7 +2,7 @@ import Foundation
 import Limits
 import Testing
 
-/// A machine as its files say it.
+/// A machine as described by files in a temporary root.
 private final class Machine {
   let root = NSTemporaryDirectory() + "apus-limits-\(UUID().uuidString)"
   deinit { try? FileManager.default.removeItem(atPath: root) }
@@ -13,7 +13,7 @@ private final class Machine {
     try text.write(to: file, atomically: true, encoding: .utf8)
   }
 
-  /// A group of the second version.
+  /// Creates a control group of version 2.
   func group(_ path: String, max: String, current: Int, inactive: Int) throws {
     try write(path + "/memory.max", max + "\n")
     try write(path + "/memory.current", "\(current)\n")
@@ -24,8 +24,8 @@ private final class Machine {
 @Suite struct LimitsTests {
   private static let gigabyte = 1 << 30
 
-  /// Slurm's limit is on the job's group, above the task's, and its neighbours' are nobody's business. Page cache that
-  /// packing left behind is not counted as used.
+  /// Slurm's limit is on the job's group, above the task's; limits of sibling groups do not count. Page cache does not
+  /// count as used.
   @Test func nestedGroupsOfTheSecondVersion() throws {
     let machine = Machine()
     let job = "/sys/fs/cgroup/system.slice/slurmstepd.scope/job_7"
@@ -53,7 +53,7 @@ private final class Machine {
     #expect(room.bytes == 1 << 30 && room.bound == " of the 2048 MiB that \(folder)/memory.limit_in_bytes allows")
   }
 
-  /// A container sees its own group as the root, while /proc may name it as the host does.
+  /// A container sees its own group as the root, while /proc may name the group by the host's path.
   @Test func aContainerSeesItsRoot() throws {
     let machine = Machine()
     try machine.write("/proc/self/cgroup", "0::/../docker/abc\n")
@@ -70,7 +70,7 @@ private final class Machine {
     #expect(MemoryRoom.ofNode() != nil)
   }
 
-  /// The tighter of both counts, less what the process has already.
+  /// The smaller limit counts, minus what the process already uses.
   @Test func addressesAreLimitedToo() throws {
     let machine = Machine()
     try machine.write("/proc/self/status", "VmPeak: 9 kB\nVmSize:   512000 kB\nVmData:  1024 kB\n")

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 @Suite struct CommunicatorTests {
-  /// Whatever the lengths, among them none and such as are no multiple of a float.
+  /// Messages of any length, including empty ones and lengths that are not multiples of a float.
   @Test(arguments: [1, 2, 5]) func everyRankGetsAllMessages(ranks: Int) {
     @Sendable func message(_ rank: Int) -> [UInt8] {
       (0..<rank * 3 % 7).map { UInt8(truncatingIfNeeded: 250 + rank + $0) }
@@ -13,7 +13,7 @@ import Testing
     #expect(SingleProcess().gather([7, 8, 9, 10, 11]) == [[7, 8, 9, 10, 11]])
   }
 
-  /// A purpose says its layer, and is still the same purpose: a control that leaves it out finds it on every layer.
+  /// A purpose names its layer, but the layer does not matter for equality, so a control selects it on every layer.
   @Test func purposesSayTheirLayer() {
     let purpose = CollectivePurpose.batchStatistics.of("encoder.layer3.1.bn2")
     #expect(purpose.description == "batch statistics of encoder.layer3.1.bn2")

@@ -4,9 +4,9 @@ import Ranks
 import TestSupport
 import Testing
 
-/// Ranks of one node as threads that share memory; nodes are checked by Scripts/check-ranks, on hosts of their own.
+/// Ranks of one node as threads that share memory. Several nodes are tested by Scripts/check-ranks.
 @Suite struct SumQueueTests {
-  /// Memory of this process as that of a node.
+  /// Memory of this process in the place of a node's shared memory.
   private final class Shared: @unchecked Sendable {
     let memory: UnsafeMutableRawPointer
     init(_ ranks: Int) {
@@ -20,8 +20,8 @@ import Testing
     sinf(Float(rank + 1) * Float(i % 977) + Float(round))
   }
 
-  /// Every rank gets the sum in the order of ranks, to the bit, over several rounds of many more sums than there are
-  /// slots, whoever is late, wherever a buffer ends, and whether a rank moves them on before the end or not.
+  /// Every rank gets the sum in rank order, to the bit: over several rounds of many more sums than slots, with any rank
+  /// late, for any length of buffer, and whether or not a rank polls before the end.
   @Test(arguments: [2, 3, 4, 7]) func ranksOfANodeGetTheSum(ranks: Int) {
     let shared = Shared(ranks)
     let rounds = 3
@@ -58,7 +58,7 @@ import Testing
     #expect(same == Array(repeating: true, count: ranks))
   }
 
-  /// Nothing waits for a late rank. Where another node has fewer ranks, not all of this one's add.
+  /// Polling never waits for a late rank. If another node has fewer ranks, not all ranks of this one add.
   @Test func nothingWaitsForALateRank() {
     let shared = Shared(3)
     let count = 40 * SumQueue.floats
@@ -68,7 +68,7 @@ import Testing
       return buffer
     }
     defer { for buffer in buffers { buffer.deallocate() } }
-    // In one thread: who waited would wait for ever.
+    // All ranks run in one thread, so a rank that waited would wait forever.
     var queues = (0..<3).map { SumQueue(NodeMemory(shared.memory, ranks: 3, place: $0), adders: 2, nodes: 1) }
     for rank in 0..<2 { queues[rank].begin(buffers[rank], "a test") }
     for _ in 0..<100 { for rank in 0..<2 { queues[rank].advance() } }

@@ -3,7 +3,7 @@ import Randomness
 import Shards
 import Testing
 
-/// A case that `Scripts/fixtures/augmentation.py` made: pixels, an operation, and what torchvision makes of them.
+/// A case made by `Scripts/fixtures/augmentation.py`: pixels, an operation, and torchvision's results.
 struct AugmentationFixture: CustomTestStringConvertible, Sendable {
   struct Parameters: Decodable, Sendable {
     var operation: String
@@ -39,7 +39,7 @@ struct AugmentationFixture: CustomTestStringConvertible, Sendable {
     }
   }
 
-  /// The pixels as a decoder gives them.
+  /// The pixels as a decoder delivers them.
   var input: Pixels {
     let tensor = tensors["input"]!
     var pixels = Pixels()
@@ -100,15 +100,15 @@ struct AugmentationFixture: CustomTestStringConvertible, Sendable {
     return ([canvas.size, canvas.size, canvas.channels], out)
   }
 
-  /// How far Float arithmetic may be from exact: rounding errors, each at most u = 2⁻²⁴ of the largest value that it
-  /// meets (1 unless said), counted along one output.
+  /// Bound of the rounding error in Float: roundings of one output, each at most u = 2⁻²⁴ of the largest value (1
+  /// unless stated).
   var bound: Double {
     let p = parameters
     let u = 0x1p-24
     let side = Double(input.width)
     switch p.operation {
     case "resize", "centre":
-      // Per pass a product and a sum for each tap, and the weight's own rounding; Σ|w| ≤ 1.3 in each for the cubic.
+      // Per pass a product and a sum for each tap, and the weight's own rounding; Σ|w| ≤ 1.3 for the cubic kernel.
       let stretch =
         p.operation == "centre"
         ? Double(min(input.width, input.height)) / Double(p.size!)
@@ -125,8 +125,9 @@ struct AugmentationFixture: CustomTestStringConvertible, Sendable {
     }
   }
 
-  /// How far PIL's bytes may be off: half a step in rounding; each pass of a resize rounds, colours are blended with
-  /// rounded luminance, hue passes through 8-bit HSV, where a step of hue is up to 6·255/256 and one of saturation 1.
+  /// Bound of the error of PIL's bytes: half a step per rounding. Each pass of a resize rounds, colours are blended
+  /// with rounded luminance, and hue passes through 8-bit HSV, where a step of hue is up to 6·255/256 and one of
+  /// saturation 1.
   var boundPIL: Double {
     switch parameters.operation {
     case "resize", "centre": 1.3 / 255
@@ -155,7 +156,7 @@ struct AugmentationFixture: CustomTestStringConvertible, Sendable {
     func distance(_ other: [Float], _ values: [Float]) -> Double {
       zip(values, other).map { abs(Double($0) - Double($1)) }.max()!
     }
-    // torch's own error in Float is not ours to answer for.
+    // The bound does not include torch's own error in Float.
     let own = distance(exact.values, float.values)
     let error = distance(exact.values, made.values)
     #expect(error <= fixture.bound, "error \(error / 0x1p-24) u, bound \(fixture.bound / 0x1p-24) u")

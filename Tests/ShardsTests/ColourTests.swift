@@ -2,7 +2,7 @@ import Randomness
 import Shards
 import Testing
 
-/// Colour as TensorFlow has it, against its definition in Double: HSV there and back, and a mean for each channel.
+/// TensorFlow's colour operations against their definitions in Double: HSV and back, and a mean for each channel.
 @Suite struct ColourTests {
   /// Random colours, greys, black, white and saturated ones.
   static let colours: [SIMD3<Float>] = {
@@ -24,7 +24,7 @@ import Testing
     return canvas
   }
 
-  /// The largest difference from what a colour should have become.
+  /// The largest difference from the expected colours.
   static func distance(_ canvas: Canvas, _ expected: (SIMD3<Double>) -> SIMD3<Double>) -> Double {
     colours.indices.map { i in
       let wanted = expected(SIMD3<Double>(colours[i]))
@@ -86,7 +86,7 @@ import Testing
     #expect(Self.distance(other, twin) > 0.005)
   }
 
-  /// The recipes that say "as published" have the published jitter, and only they.
+  /// Options of the recipe change the pixels.
   @Test func optionsReachThePixels() {
     let canvas = Self.canvas(in: Workspace())
     let key = ViewKey(seed: 1, epoch: 0, step: 0, sample: 0, view: 0)
@@ -99,7 +99,7 @@ import Testing
     #expect(Set(all).count == 4)
   }
 
-  /// L*, a*, b* of sRGB's corners and of a grey under D65, as tables have them, to a hundredth.
+  /// L*, a*, b* of sRGB's corners and of a grey under D65, from tables, to two decimals.
   static let tabulated: [([Float], [Double])] = [
     ([1, 0, 0], [53.24, 80.09, 67.20]), ([0, 1, 0], [87.73, -86.18, 83.18]), ([0, 0, 1], [32.30, 79.19, -107.86]),
     ([1, 1, 1], [100, 0, 0]), ([0, 0, 0], [0, 0, 0]), ([0.5, 0.5, 0.5], [53.39, 0, 0]),

@@ -12,8 +12,8 @@ import Testing
     .map { Crop(scale: Bounds($0.0, $0.1), ratio: Bounds($0.2, $0.3), sampling: sampling) }
   }
 
-  /// Every crop lies inside; one that is not a fallback has an area and a ratio within the ranges, give or take the
-  /// rounding of each side by half a pixel.
+  /// Every crop lies inside the image. One that is not a fallback has area and ratio in their ranges, up to rounding of
+  /// each side by half a pixel.
   @Test(arguments: crops) func liesInsideAndInRange(_ crop: Crop) {
     for (width, height) in Self.sizes {
       var kept = 0
@@ -36,16 +36,16 @@ import Testing
           && wide >= crop.ratio.low && narrow <= crop.ratio.high
         if fits { kept += 1 }
       }
-      // Images of a usual shape hold such crops, unless just one area is asked for, which whole pixels may miss;
-      // `clamp` cuts what does not fit, which spoils the ratio now and then.
+      // Images of common shapes have such crops, unless only one area is allowed, which whole pixels may miss.
+      // `clamp` cuts crops that do not fit, which sometimes changes the ratio.
       if width == 500 || width == 375, crop.scale.low < crop.scale.high {
         #expect(kept >= (crop.sampling == .clamp ? 150 : 200), "\(kept) of 200 fit")
       }
     }
   }
 
-  /// Areas and positions are spread evenly: the area's mean is (low + high)/2 within five standard errors, the centre's
-  /// mean is the image's.
+  /// Areas and positions are uniform: within five standard errors the mean area is (low + high)/2, and the mean centre
+  /// is the image's.
   @Test func drawsEvenly() {
     let crop = Crop(scale: Bounds(0.1, 0.5))
     let n = 4000.0
@@ -66,7 +66,7 @@ import Testing
 
   @Test func fallsBackToTheLargestCentralCrop() {
     var draws = Draws(seed: 1, .crop)
-    // A third of the area at a ratio near 1 cannot lie in a strip of 1000 x 10.
+    // A crop of a third of the area at a ratio near 1 does not fit into 1000 x 10.
     let crop = Crop(scale: Bounds(0.3, 1), ratio: Bounds(0.75, 1.25))
     #expect(crop.box(width: 1000, height: 10, &draws) == PixelRect(x: 494, y: 0, width: 12, height: 10))
     #expect(crop.box(width: 12, height: 1000, &draws) == PixelRect(x: 0, y: 492, width: 12, height: 16))

@@ -13,7 +13,7 @@ import Testing
   }
 
   @Test func scaledDecodingAtFullSizeHoldsTheRegionAndNearlyItsPixels() throws {
-    // Turned files too: a region is in upright coordinates.
+    // Rotated files too, because regions are in upright coordinates.
     for name in ["rgb.jpg", "progressive.jpg", "grey.jpg"] + (1...8).map({ "exif-\($0).jpg" }) {
       let imported = try fixture(name)
       let (whole, _) = try decode(imported, channels: 3)
@@ -27,8 +27,8 @@ import Testing
           for column in x..<x + w {
             for c in 0..<3 {
               let got = sample(part, column - Int(held.x), row - Int(held.y), c)
-              // The rows and columns just outside of the region are decoded with it, so chroma is interpolated from the
-              // same neighbours; only h2v2 at a cut row can differ, by a rounding of its two-step average.
+              // One more row and column on each side are decoded, so chroma is interpolated from the same neighbours.
+              // Only h2v2 at a cut row can differ, by a rounding of its two-step average.
               #expect(abs(got - sample(whole, column, row, c)) <= 1, "\(name) \(column) \(row)")
             }
           }
@@ -47,12 +47,12 @@ import Testing
     }
     let (_, held) = try decode(
       imported, channels: 3, region: .init(x: 0, y: 0, width: 16, height: 48), target: 4, scaled: true)
-    #expect(held.step == 2)  // the narrower side decides
+    #expect(held.step == 2)  // the shorter side decides
   }
 
   @Test func aScaledPixelIsTheMeanOfWhatItCovers() throws {
-    // At 1/8 libjpeg keeps the mean of a luma block: compare with the mean of the grey picture, away from the edges.
-    // Rounding and clamping of 64 samples move a mean by less than 2 of 255.
+    // At 1/8 libjpeg keeps the mean of a luma block; compare it with the mean of the full-size grey pixels, away from
+    // the edges. Rounding and clamping of 64 samples change a mean by less than 2 of 255.
     for name in ["grey.jpg", "progressive-grey.jpg"] {
       let imported = try fixture(name)
       let (whole, _) = try decode(imported, channels: 1)
@@ -69,14 +69,14 @@ import Testing
   }
 
   @Test func turnedScaledImagesLieWhereTheRegionSays() throws {
-    // 24 x 16 stored; at 5/8 that is 15 x 10, exactly; at 3/8 9 x 6. Mirrored axes must still start at 0.
+    // 24 x 16 stored: exactly 15 x 10 at 5/8, and 9 x 6 at 3/8. Mirrored axes must start at 0 too.
     for orientation in 1...8 {
       let imported = try fixture("exif-\(orientation).jpg")
       let (pixels, held) = try decode(imported, channels: 3, target: 5, scaled: true)
       let sides = orientation >= 5 ? [10, 15] : [15, 10]
       #expect([pixels.width, pixels.height] == sides && held == DecodedRegion(x: 0, y: 0, step: 1.6))
     }
-    // A size that M/8 does not divide: a mirrored image reaches over its left edge.
+    // A size that M/8 does not divide: a mirrored image extends beyond its left edge.
     let odd = try fixture("sampling-444.jpg")  // 37 x 29
     var turned = odd
     turned.record.orientation = 3
@@ -100,7 +100,7 @@ import Testing
       for i in 0..<luma.size {
         let weighed =
           0.299 * Double(rgb.bytes[3 * i]) + 0.587 * Double(rgb.bytes[3 * i + 1]) + 0.114 * Double(rgb.bytes[3 * i + 2])
-        // A JPEG's luma is taken before RGB is clamped to 0 ... 255, so strong colours differ; the rest by rounding.
+        // The JPEG's luma is not clamped as RGB is, so saturated colours differ; others differ by rounding.
         let clamped = (0..<3).contains { [0, 255].contains(rgb.bytes[3 * i + $0]) }
         if !clamped { #expect(abs(weighed - Double(luma.bytes[i])) < 1.6) }
       }

@@ -5,7 +5,7 @@ import Testing
 import Threading
 
 @Suite struct ScaledDecodeTests {
-  /// A picture of 320 x 240 whose red is x/319 and whose green is y/239: a view shows which part it really shows.
+  /// The image has 320 x 240 pixels with red x/319 and green y/239, so that a view's colours show its place.
   @Test func viewsOfAScaledDecodeShowTheSamePlace() throws {
     let file = Bundle.module.resourceURL!.appendingPathComponent("Fixtures/augmentation/place.jpg")
     let bytes = [UInt8](try Data(contentsOf: file))
@@ -34,8 +34,8 @@ import Threading
       let full = try make(.full, sample)
       let scaled = try make(.scaled, sample)
       let off = zip(full, scaled).map { abs($0 - $1) }.max()!
-      // Smooth colours are the same at M/8 but for JPEG's own rounding; a place wrong by one pixel of 8/M would be
-      // up to 8/239.
+      // Smooth colours are the same at M/8 up to JPEG's rounding; an error of one pixel of 8/M would be up to
+      // 8/239.
       #expect(off < 4.0 / 255, "sample \(sample): \(off * 255)/255")
       differ = differ || off > 0
     }
@@ -78,7 +78,7 @@ import Threading
     #expect(error?.sample == 20)
   }
 
-  /// The set that is read says nothing about how it is normalised.
+  /// The statistics of the set that is read are not used for normalisation.
   @Test func theSetThatIsReadHasNoSay() throws {
     let plain = MemorySource(count: 20)
     let other = MemorySource(count: 20, mean: 0.9, deviation: 0.01)
@@ -91,7 +91,7 @@ import Threading
     for (value, normalised) in zip(raw, first) { #expect((value - 0.4) * Float(1 / 0.2) == normalised) }
   }
 
-  /// Every way in which a view may be normalised becomes numbers, and the view itself is resolved by the same ones.
+  /// Every kind of normalisation is resolved to numbers, and the view uses the same numbers.
   @Test(arguments: [
     (Normalise.dataset, [0.1, 0.2, 0.3], [0.5, 1, 0.25]),
     (.imagenet, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),

@@ -3,7 +3,7 @@ import Randomness
 import Shards
 import Testing
 
-/// What must happen to a file of `Fixtures/hostile`; see Scripts/make-hostile-images.
+/// The expected result for a file of `Fixtures/hostile`; see Scripts/make-hostile-images.
 struct Expectation: Decodable {
   var width: Int?, height: Int?, channels: Int?, depth: Int?, crc32: UInt32?
   var reason: String?
@@ -16,7 +16,7 @@ struct Expectation: Decodable {
   }
 }
 
-/// Decodes what a shard would store for a file.
+/// Decodes an imported file as a shard stores it.
 func decode(
   _ imported: ImageImporter.Imported, channels: Int?, region: PixelRect? = nil, target: Int? = nil, scaled: Bool = false
 ) throws -> (Pixels, DecodedRegion) {
@@ -48,7 +48,7 @@ func crc(_ pixels: Pixels) -> UInt32 { pixels.bytes.withUnsafeBytes { checksum(.
         #expect(
           [pixels.width, pixels.height, pixels.channels] == [expected.width, expected.height, expected.channels])
         #expect(pixels.depth == expected.depth, "\(name)")
-        // The same integer arithmetic in both decoders: equal to the bit.
+        // Both decoders use the same integer arithmetic, so results are equal to the bit.
         #expect(crc(pixels) == expected.crc32, "\(name)")
       } catch let error as ImageError {
         #expect(error.reason.contains(expected.reason ?? "nothing"), "\(name): \(error.reason)")
@@ -57,8 +57,8 @@ func crc(_ pixels: Pixels) -> UInt32 { pixels.bytes.withUnsafeBytes { checksum(.
   }
 
   @Test func changedFilesNeverCrash() throws {
-    // A few bytes of every file are changed, or its end is cut: whatever comes out, it is an image, of which any region
-    // decodes at any scale, or a typed error.
+    // Changes a few bytes of every file or cuts its end. The result must be an image, of which any region decodes at
+    // any scale, or a typed error.
     let rounds = ProcessInfo.processInfo.environment["APUS_FUZZ"].flatMap(Int.init) ?? 5
     var importer = ImageImporter(channels: 3)
     for (number, name) in try Expectation.all().keys.sorted().enumerated() where !name.hasPrefix("flat-") {
@@ -83,7 +83,7 @@ func crc(_ pixels: Pixels) -> UInt32 { pixels.bytes.withUnsafeBytes { checksum(.
           imported, channels: 3, region: region, target: 1 + draws.integer(below: 16), scaled: true)
         let right = held.x + Double(part.width) * held.step
         let bottom = held.y + Double(part.height) * held.step
-        let rounding = 1e-9  // 8/M is no exact number for M = 3, 5, 6, 7
+        let rounding = 1e-9  // 8/M is not exact for M = 3, 5, 6, 7
         #expect(held.x <= Double(x) + rounding && right >= Double(x + region.width) - rounding, "\(name)")
         #expect(held.y <= Double(y) + rounding && bottom >= Double(y + region.height) - rounding, "\(name)")
       }

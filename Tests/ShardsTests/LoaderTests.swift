@@ -16,7 +16,7 @@ import Testing
     ViewRecipe(size: 6, operations: [Crop(), Solarise()]),
   ]
 
-  /// One rank's steps: samples, labels and every bit of the views, by image.
+  /// One step: samples, labels and every bit of the views, by image.
   struct Seen: Equatable {
     var samples: [Int] = [], labels: [Int32] = [], views: [[[UInt32]]] = []
   }
@@ -50,7 +50,7 @@ import Testing
     return (all, loader.bytesRead)
   }
 
-  /// Ranks' shares put together again.
+  /// The shares of all ranks, concatenated.
   static func joined(_ parts: [[Seen]]) -> [Seen] {
     parts[0].indices.map { step in
       parts.reduce(into: Seen()) {
@@ -61,7 +61,7 @@ import Testing
     }
   }
 
-  /// A simulated run of two epochs on 1, 4 and 64 ranks, and one with a last batch that does not divide.
+  /// A simulated run of two epochs on 1, 4 and 64 ranks, for both treatments of the last batch.
   @Test(arguments: LastBatch.allCases) func sameOnAnyNumberOfRanksAndEachByteReadOnce(_ last: LastBatch) throws {
     let order = Order(count: 3000, batch: 128, seed: 1, last: last)
     let steps = 0..<2 * order.stepsPerEpoch
@@ -77,7 +77,7 @@ import Testing
       #expect(bytes == counts.indices.reduce(0) { $0 + counts[$1] * source.record($1).length })
       #expect(counts.max()! <= 2, "P = \(ranks): a sample was read \(counts.max()!) times in 2 epochs")
       #expect(Double(calls) < 0.55 * Double(counts.reduce(0, +)), "P = \(ranks): \(calls) calls")
-      // Compared first: a failing expectation would print every bit.
+      // Compared outside, because a failing expectation would print every bit.
       let same = reference.map { seen == $0 } ?? true
       #expect(same, "other samples or views at P = \(ranks)")
       reference = reference ?? seen
@@ -129,7 +129,7 @@ import Testing
       error?.description == "cannot load sample \(bad), sample/\(bad) in shard \(bad / 40): sample \(bad) is damaged")
   }
 
-  /// Threads that wait for room, that are at work, and that are done.
+  /// Ends while threads wait for room, while they work, and when they are done.
   @Test(arguments: [0, 1, 5, 50]) func endsCleanlyAtAnyTime(steps: Int) throws {
     for threads in [1, 3] {
       let source = MemorySource(count: 500)
@@ -168,7 +168,7 @@ import Testing
     #expect(Set(Self.joined(parts).flatMap(\.samples)) == Set(0..<10))
   }
 
-  /// Through the store: written, opened, loaded.
+  /// Writes, opens and loads shards.
   @Test func loadsFromShards() throws {
     let memory = MemorySource(count: 300, perShard: 300)
     let order = Order(count: 300, batch: 20, seed: 1)

@@ -31,7 +31,7 @@ private struct Switch: Options, Equatable {
   var isOn = true
 }
 
-/// A lamp beside a key that somebody else reads.
+/// A lamp next to a key that is read elsewhere.
 private struct Shelf: Decodable {
   var lamp: Lamp
   init(from decoder: any Swift.Decoder) throws { lamp = try decoder.options(Lamp.self, besides: ["place"]) }
@@ -52,7 +52,7 @@ private struct Shelf: Decodable {
     #expect(try lamp(given + #""switches": [{"isOn": false}, {}], "spare": {}}"#) == expected)
   }
 
-  /// A word that is none of those known is refused with all of them.
+  /// An unknown word is refused, with all known words in the error.
   @Test(arguments: [
     (#""socket": "bayonnet""#, "socket"), (#""sockets": ["screw", "bayonnet"]"#, "sockets"),
   ]) func wordsAreNamed(option: String, key: String) throws {
@@ -67,7 +67,7 @@ private struct Shelf: Decodable {
     #expect(try lamp(#"{"colour": "red", "socket": "bayonet", "sockets": ["screw"]}"#).socket == .bayonet)
   }
 
-  /// What is written has every option, and reads back as it was.
+  /// Written options are complete, and read back unchanged.
   @Test func writtenOptionsReadBack() throws {
     var lamp = Lamp()
     lamp.shade = Shade(width: 7)

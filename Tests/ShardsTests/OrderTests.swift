@@ -61,12 +61,12 @@ import Testing
     let other = Self.epoch(Case(count: 5000, batch: 50).order(seed: 4), 0)
     for pair in [(first, second), (first, other)] {
       let same = zip(pair.0, pair.1).map { Set($0).intersection($1).count }.reduce(0, +)
-      // Two independent orders share 50·50/5000 = 0.5 samples a step: 50 in 100 steps, deviation about 7.
+      // Two independent orders share 50·50/5000 = 0.5 samples per step: 50 in 100 steps, deviation about 7.
       #expect(same < 100)
     }
   }
 
-  /// What a lane announces as a run is what it then uses, within the window that it announces.
+  /// A lane uses exactly the samples of its `run`, until `windowEnd`.
   @Test(arguments: cases) func runsAreUsedByTheirLane(_ c: Case) {
     let order = c.order
     for lane in Set([0, c.batch / 2, c.batch - 1]) {
@@ -98,14 +98,14 @@ import Testing
   }
 }
 
-/// How well batches are mixed when the data lie sorted by class, 100 neighbours to a class.
+/// How well batches are mixed if the data is sorted by class, with 100 consecutive samples per class.
 @Suite struct MixingTests {
   struct Case: CustomTestStringConvertible {
     var count: Int, batch: Int
     var testDescription: String { "\(count) samples, batch \(batch)" }
   }
 
-  /// Pairs in a batch that lie within 16 of each other in the data, against those of a uniform choice.
+  /// Number of pairs in a batch within 16 of each other in the data, relative to a uniform choice.
   static func neighbours(_ batch: [Int], of count: Int) -> Double {
     let sorted = batch.sorted()
     var pairs = 0
@@ -119,18 +119,18 @@ import Testing
     return Double(pairs) / (b * (b - 1) / 2 * 32 / Double(count))
   }
 
-  /// 1 is a uniform choice. With B lanes far apart in the row, neighbours meet rather less than by chance.
+  /// 1 is a uniform choice. With B lanes far apart in the row, neighbours meet less often than by chance.
   @Test(arguments: [Case(count: 60_000, batch: 256), Case(count: 10_000, batch: 256), Case(count: 2000, batch: 64)])
   func neighboursDoNotMeetInABatch(_ c: Case) {
     let order = Order(count: c.count, batch: c.batch, seed: 1)
     let ratios = (0..<20).map { Self.neighbours(order.samples(step: $0 * 7, positions: 0..<c.batch), of: c.count) }
     let mean = ratios.reduce(0, +) / 20
     #expect(mean > 0.5 && mean < 1.15, "\(mean) times as many neighbours as by chance")
-    // The measure tells: consecutive samples.
+    // Control: consecutive samples are detected.
     #expect(Self.neighbours(Array(0..<c.batch), of: c.count) > 5)
   }
 
-  /// χ² of class counts over batches: at most what a uniform choice has, so no class crowds a batch.
+  /// χ² of class counts over batches is at most that of a uniform choice, so classes are even in a batch.
   @Test(arguments: [Case(count: 60_000, batch: 256), Case(count: 10_000, batch: 256)])
   func classesAreEven(_ c: Case) {
     let order = Order(count: c.count, batch: c.batch, seed: 2)
@@ -143,8 +143,8 @@ import Testing
       let expected = Double(c.batch) / Double(classes)
       total += counts.reduce(0) { $0 + (Double($1) - expected) * (Double($1) - expected) / expected }
     }
-    // A uniform choice has a mean of 9 with deviation √(18/steps); lanes may stay in a block for some steps, which
-    // leaves the mean but widens the deviation: by at most √(window · block) = 8.
+    // A uniform choice has a mean of 9 with deviation √(18/steps). Lanes may stay in a block for some steps, which
+    // does not change the mean but increases the deviation, at most by √(window · block) = 8.
     #expect(total / Double(steps) < 9 + 3 * 8 * (18 / Double(steps)).squareRoot())
   }
 

@@ -3,7 +3,7 @@ import Shards
 import Synchronization
 import Testing
 
-/// The built binary, as a user runs it.
+/// A run of the built program.
 struct Run {
   var status: Int32
   var output: String
@@ -15,7 +15,7 @@ struct Run {
     try self.init(Self.apus, arguments, while: body)
   }
 
-  /// Runs a program to its end; both its streams are returned.
+  /// Runs a program to its end and returns both output streams.
   init(_ program: String, _ arguments: [String], while body: (Process) throws -> Void = { _ in }) throws {
     let process = Process()
     let pipe = Pipe()
@@ -83,7 +83,7 @@ struct Run {
   }
 
   @Test(arguments: [SIGINT, SIGTERM, SIGHUP]) func aSignalLeavesNothing(signal: Int32) throws {
-    // Work for many seconds that writes nothing: a megapixel that turns out to be cut at its last row, many times.
+    // Many seconds of work that writes nothing: many one-megapixel images that are cut in their last row.
     let source = folder.path + "/in"
     try FileManager.default.createDirectory(atPath: source, withIntermediateDirectories: true)
     let original = source + "/0.jpg"
@@ -105,7 +105,7 @@ struct Run {
     let mount = try? Run("/bin/mount", ["-t", "tmpfs", "-o", "size=700k", "tmpfs", disk])
     guard let mount, mount.status == 0 else { return }  // needs a privilege
     defer { _ = try? Run("/bin/umount", [disk]) }
-    // Images that look small when the room is estimated, and are a megabyte each when they are stored.
+    // Images that look small when the room is estimated, but take a megabyte each when they are stored.
     let looks = Atomic<Int>(0)
     let growing = ToySource((0..<600).map { ("\($0).png", -1) }, []) { _ in
       let side = looks.add(1, ordering: .relaxed).newValue <= 500 ? 1 : 1000
@@ -122,7 +122,7 @@ struct Run {
     let refused = try Run(["pack", known, disk + "/out"])
     #expect(refused.status == 1 && refused.output.contains("about 976.8 KiB are needed"), "\(refused.output)")
     #expect(try FileManager.default.contentsOfDirectory(atPath: disk).isEmpty)
-    // Image bytes fit and their index does not, at several places in HDF5's writing; then HDF5 still works.
+    // Image bytes fit but the index does not, so that HDF5 fails at several places. It must still work afterwards.
     for size in [250, 400, 600, 900, 1200] {
       #expect(try Run("/bin/mount", ["-o", "remount,size=\(size)k", disk]).status == 0)
       let error = #expect(throws: ShardError.self, "\(size) kB") { try writeTinyImages(disk + "/set") }

@@ -110,7 +110,7 @@ import Testing
     #expect(none.contains("none of them is there") && none.contains(folder.path + "/in/these"))
   }
 
-  /// Five images of 2 x 3 as an IDX file, plain: zlib reads both.
+  /// Writes five images of 2 x 3 as an uncompressed IDX file; zlib reads both kinds.
   private func writeIDX(_ name: String, _ header: [UInt8], _ sizes: [UInt32], _ bytes: [UInt8]) throws {
     let data =
       Data(header) + Data(sizes.flatMap { size in withUnsafeBytes(of: size.bigEndian) { Array($0) } }) + Data(bytes)
@@ -244,8 +244,7 @@ import Testing
     let all = try pack(manyImages(200), to: "all").sets[0]
     let some = try pack(manyImages(200), to: "some") { ($0.limit, $0.threads) = (50, 1) }.sets[0]
     #expect(try Array(keys(all).prefix(50)) == keys(some))
-    // The order mixes classes: 50 images of three classes in turn would have runs of length 1 only, a sorted folder one
-    // run a class.
+    // The order mixes classes. Alternating classes would have runs of length 1, and a sorted folder one run per class.
     let labels = (0..<all.count).compactMap(all.label)
     let changes = zip(labels, labels.dropFirst()).filter { $0 != $1 }.count
     #expect(changes > 100 && changes < 160)

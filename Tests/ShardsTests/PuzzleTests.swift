@@ -2,7 +2,7 @@ import Randomness
 import Shards
 import Testing
 
-/// Views that ask something, and kinds that differ in channels, through the loader.
+/// Views with targets, and kinds of views with different channels, through the loader.
 @Suite struct PuzzleTests {
   /// One image: its views by kind and index, and their targets.
   struct Seen: Equatable { var sample: Int, views: [[[Float]]], targets: [[Int32]] }
@@ -41,7 +41,7 @@ import Testing
     return all.sorted { $0.sample < $1.sample }
   }
 
-  /// What is at the right comes to the top, by definition.
+  /// Reference rotation: the right side becomes the top.
   static func turned(_ view: [Float], size: Int, quarters: Int) -> [Float] {
     (0..<quarters).reduce(view) { view, _ in
       let channels = view.count / size / size
@@ -67,7 +67,7 @@ import Testing
     }
   }
 
-  /// Without `same` each view is a crop of its own; so the test above would notice its loss.
+  /// Control: without `same` each view is a different crop.
   @Test func drawsAreSharedWhereTheRecipeSaysSo() throws {
     func views(_ same: [String]) throws -> [[Float]] {
       let recipe = ViewRecipe(count: 2, size: 8, same: same, operations: [Crop(scale: Bounds(0.3, 0.5)), Flip()])
@@ -91,7 +91,7 @@ import Testing
     #expect(Set(seen.flatMap(\.targets).flatMap { $0 }) == [0, 1, 2, 3])
   }
 
-  /// A puzzle of 2 × 2 tiles, and the tiles row by row: the same tiles, in the order that the target stands for.
+  /// A puzzle of 2 × 2 tiles has the same tiles as an unshuffled view, in the order of its target.
   @Test func aJigsawOfFourTiles() throws {
     let recipes = [24, 0].map { orders in
       ViewRecipe(count: 4, size: 5, operations: [Tiles(grid: 2, jitter: 0, orders: orders)])
@@ -111,7 +111,7 @@ import Testing
     #expect(orders.values.allSatisfy { $0.sorted() == [0, 1, 2, 3] })
   }
 
-  /// Tiles lie in their cells, inside the part that is cut up, and move about in them.
+  /// Tiles lie inside their cells, and their places vary.
   @Test func tilesLieInTheirCells() {
     let tiles = Tiles(grid: 3, jitter: 0.25)
     var places: Set<Double> = []
@@ -130,7 +130,7 @@ import Testing
     #expect(places.count > 400)
   }
 
-  /// A kind of one channel, and one of two, beside one of three.
+  /// Kinds of one, two and three channels in one recipe.
   @Test func channelsDifferByKind() throws {
     let normalise = Normalise.explicit(mean: [0.5], deviation: [0.25])
     let seen = try Self.load(

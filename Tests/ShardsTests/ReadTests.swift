@@ -5,7 +5,7 @@ import Testing
 
 /// Reads at the sizes of the built-in recipes: a million photographs of 110 KB.
 @Suite struct ReadTests {
-  /// Images that are only counted: the loader's threads never see their bytes.
+  /// A source without bytes, for counting reads.
   private final class Photographs: ImageSource {
     let count: Int, length: Int
     let channels = 3
@@ -35,7 +35,8 @@ import Testing
     try ReadPlan(source, batch: batch, seed: 1, block: 16, window: window, cache: cache, last: .drop)
   }
 
-  /// What some lanes read in an epoch, each run once while it is kept: bytes read by bytes used, and images a read.
+  /// Simulates the reads of some lanes in an epoch, with runs cached: bytes read per byte used, images per read, and
+  /// images held.
   private func reads(_ order: Order, lanes: [Int], ahead: Int) -> (ratio: Double, images: Double, held: Int) {
     var read = 0
     var calls = 0
@@ -68,7 +69,7 @@ import Testing
     #expect(plan.order.block >= 12 && plan.order.window >= 4, "\(plan.order)")
     let reads = reads(plan.order, lanes: [0, 1, batch / 2, batch - 1], ahead: 3)
     #expect(reads.ratio <= 1.1 && reads.images > 8, "\(reads)")
-    // What a lane holds is what the plan says it may.
+    // A lane holds no more than the plan allows.
     #expect(reads.held * source.length <= 16 << 20, "\(reads.held) images")
     for ranks in [8, 64, 512] where ranks <= batch {
       let lanes = share(of: batch, rank: 0, ranks: ranks).count
@@ -87,7 +88,7 @@ import Testing
   }
 
   @Test func whatIsNotSequentialIsSaid() throws {
-    // Images that no cache holds.
+    // Images that are too large for the cache.
     var notices = try plan(Photographs(count: 100_000, length: 8 << 20), batch: 256).notices
     #expect(notices.count == 1 && notices[0].contains("reads are not sequential") && notices[0].contains("data.cache"))
     // An epoch of few batches.
@@ -98,7 +99,7 @@ import Testing
     #expect(try plan(Photographs(count: 1000, length: 110_000), batch: 256).notices.isEmpty)
   }
 
-  /// The loader's own count, with real images under a cache so small that window and block are cut.
+  /// The bytes that the loader counts, with a cache so small that window and block are reduced.
   @Test(arguments: [1, 4]) func theLoaderReadsEachByteOnceUnderASmallCache(ranks: Int) throws {
     let source = MemorySource(count: 3000)
     let mean = try source.meanLength()

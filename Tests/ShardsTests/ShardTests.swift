@@ -3,7 +3,7 @@ import HDF5
 import Shards
 import Testing
 
-/// A new folder that is removed with the value.
+/// A temporary folder that is removed with the object.
 final class TemporaryFolder {
   let path: String
 
@@ -15,7 +15,7 @@ final class TemporaryFolder {
   deinit { try? FileManager.default.removeItem(atPath: path) }
 }
 
-/// Raw images of differing sizes, whose bytes are a function of the sample.
+/// Raw images of different sizes, whose bytes are a function of the sample.
 func rawBytes(_ sample: Int) -> [UInt8] {
   let side = 3 + sample % 5
   return (0..<side * side * 3).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ sample) }

@@ -2,7 +2,7 @@ import Foundation
 import Shards
 import Testing
 
-/// What is taken from folders and lists, and what is said of the rest.
+/// Images that are taken from folders and lists, and reports of files that are not.
 @Suite(.serialized) struct SourceTests {
   let folder: TemporaryFolder
   init() throws { folder = try TemporaryFolder() }
@@ -14,7 +14,7 @@ import Testing
     } catch { return "\(error)" }
   }
 
-  /// A folder below the test's own that is there.
+  /// Creates a folder below the test's own.
   private func make(_ path: String) throws {
     try FileManager.default.createDirectory(atPath: folder.path + "/" + path, withIntermediateDirectories: true)
   }
@@ -133,7 +133,7 @@ import Testing
     let names = ["ce\u{301}", "c\u{E9}", "c\\xE9"].map { Array($0.utf8) }
     #expect(set.classNames.map { Array($0.utf8) } == names)
     #expect(try Set((0..<3).map { try Array(set.key($0).utf8) }).contains(Array("c\\xE9/1.jpg".utf8)))
-    // In a list, too.
+    // The same in a list.
     write(Array("in/".utf8) + [0xE9] + Array(".jpg".utf8))
     write(Array("in/e".utf8) + [0xCC, 0x81] + Array(".jpg".utf8))
     write(Array("in/".utf8) + [0xC3, 0xA9] + Array(".jpg".utf8))
@@ -171,7 +171,7 @@ import Testing
     let found = try list("a.jpg 10\nb.jpg -1\nc.jpg\t\nd.jpg 2\n")
     #expect(found.images.map(\.label) == [10, -1, -1, 2] && found.classNames.count == 11)
     #expect(try list("a.jpg x\nb.jpg -1\n").images.map(\.label) == [0, -1])
-    // Numbers among names keep their order.
+    // Labels that mix numbers and names keep numeric order of the numbers.
     #expect(try list("a.jpg 10\nb.jpg 9\nc.jpg x\n").classNames == ["9", "10", "x"])
   }
 
@@ -267,7 +267,7 @@ import Testing
     try manager.removeItem(atPath: folder.path + "/out/train/run1")
     try "mine".write(toFile: folder.path + "/out/notes.txt", atomically: true, encoding: .utf8)
     #expect(message { try Staging.check(folder.path + "/out", force: true) }.contains("it holds notes.txt"))
-    // Where a link is named, what it leads to is replaced.
+    // If the output is a link, its target is replaced.
     try manager.removeItem(atPath: folder.path + "/out/notes.txt")
     try link("link", to: "out")
     _ = try pack("in", to: "link") { $0.force = true }
@@ -280,7 +280,7 @@ import Testing
 
   @Test func ctrlCIsHeededWhileListing() throws {
     try place("in/1.jpg")
-    // Blocked in the child until it watches for it, so that it is there before the listing begins.
+    // The signal is blocked in the child until it watches for it, so that it is pending before the listing begins.
     var signals = sigset_t()
     sigemptyset(&signals)
     sigaddset(&signals, SIGINT)

@@ -4,7 +4,7 @@ import Randomness
 import Shards
 import Testing
 
-/// A shard is checked before it is used: whatever is changed in its index is found when the set is opened.
+/// Every change of a shard's index is detected when the set is opened.
 @Suite struct TamperTests {
   let folder: TemporaryFolder
   let path: String
@@ -24,14 +24,14 @@ import Testing
     } catch { return "\(error)" }
   }
 
-  /// Where the image bytes of the shard lie.
+  /// Range of the shard's image bytes.
   private func bytesRange() throws -> Range<Int> {
     let file = try HDF5File.open(shard)
     let start = try file.offset(of: "bytes")
     return start..<start + (try file.shape(of: "bytes")[0])
   }
 
-  /// Makes the seal right again, as a forger would.
+  /// Recomputes the seal, as a forger would.
   private func seal() throws {
     let update = try HDF5File.update(shard)  // drops the old one
     try update.set(.integer(0), for: "forged")
@@ -47,7 +47,7 @@ import Testing
   }
 
   @Test func anyChangedByteOutsideOfTheImagesIsFoundBeforeHDF5IsAsked() throws {
-    // HDF5 1.10 crashes on some of these changes: the seal comes first.
+    // HDF5 1.10 crashes on some of these changes, so the seal is checked first.
     let rounds = ProcessInfo.processInfo.environment["APUS_FUZZ"].flatMap(Int.init) ?? 150
     let whole = try Data(contentsOf: URL(fileURLWithPath: shard))
     let images = try bytesRange()
@@ -143,7 +143,7 @@ import Testing
   }
 
   @Test func anIndexThatReachesOutsideOrOverlapsIsFoundThoughItsHashIsRight() throws {
-    // A forger who also computes the fingerprint gets no further.
+    // A forger who also recomputes the fingerprint is detected too.
     func forge(_ change: (inout [ImageRecord]) -> Void) throws -> String {
       var records = (0..<20).map { sample -> ImageRecord in
         var record = rawRecord(sample)

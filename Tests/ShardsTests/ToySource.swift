@@ -1,6 +1,6 @@
 import Shards
 
-/// A source that a test makes up: all that a new kind of source needs, but for its row in `PackSources.all`.
+/// A source for tests. It is all that a new kind of source needs, except its row in `PackSources.all`.
 struct ToySource: PackSource {
   static let help = "a word that starts with toy:"
   static let options: Set<SourceOption> = [.labels]

@@ -182,7 +182,8 @@ import Testing
     Blur(kernel: 3, sharing: .batch), Solarise(probability: 0.5),
   ]
 
-  /// Pure functions of the key that stay in [0, 1], for every size down to one pixel and channel counts that they take.
+  /// Operations are pure functions of the key and stay in [0, 1], for every size down to one pixel and all allowed
+  /// channels.
   @Test(arguments: operations.indices) func pureAndInRange(_ index: Int) throws {
     let operation = Self.operations[index]
     for size in [1, 2, 3, 7, 16, 31, 64] {
@@ -195,7 +196,7 @@ import Testing
           operation.apply(to: canvas, key)
           let first = Self.values(canvas)
           #expect(first.allSatisfy { 0 <= $0 && $0 <= 1 }, "size \(size), \(channels) channels, seed \(seed)")
-          // Another workspace, used for a larger view before.
+          // Another workspace that was used for a larger view before.
           let used = Workspace()
           operation.apply(to: Self.canvas(70, channels, seed: 9, in: used), key)
           let again = Self.canvas(size, channels, seed: 1, in: used)
@@ -203,7 +204,7 @@ import Testing
           #expect(Self.values(again) == first, "size \(size), \(channels) channels, seed \(seed)")
           results.insert(first)
         }
-        // Something is drawn, except where there is nothing to change.
+        // Results differ between draws, except for views too small to change.
         if size > 6, channels == 3 { #expect(results.count > 1) }
       }
     }
@@ -225,13 +226,13 @@ import Testing
         operation.apply(to: canvas, ViewKey(seed: 1, epoch: 0, step: 0, sample: sample, view: 0))
         if Self.values(canvas) != before { changed += 1 }
       }
-      // A blur of sigma below about 0.16 changes nothing: 3 % of those drawn.
+      // A blur with sigma below about 0.16, 3 % of the draws, changes nothing.
       let error = 5 * (p * (1 - p) / Double(n)).squareRoot() + (operation is Blur ? 0.05 * p : 0)
       #expect(abs(Double(changed) / Double(n) - p) <= error, "\(operation): \(changed) of \(n)")
     }
   }
 
-  /// Two of a kind in one recipe, and the views of one sample, draw independently; a batch's sigma is shared.
+  /// Two operations of one kind, and the views of one sample, draw independently; a batch's sigma is shared.
   @Test func keysSeparate() {
     let workspace = Workspace()
     func result(_ operation: any Augmentation, _ key: ViewKey) -> [Float] {
@@ -251,7 +252,7 @@ import Testing
     }
     var elsewhere = key
     elsewhere.step = 9
-    #expect(result(colour, elsewhere) == first)  // a view does not depend on when it is met
+    #expect(result(colour, elsewhere) == first)  // a view does not depend on the step
     let shared = Blur(probability: 1, kernel: 5, sharing: .batch)
     let one = Blur(probability: 1, kernel: 5)
     var neighbour = key

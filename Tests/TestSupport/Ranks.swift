@@ -1,7 +1,7 @@
 import Foundation
 import Ranks
 
-/// Ranks as threads of this process: a real communicator over shared memory, for tests without `mpirun`.
+/// Ranks as threads of this process, for tests without `mpirun`.
 package enum Ranks {
   private final class Results<T, E: Error>: @unchecked Sendable {
     let lock = NSLock()
@@ -10,7 +10,7 @@ package enum Ranks {
   }
 
   /// Runs `body` once on each of `count` ranks at the same time.
-  /// - silent: what is exchanged for it is left out of the sums over ranks: a control.
+  /// - silent: a purpose whose all-reduces do nothing, for controls that must fail.
   /// - Returns: the results in rank order.
   package static func run<T, E: Error>(
     _ count: Int, silent: CollectivePurpose? = nil, _ body: @escaping @Sendable (ThreadCommunicator) throws(E) -> T
@@ -35,7 +35,7 @@ package enum Ranks {
   }
 }
 
-/// Where the ranks of one channel meet and read each other's buffers.
+/// The meeting point of one channel, where ranks read each other's buffers.
 private final class Exchange: @unchecked Sendable {
   private let size: Int
   private let condition = NSCondition()
@@ -49,7 +49,7 @@ private final class Exchange: @unchecked Sendable {
     calls = Array(repeating: "", count: size)
   }
 
-  /// Returns when all ranks have come.
+  /// A barrier: returns when all ranks have called it.
   func meet() {
     condition.lock()
     defer { condition.unlock() }
@@ -66,7 +66,7 @@ private final class Exchange: @unchecked Sendable {
     }
   }
 
-  /// Runs `read` with every rank's buffer, while none of them changes. All ranks must make the same call.
+  /// Runs `read` with the buffers of all ranks, while none of them changes. All ranks must make the same call.
   func share<T>(_ rank: Int, _ buffer: UnsafeRawPointer?, _ call: String, _ read: ([UnsafeRawPointer?]) -> T) -> T {
     condition.withLock {
       buffers[rank] = buffer
@@ -81,7 +81,7 @@ private final class Exchange: @unchecked Sendable {
   }
 }
 
-/// One rank of `Ranks.run`. Sums run in rank order, so every rank gets the same bits.
+/// One rank of `Ranks.run`. Sums are in rank order, so every rank gets the same bits.
 package final class ThreadCommunicator: Communicator, @unchecked Sendable {
   package let rank: Int
   package let size: Int

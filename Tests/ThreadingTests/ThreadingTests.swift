@@ -21,8 +21,8 @@ import Threading
     }
   }
 
-  /// A closure is handed to the threads as it lies in memory, which the language does not promise: what it captures
-  /// must arrive as it does through `withoutActuallyEscaping`, whatever that is and however much.
+  /// Closures are passed to threads by their memory layout, which the language does not guarantee. Captures of any kind
+  /// and size must arrive as through `withoutActuallyEscaping`.
   @Test(arguments: [1, 4]) func closuresArriveAsTheyAre(count: Int) {
     func both(_ body: (Int, Int) -> Void, _ check: (String) -> Void) {
       let team = ThreadTeam(count: count)
@@ -48,7 +48,7 @@ import Threading
     both({ _, thread in precondition(thread < count) }) { _ in }
   }
 
-  /// As many threads as any machine gives are there; the try leaves none behind.
+  /// Eight threads can be started on any machine, and the test leaves none behind.
   @Test func theSystemIsAskedForThreads() {
     #expect(ThreadTeam.failure(startingThreads: 8) == nil)
     let threads = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/task"))?.count ?? 0
@@ -61,7 +61,7 @@ import Threading
 }
 
 @Suite struct ProcessorTurnsTests {
-  /// A thread that may use some processors.
+  /// A seat of a thread that may use some processors.
   private static func seat(_ thread: Int32, _ processors: [Int], home: Int32 = 0, space: UInt64 = 1) -> csystem_seat {
     var seat = csystem_seat()
     seat.thread = thread
@@ -84,31 +84,31 @@ import Threading
 
   @Test(arguments: [
     ([], []), ([seat(1, [0])], []), ([seat(1, [0]), seat(2, [1])], [[1, 2]]),
-    // Two homes with two cores each, of which one thread may use both processors; and one alone.
+    // Two homes with two cores of two hardware threads each; and a home with a single core.
     (
       [
         seat(1, [0, 64]), seat(2, [1, 65]), seat(3, [2, 66], home: 2), seat(4, [3, 67], home: 2),
         seat(5, [4, 68], home: 4),
       ], [[1, 2], [3, 4]]
     ),
-    // Several threads; unknown homes; nobody bound; unequal cores; two on one.
+    // Several threads per rank; unknown homes; unbound; unequal sizes; two on one processor.
     ([seat(0, [0]), seat(0, [1])], []), ([seat(1, [0], home: -1), seat(2, [1], home: -1)], []),
     ([seat(1, [0, 1]), seat(2, [0, 1])], []), ([seat(1, [0]), seat(2, [1, 2])], []),
     ([seat(1, [0]), seat(2, [1]), seat(3, [1])], []),
-    // Two of one number in containers of their own; nine of one home.
+    // Two threads with the same id in different containers; nine of one home.
     ([seat(1, [0]), seat(1, [1], space: 2)], []),
     ((1...9).map { seat($0, [Int($0)]) }, [[1, 2, 3, 4], [5, 6, 7, 8, 9]]),
   ]) func ringsAreOfThreadsWithProcessorsOfTheirOwn(seats: [csystem_seat], rings: [[Int32]]) {
     #expect(ProcessorTurns.rings(seats).map { $0.map(\.thread) }.sorted { $0[0] < $1[0] } == rings)
   }
 
-  /// Two threads that compute, each bound to a processor of its own, until they are told to leave.
+  /// Two busy threads, each bound to its own processor, until they are told to leave.
   private final class SeatedPair: Sendable {
-    /// Where each is bound to.
+    /// The processor of each thread.
     let own = Array(boundProcessors().prefix(2))
-    /// Of each, once it is bound; thread 0 where it could not be.
+    /// The seat of each thread, set when it is bound; its thread is 0 if binding failed.
     private let taken = Mutex<[csystem_seat?]>([nil, nil])
-    /// Processors that each has found itself on, in their order, since `places` was asked.
+    /// Processors on which each thread has run, in order, since they were last cleared.
     private let visited = Mutex<[[Int]]>([[], []])
     private let staying = Mutex([true, true])
     private let present = Atomic<Int>(2)
@@ -136,8 +136,8 @@ import Threading
 
     var seats: [csystem_seat] { taken.withLock { $0.map { $0! } } }
 
-    /// Forgets where the threads have been and waits, for 10 s at most, until where they go is as wanted.
-    /// - Returns: whether it came to that.
+    /// Clears the visited processors and waits at most 10 s until the new ones satisfy a condition.
+    /// - Returns: whether they do.
     func go(_ isAsWanted: ([[Int]]) -> Bool) -> Bool {
       visited.withLock { $0 = [[], []] }
       for _ in 0..<10_000 {
@@ -147,7 +147,7 @@ import Threading
       return false
     }
 
-    /// Where the threads go within so many turns of 40 ms; longer where other work keeps one from telling.
+    /// Processors that the threads visit in so many turns of 40 ms; waits longer if other work delays a thread.
     func places(turns: UInt32 = 5) -> [[Int]] {
       let begun = ContinuousClock.now
       let staying = staying.withLock { $0 }
@@ -166,14 +166,14 @@ import Threading
     }
   }
 
-  /// Two threads that compute see both processors, and are at their own in the end, though stopped while they are not.
+  /// Two busy threads visit both processors, and are back on their own at the end, even if stopped while away.
   @Test(.enabled(if: boundProcessors().count > 1, "there is one processor")) func threadsTakeTurns() throws {
     let pair = SeatedPair()
     let own = pair.own
     defer { pair.leave() }
     try #require(pair.seats.allSatisfy { $0.thread != 0 })
     #expect(pair.places() == own.map { [$0] })
-    // Nobody takes turns at a processor that is not there.
+    // No turns with a processor that does not exist.
     let absent = Self.seat(pair.seats[1].thread, [1000], space: pair.seats[1].space)
     #expect(ProcessorTurns([pair.seats[0], absent]) == nil)
     #expect(withUnsafePointer(to: pair.seats[1]) { csystem_move($0.pointee.thread, $0) } == 0)
@@ -185,7 +185,7 @@ import Threading
     #expect(pair.places() == own.map { [$0] })
   }
 
-  /// Where one of its threads has ended, the other stays at its own processor.
+  /// If one thread of a ring has ended, the other stays on its own processor.
   @Test(.enabled(if: boundProcessors().count > 1, "there is one processor"))
   func aRingWithoutOneOfItsThreadsIsGivenUp() throws {
     let pair = SeatedPair()
@@ -198,7 +198,7 @@ import Threading
     #expect(pair.go { $0.allSatisfy { $0.count > 2 } && $0.map(\.last) == own })
     pair.leave(1)
     usleep(200_000)
-    // So many, for a thread that is moved and moved back at once is seldom seen away.
+    // So many turns, because a thread that is moved away and back at once is rarely observed away.
     #expect(pair.places(turns: 50)[0] == [own[0]])
   }
 }

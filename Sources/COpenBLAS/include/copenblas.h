@@ -1,4 +1,4 @@
-// OpenBLAS: the routine that the engine's arithmetic stands on, and eigenvalues from its LAPACK.
+// OpenBLAS: SGEMM, and eigenvalues from its LAPACK.
 #ifndef COPENBLAS_H
 #define COPENBLAS_H
 
@@ -6,14 +6,14 @@
 void copenblas_sgemm(int transpose_a, int transpose_b, int m, int n, int k, float alpha, const float *a, int lda,
                      const float *b, int ldb, float beta, float *c, int ldc);
 
-/// Eigenvalues of a symmetric matrix of n rows, in rising order (LAPACK's dsyev). `matrix` is overwritten.
-/// Returns 0; -1 where the library was built without LAPACK; 1 where the iteration did not converge.
+/// Eigenvalues of a symmetric (n, n) matrix, ascending (LAPACK's dsyev). `matrix` is overwritten.
+/// Returns 0; -1 if the library was built without LAPACK; 1 if dsyev failed or memory ran out.
 int copenblas_eigenvalues(int n, double *matrix, double *values);
 
-/// Makes every call run in the thread that calls it.
+/// Makes every call run in its calling thread alone.
 void copenblas_single_thread(void);
 
-/// The kernels in use, such as "Haswell", and the library's version and build.
+/// Name of the kernels in use, such as "Haswell"; and the library's version and build options.
 const char *copenblas_core(void);
 const char *copenblas_config(void);
 

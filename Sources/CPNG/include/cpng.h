@@ -1,4 +1,4 @@
-// A narrow waist around libpng: `setjmp` stays in here. Every function may run on any thread.
+// A thin wrapper of libpng that keeps `setjmp` out of Swift. Functions may run on any thread.
 #ifndef CPNG_H
 #define CPNG_H
 
@@ -7,23 +7,24 @@
 
 #define CPNG_MESSAGE 256
 
-/// What the picture is once palettes are looked up and few-bit samples are widened.
+/// The image after palettes are expanded and samples of few bits are widened.
 typedef struct {
   int width, height;
-  int channels;     // 1 or 3; transparency is not one of them
+  int channels;     // 1 or 3, without alpha
   int depth;        // 8 or 16
-  int alpha;        // 1 where there is transparency
+  int alpha;        // 1 if there is transparency
 } cpng_info;
 
 /// Reads the header. Returns 0, or -1 with a message. Refuses more pixels than `length` deflated bytes can hold.
 int cpng_header(const uint8_t *bytes, size_t length, cpng_info *info, char *message);
 
-/// Decodes all to interleaved samples of `info` (16-bit ones in the machine's order), blended on white where there is
-/// transparency. `samples` has room for width * height * channels * depth / 8 bytes.
+/// Decodes to interleaved samples as `info` says (16-bit samples in native byte order). Transparency is blended onto
+/// white. `samples` has room for width * height * channels * depth / 8 bytes. Returns 0, or -1 with a message.
 int cpng_decode(const uint8_t *bytes, size_t length, const cpng_info *info, uint8_t *samples, char *message);
 
-/// Encodes 8-bit samples of 1 or 3 channels, row by row, into `bytes`, which has room for `*length`; where `bytes` is
-/// NULL only the room that is needed is said. `*length` is then what was written. Returns 0, or -1 with a message.
+/// Encodes interleaved 8-bit samples of 1 or 3 channels into `bytes`, which has room for `*length` bytes, and sets
+/// `*length` to the bytes written. With `bytes` NULL it only sets `*length` to an upper bound of the size. Returns 0,
+/// or -1 with a message.
 int cpng_encode(const uint8_t *samples, int width, int height, int channels, uint8_t *bytes, size_t *length,
                 char *message);
 

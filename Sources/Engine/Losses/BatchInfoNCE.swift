@@ -1,17 +1,19 @@
-/// InfoNCE among the keys of the batch, both of whose sides are trained: the end-to-end mechanism. He et al. 2019,
+/// InfoNCE of queries against the keys of the batch, with gradients to both: the end-to-end mechanism. He et al. 2019,
 /// arXiv:1911.05722, eq. 1 and figure 2a:
 ///
 ///     L = 1/B Σ_i −log( exp(q_i·k_i/τ) / Σ_{j=1..B} exp(q_i·k_j/τ) )
 package struct BatchInfoNCE {
+  /// τ
   package let temperature: Float
 
+  /// The loss at a temperature.
   package init(temperature: Float) { self.temperature = temperature }
 
   /// - Parameters:
   ///   - q: (n, D) queries of this rank, not normalised; becomes their gradient.
-  ///   - unitQ: the same, of length one.
+  ///   - unitQ: the same, normalised.
   ///   - k: (n, D) their keys, not normalised; becomes their gradient.
-  ///   - shares: queries of every rank.
+  ///   - shares: number of queries on every rank.
   /// - Returns: the statistics over all ranks.
   package func apply(
     _ q: Tensor, _ unitQ: UnitRows, keys k: Tensor, shares: [Int], _ context: Context
@@ -36,8 +38,8 @@ package struct BatchInfoNCE {
     }
   }
 
-  /// The logits become the loss's derivatives by them.
-  /// - first: where this rank's keys are among all.
+  /// Replaces the logits by the derivatives of the loss.
+  /// - first: index of this rank's first key among all.
   private func slopes(_ logits: Tensor, first: Int, _ context: Context) -> LossStatistics {
     let scale = 1 / Float(logits.c)
     return context.sum(rows: logits.n) { row in
@@ -46,7 +48,7 @@ package struct BatchInfoNCE {
     }
   }
 
-  /// A key is a candidate of all ranks' queries.
+  /// Gradients of queries and keys. A key is a candidate of all ranks' queries, so its gradient is summed over ranks.
   private func gradient(
     _ slopes: Tensor, _ unitQ: Tensor, _ all: Tensor, first: Int, q: Tensor, k: Tensor, _ context: Context
   ) {

@@ -1,18 +1,20 @@
-/// The regression of predictions onto another view's targets, all of length one. Grill et al. 2020, arXiv:2006.07733,
-/// eq. 2, symmetric:
+/// Regression of normalised predictions onto the normalised targets of the other view. Grill et al. 2020,
+/// arXiv:2006.07733, eq. 2, symmetric:
 ///
 ///     L = 1/B Σ_i [ ‖p̂_i − ẑ′_i‖² + ‖p̂′_i − ẑ_i‖² ],   ‖p̂ − ẑ′‖² = 2 − 2·p·z′ / (‖p‖·‖z′‖)
 ///
 /// No gradient flows to the targets.
 package struct CosineRegression {
+  /// The loss, which has no options.
   package init() {}
 
   /// - Parameters:
-  ///   - p: (2n, D) predictions of this rank, all first views, then all second ones; becomes their gradient.
+  ///   - p: (2n, D) predictions of this rank, not normalised, all first views and then all second views; becomes their
+  ///     gradient.
   ///   - z: (2n, D) targets in the same order, not normalised.
-  ///   - count: images of the global batch, that the loss is the mean over.
-  /// - Returns: the statistics over all ranks, a row an image: the loss is the sum of both directions, at most 8, and
-  ///   `positive` the similarity of prediction and target.
+  ///   - count: images in the global batch; the loss is the mean over them.
+  /// - Returns: the statistics over all ranks, one row per image. The loss is the sum of both directions, at most 8,
+  ///   and `positive` the mean similarity of prediction and target.
   package func apply(_ p: Tensor, targets z: Tensor, count: Int, _ context: Context) -> LossStatistics {
     precondition(p.hasShape(of: z) && p.n % 2 == 0, "predictions \(p.shape), targets \(z.shape)")
     let d = p.c

@@ -1,24 +1,28 @@
 import Foundation
 
-/// Queries against rows that are drawn from a bank, which is spread over ranks by row. Wu et al. 2018, Unsupervised
-/// Feature Learning via Non-Parametric Instance Discrimination, arXiv:1805.01978; reference
+/// Contrast of queries with rows drawn from a bank whose rows are distributed over the ranks. Wu et al. 2018,
+/// Unsupervised Feature Learning via Non-Parametric Instance Discrimination, arXiv:1805.01978; reference
 /// zhirongw/lemniscate.pytorch.
 ///
-/// Candidate 0 of a query is its image's own row v₀, the K others are drawn and may repeat, or be that row too.
+/// Candidate 0 of a query is its image's own row v₀. The K others are drawn with replacement and may include v₀.
 ///
 ///     nce      P_c = exp(q·v_c/τ)/Z,  L = −log P₀/(P₀ + K/N + ε) − Σ_c log (K/N)/(P_c + K/N + ε),  ε = 10⁻⁷  (eq. 7)
 ///     softmax  L = −log( exp(q·v₀/τ) / Σ_c exp(q·v_c/τ) )
 ///
 /// No gradient flows to the bank, nor to Z.
 package struct DrawnContrast {
+  /// The form of the loss.
   package enum Loss: String, Codable, Sendable, CaseIterable { case nce, softmax }
 
+  /// The form of the loss.
   package let loss: Loss
+  /// τ
   package let temperature: Float
   /// N, rows of the whole bank.
   package let images: Int
   static let epsilon = 1e-7
 
+  /// The loss for a bank of so many rows.
   package init(_ loss: Loss, temperature: Float, images: Int) {
     self.loss = loss
     self.temperature = temperature
@@ -29,9 +33,10 @@ package struct DrawnContrast {
   package struct Bank {
     /// (rows here, D)
     package let values: Tensor
-    /// Which they are.
+    /// Their indices in the whole bank.
     package let rows: Range<Int>
 
+    /// The rows of this rank.
     package init(_ values: Tensor, rows: Range<Int>) {
       precondition(values.n == rows.count, "\(values.n) rows of a bank for \(rows)")
       self.values = values
@@ -41,10 +46,10 @@ package struct DrawnContrast {
 
   /// - Parameters:
   ///   - q: (n, D) this rank's queries, not normalised; becomes this rank's part of the gradient.
-  ///   - queries: the same of all ranks.
-  ///   - drawn: (B, 1 + K) rows of the bank, the same on every rank.
+  ///   - queries: the normalised queries of all ranks.
+  ///   - drawn: (B, 1 + K) indices of rows of the bank, the same on every rank.
   ///   - count: 1 + K.
-  ///   - z: Z of NCE; where it is 0, it is estimated from these queries: N times the mean of exp(q·v/τ).
+  ///   - z: Z of NCE. If it is 0, it is estimated from these queries as N times the mean of exp(q·v/τ).
   /// - Returns: the statistics over all ranks, and Z.
   package func apply(
     _ q: Tensor, _ queries: GatheredQueries, _ bank: Bank, drawn: UnsafePointer<Int64>, count: Int, z: Float,
@@ -72,11 +77,11 @@ package struct DrawnContrast {
     let context: Context
     let batch: Int
     let d: Int
-    /// (B, 1 + K): similarities, where the candidate is here; then the loss's derivatives by them.
+    /// (B, 1 + K): similarities of candidates on this rank; later the derivatives of the loss by them.
     let scores: Tensor
     /// The largest similarity of every query, over all ranks.
     let maxima: UnsafeMutableBufferPointer<Float>
-    /// Of every query, over all ranks.
+    /// Sums over the candidates of every query, over all ranks.
     let sums: UnsafeMutableBufferPointer<CandidateSums>
     /// NCE's loss of every query, over all ranks.
     let terms: UnsafeMutableBufferPointer<Double>
@@ -102,13 +107,13 @@ package struct DrawnContrast {
 
     private var temperature: Float { loss.temperature }
 
-    /// The place here of a query's candidate; nil where another rank has it.
+    /// Index in this rank's rows of a query's candidate; nil if another rank has it.
     @inline(__always) private func place(_ query: Int, _ candidate: Int) -> Int? {
       let row = Int(drawn[query * count + candidate])
       return bank.rows.contains(row) ? row - bank.rows.lowerBound : nil
     }
 
-    /// Similarities, and the largest of every query.
+    /// Computes the similarities, and the largest of every query.
     func score() {
       context.run(batch) { i, _ in
         let x = UnsafePointer(queries.all.data + i * d)
@@ -143,7 +148,7 @@ package struct DrawnContrast {
       CandidateSums.allReduce(sums, context)
     }
 
-    /// N · mean of exp(q·v/τ) over all queries and their candidates.
+    /// Estimate of Z: N times the mean of exp(q·v/τ) over all queries and their candidates.
     func partition() -> Float {
       var sum = 0.0
       context.run(1) { _, _ in
@@ -152,8 +157,8 @@ package struct DrawnContrast {
       return Float(sum / Double(sums.count * count) * Double(loss.images))
     }
 
-    /// Every score becomes the loss's derivative by it; for NCE the loss's terms are added up, each on the rank that
-    /// has the candidate.
+    /// Replaces every score by the derivative of the loss. For NCE also sums the terms of the loss, each on the rank
+    /// that has the candidate.
     func differentiate(z: Float) {
       let scale = 1 / Double(batch)
       context.run(batch) { i, _ in
@@ -179,7 +184,7 @@ package struct DrawnContrast {
       Double(exp((s - maxima[i]) / temperature)) / sums[i].sum - (isPositive ? 1 : 0)
     }
 
-    /// τ times the derivative by the score, and the logarithm that the loss subtracts (eq. 7).
+    /// τ times the derivative by the score, and the logarithm in the loss (eq. 7), whose negative is summed.
     @inline(__always) private func noiseContrast(
       _ s: Float, z: Float, isPositive: Bool
     ) -> (slope: Double, term: Double) {
@@ -190,7 +195,7 @@ package struct DrawnContrast {
       return isPositive ? (-(noise + epsilon) / all, log(p / all)) : (p / all, log(noise / all))
     }
 
-    /// Of the queries, by what this rank's candidates say.
+    /// Gradient of the queries from this rank's candidates.
     func gradient() {
       context.run(batch) { i, _ in
         let gradient = queries.gradient.data + i * d

@@ -1,20 +1,20 @@
-/// The queries of all ranks on every rank, for scores against candidates that are spread over the ranks: a bank of many
-/// rows stays where it is, and the (B, D) queries travel.
+/// The queries of all ranks on every rank, for candidates that are distributed over the ranks. The (B, D) queries are
+/// gathered, and the many rows of a bank are not sent.
 ///
-/// Every rank scores all queries against its own candidates. A query's maxima and sums are merged over ranks, and its
-/// gradient is the sum over ranks, so results do not depend on how the candidates are spread, beyond rounding.
+/// Every rank scores all queries against its own candidates. A query's maximum and sums are reduced over ranks, and its
+/// gradient is the sum over ranks. So results do not depend on the distribution of the candidates, beyond rounding.
 package struct GatheredQueries {
-  /// (B, D), of length one, rank by rank: the order of the global batch.
+  /// (B, D), normalised, in the order of the global batch.
   package let all: Tensor
-  /// Which of them are this rank's.
+  /// The rows of this rank.
   package let own: Range<Int>
-  /// (B, D): of the loss by `all`. Each rank writes what its own candidates say.
+  /// (B, D): the gradient of `all`. Each rank writes the contribution of its own candidates.
   let gradient: Tensor
   private let unit: UnitRows
 
   /// - Parameters:
-  ///   - unit: (n, D) queries of this rank, of length one.
-  ///   - shares: queries of every rank.
+  ///   - unit: (n, D) queries of this rank, normalised.
+  ///   - shares: number of queries on every rank.
   package init(_ unit: UnitRows, shares: [Int], in arena: Arena, _ context: Context) {
     let rank = context.communicator.rank
     let first = shares[..<rank].reduce(0, +)
@@ -27,8 +27,8 @@ package struct GatheredQueries {
     context.gather(unit.rows, shares: shares, into: all, "queries")
   }
 
-  /// Sums the gradient over ranks.
-  /// - q: (n, D), becomes this rank's part, of the queries before they were normalised.
+  /// Sums the gradient over ranks and takes it back through the normalisation.
+  /// - q: (n, D), becomes the gradient of this rank's queries before normalisation.
   func backward(into q: Tensor, _ context: Context) {
     context.allReduce(gradient.buffer, on: .statistics, .gatheredGradient)
     context.run(1) { _, _ in q.data.update(from: gradient.data + own.lowerBound * q.c, count: q.count) }

@@ -4,10 +4,12 @@
 ///
 /// No gradient flows to keys or queue.
 package struct InfoNCE {
+  /// τ
   package let temperature: Float
   /// Factor on the loss.
   package let scale: Float
 
+  /// The loss at a temperature.
   package init(temperature: Float, scale: Float = 1) {
     self.temperature = temperature
     self.scale = scale
@@ -15,17 +17,17 @@ package struct InfoNCE {
 
   /// - Parameters:
   ///   - q: (n, D) queries of this rank, not normalised; becomes their gradient.
-  ///   - unit: the same, of length one.
+  ///   - unit: the same, normalised.
   ///   - k: (n, D) their keys, normalised.
   ///   - queue: (Q, D), normalised.
-  ///   - count: queries of the global batch, that the loss is the mean over.
+  ///   - count: queries in the global batch; the loss is the mean over them.
   /// - Returns: the statistics over all ranks.
   package func apply(
     _ q: Tensor, _ unit: UnitRows, keys k: Tensor, queue: Tensor, count: Int, _ context: Context
   ) -> LossStatistics {
     precondition(q.hasShape(of: k) && queue.c == q.c, "queries \(q.shape), keys \(k.shape), queue \(queue.shape)")
     return context.scratch { arena in
-      // The positive is column 0.
+      // Column 0 is the positive.
       let logits = arena.tensor(n: q.n, c: queue.n + 1)
       context.product(unit.rows, queue, into: logits, column: 1, alpha: 1 / temperature)
       var statistics = slopes(logits, unit.rows, keys: k, count: count, context)
@@ -37,7 +39,7 @@ package struct InfoNCE {
     }
   }
 
-  /// Fills in the positives' logits; all logits become the loss's derivatives by them.
+  /// Fills in the logits of the positives, then replaces all logits by the derivatives of the loss.
   private func slopes(
     _ logits: Tensor, _ unit: Tensor, keys k: Tensor, count: Int, _ context: Context
   ) -> LossStatistics {

@@ -1,21 +1,23 @@
-/// What a loss sums up over its rows. Divided by `rows` they are means; what a loss does not have stays 0.
+/// Sums of a loss over its rows; divided by `rows` they are means. Sums that a loss does not have stay 0.
 ///
 /// The contract of every loss: each rank sums its own rows and divides by the *global* count; the gradient of a gather
-/// is the sum over ranks; parameters' gradients are *summed* over ranks. So unequal local batches are right.
+/// is the sum over ranks; gradients of parameters are *summed* over ranks. So local batches may have unequal sizes.
 package struct LossStatistics: BitwiseCopyable, Equatable {
-  /// Rows, over all ranks.
+  /// Number of rows.
   package var rows = 0.0
   /// Σ of the rows' losses.
   package var loss = 0.0
-  /// Rows whose positive is the most similar candidate.
+  /// Number of rows whose positive is the most similar candidate.
   package var correct = 0.0
-  /// Σ cosine similarity of the positives.
+  /// Σ of the positives' cosine similarities.
   package var positive = 0.0
-  /// Σ cosine similarity of the rows' mean negatives.
+  /// Σ of the rows' mean cosine similarities with their negatives.
   package var negative = 0.0
 
+  /// All sums 0.
   package init() {}
 
+  /// Adds the sums of other rows.
   package mutating func add(_ other: LossStatistics) {
     rows += other.rows
     loss += other.loss
@@ -33,8 +35,8 @@ package struct LossStatistics: BitwiseCopyable, Equatable {
 }
 
 extension Context {
-  /// Runs `body` once for each row, spread over the threads, and sums what it returns in the order of the rows, so that
-  /// the number of threads does not change a bit.
+  /// Runs `body` once for each row on all threads and adds the results in the order of the rows, so that the number of
+  /// threads does not change a bit.
   func sum(rows: Int, _ body: (_ row: Int) -> LossStatistics) -> LossStatistics {
     scratch { arena in
       let statistics = arena.array(of: LossStatistics.self, count: max(1, rows))

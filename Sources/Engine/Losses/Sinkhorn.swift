@@ -1,23 +1,26 @@
 import Foundation
 
-/// The assignment of embeddings to prototypes that uses all prototypes alike. Caron et al. 2020, arXiv:2006.09882,
-/// eq. 3 to 5; reference facebookresearch/swav, `main_swav.py`: exp(S/ε), its columns and rows scaled in turn.
+/// Assignment of embeddings to prototypes that uses all prototypes equally. Caron et al. 2020, arXiv:2006.09882,
+/// eq. 3 to 5; reference facebookresearch/swav, `main_swav.py`: scales the columns and rows of exp(S/ε) in turn.
 ///
 ///     q_bk = exp(S_bk/ε + u_k + v_b),   u_k ← −log Σ_b exp(S_bk/ε + v_b),   v_b ← −log Σ_k exp(S_bk/ε + u_k)
 ///
-/// Sums are over the embeddings of all ranks. Logarithms keep it safe at any ε, where exp(S/ε) by itself overflows.
+/// Sums are over the embeddings of all ranks. It works with logarithms, because exp(S/ε) overflows for small ε.
 package struct Sinkhorn {
+  /// ε; smaller is sharper.
   package let epsilon: Double
+  /// How often columns and rows are scaled.
   package let iterations: Int
   private static let columnsPerBlock = 64
 
+  /// The assignment at a sharpness.
   package init(epsilon: Double, iterations: Int = 3) {
     self.epsilon = epsilon
     self.iterations = iterations
   }
 
   /// - Parameters:
-  ///   - scores: (N, K) similarities of this rank's embeddings; all ranks' are assigned together.
+  ///   - scores: (N, K) similarities of this rank's embeddings. The embeddings of all ranks are assigned together.
   ///   - q: (N, K), overwritten; every row sums to 1.
   package func assign(_ scores: Tensor, into q: Tensor, _ context: Context) {
     precondition(scores.hasShape(of: q), "assignments \(q.shape) of scores \(scores.shape)")

@@ -1,12 +1,12 @@
 import Foundation
 
-/// One row of a softmax cross-entropy: turns logits into their gradient.
+/// One row of a softmax cross-entropy, forward and backward.
 enum SoftmaxRow {
   /// - Parameters:
   ///   - logits: `count` logits, overwritten by scale·(softmax − onehot).
-  ///   - target: the right candidate.
+  ///   - target: index of the positive.
   ///   - excluded: a candidate that does not take part (a row's similarity with itself); its gradient is 0.
-  ///   - temperature: that the logits were divided by.
+  ///   - temperature: τ, by which the logits were divided.
   /// - Returns: the row's loss and similarities.
   static func apply(
     _ logits: UnsafeMutablePointer<Float>, count: Int, target: Int, excluded: Int? = nil, temperature: Float,

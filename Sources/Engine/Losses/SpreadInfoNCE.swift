@@ -1,27 +1,31 @@
 import Foundation
 
-/// InfoNCE over candidates that are spread over ranks: keys of the batch, and the rows of a bank.
+/// InfoNCE over candidates that are distributed over the ranks: keys of the batch and rows of a bank.
 ///
 ///     L_i = −log( exp(s_i₊/τ) / Σ_j exp(s_ij/τ) ),   s_ij = q_i·c_j
 ///
-/// With a query's own row of the bank as positive and no keys it is the non-parametric softmax of Wu et al. 2018,
-/// arXiv:1805.01978, eq. 2; with the batch's keys and learned negatives that of AdCo, Hu et al. 2020, arXiv:2011.08435,
-/// whose negatives have a gradient of their own.
+/// Without keys, and with a query's own row of the bank as the positive, it is the non-parametric softmax of Wu et al.
+/// 2018, arXiv:1805.01978, eq. 2. With keys and learned negatives, which have their own gradient, it is the loss of
+/// AdCo, Hu et al. 2020, arXiv:2011.08435.
 package struct SpreadInfoNCE {
+  /// τ
   package let temperature: Float
 
+  /// The loss at a temperature.
   package init(temperature: Float) { self.temperature = temperature }
 
   /// A rank's candidates.
   package struct Candidates {
-    /// (M, D): the keys of this rank's queries, if there are any, then its rows of the bank.
+    /// (M, D): the keys of this rank's queries, if any, then its rows of the bank.
     package let rows: Tensor
+    /// How many of the rows are keys.
     package let keys: Int
     /// Whether the keys of other queries are negatives.
     package let otherKeys: Bool
-    /// The positive of every query of the global batch, a row here; -1 where another rank has it.
+    /// Row of the positive of every query in the global batch; -1 if another rank has it.
     package let targets: UnsafeMutableBufferPointer<Int32>
 
+    /// The candidates of this rank.
     package init(_ rows: Tensor, keys: Int, otherKeys: Bool, targets: UnsafeMutableBufferPointer<Int32>) {
       self.rows = rows
       self.keys = keys
@@ -30,13 +34,14 @@ package struct SpreadInfoNCE {
     }
   }
 
-  /// Where the bank's rows learn against the queries.
+  /// Training of the bank's rows against the queries.
   package struct Adversary {
-    /// τ′, at which the bank sees the loss.
+    /// τ′, the temperature of the bank's loss.
     package let temperature: Float
-    /// (rows of the bank here, D): of the loss by the normalised rows; added to.
+    /// (rows of the bank here, D): the gradient of the normalised rows is added to it.
     package let gradient: Tensor
 
+    /// An adversary with its temperature.
     package init(temperature: Float, gradient: Tensor) {
       self.temperature = temperature
       self.gradient = gradient
@@ -44,9 +49,9 @@ package struct SpreadInfoNCE {
   }
 
   /// - Parameters:
-  ///   - q: (n, D) this rank's queries, not normalised; becomes this rank's part of the gradient.
-  ///   - queries: the same of all ranks.
-  ///   - weight: factor on all gradients; the loss is the mean over the global batch's queries.
+  ///   - q: (n, D) this rank's queries, not normalised; becomes their gradient.
+  ///   - queries: the normalised queries of all ranks.
+  ///   - weight: factor on all gradients, not on the loss, which is the mean over the global batch's queries.
   /// - Returns: the statistics over all ranks, and Σ over queries of the probability of other queries' keys.
   package func apply(
     _ q: Tensor, _ queries: GatheredQueries, _ candidates: Candidates, weight: Float = 1, adversary: Adversary? = nil,
@@ -74,15 +79,15 @@ package struct SpreadInfoNCE {
     let sharper: Float?
     let context: Context
     let batch: Int
-    /// Columns.
+    /// M, the number of columns.
     let m: Int
     /// (B, M): similarities.
     let scores: Tensor
-    /// (B, M): exp((s − max)/τ), then the loss's derivatives by the scores.
+    /// (B, M): exp((s − max)/τ); later the derivatives of the loss by the scores.
     let p: Tensor
     /// The largest similarity of every query, over all ranks.
     let maxima: UnsafeMutableBufferPointer<Float>
-    /// Of every query, over all ranks.
+    /// Sums over the candidates of every query, over all ranks.
     let sums: UnsafeMutableBufferPointer<CandidateSums>
 
     init(
@@ -156,7 +161,7 @@ package struct SpreadInfoNCE {
       return row
     }
 
-    /// ∂L/∂s = (p − onehot)/τ, and from it the gradient of the queries.
+    /// ∂L/∂s = (p − onehot)/τ, and from it this rank's part of the queries' gradient.
     func differentiate(scale: Float) {
       context.run(batch) { i, _ in
         let e = p.data + i * m
@@ -172,7 +177,7 @@ package struct SpreadInfoNCE {
       }
     }
 
-    /// ∂L/∂ŵ_k = 1/τ′ · 1/B Σ_i p_ik q_i, the p at τ′: every rank has all queries, so nothing travels.
+    /// ∂L/∂ŵ_k = 1/τ′ · 1/B Σ_i p_ik q_i, with p at τ′. Every rank has all queries, so no communication is needed.
     func climb(_ adversary: Adversary, scale: Float) {
       let keys = candidates.keys
       let d = queries.all.c

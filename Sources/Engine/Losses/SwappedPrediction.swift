@@ -1,22 +1,25 @@
 import Foundation
 
-/// Every crop predicts the codes of the assigned crops other than itself. Caron et al. 2020, arXiv:2006.09882, eq. 2
+/// Every crop predicts the codes of the assigned crops, except its own. Caron et al. 2020, arXiv:2006.09882, eq. 2
 /// and 6; reference facebookresearch/swav, `main_swav.py`:
 ///
 ///     L = 1/A Σ_{a<A} 1/(V−1) Σ_{v≠a} 1/B Σ_i −Σ_k q⁽ᵃ⁾_ik · log p⁽ᵛ⁾_ik,   p = softmax(S/τ)
 ///
-/// A assigned crops come first among the V crops. No gradient flows to the codes q.
+/// The first A of the V crops are assigned. No gradient flows to the codes q.
 package struct SwappedPrediction {
+  /// τ
   package let temperature: Float
 
+  /// The loss at a temperature.
   package init(temperature: Float) { self.temperature = temperature }
 
   /// - Parameters:
-  ///   - scores: (V·n, K) of this rank, crop after crop; becomes their gradient.
+  ///   - scores: (V·n, K) scores of this rank, ordered by crop; becomes their gradient.
   ///   - codes: (A·n, K) assignments of the first A crops; rows sum to 1.
-  ///   - images: n. count: images of the global batch.
-  /// - Returns: the statistics over all ranks, a row an image; `correct` counts predictions whose largest entry is the
-  ///   code's.
+  ///   - n: images of this rank.
+  ///   - count: images in the global batch.
+  /// - Returns: the statistics over all ranks, one row per image. `correct` is the share of an image's predictions
+  ///   whose largest entry is the code's.
   package func apply(
     _ scores: Tensor, codes: Tensor, images n: Int, count: Int, _ context: Context
   ) -> LossStatistics {
@@ -40,7 +43,7 @@ package struct SwappedPrediction {
     return statistics
   }
 
-  /// The codes of one image that one of its crops predicts.
+  /// The codes that one crop of an image predicts.
   private struct Codes {
     private let codes: Tensor
     private let images: Int
@@ -58,7 +61,7 @@ package struct SwappedPrediction {
 
     /// K
     var width: Int { codes.c }
-    /// How many there are.
+    /// Number of codes.
     var count: Int { assigned - (crop < assigned ? 1 : 0) }
 
     @inline(__always) func visit(_ body: (UnsafeMutablePointer<Float>) -> Void) {
@@ -66,7 +69,7 @@ package struct SwappedPrediction {
     }
   }
 
-  /// log Σ exp(s/τ), and the largest entry.
+  /// log Σ exp(s/τ), and the index of the largest entry.
   private func softmax(_ s: UnsafeMutablePointer<Float>, count k: Int) -> (logSum: Double, nearest: Int) {
     var largest = -Float.infinity
     var nearest = 0
@@ -79,7 +82,7 @@ package struct SwappedPrediction {
     return (log(sum) + Double(largest / temperature), nearest)
   }
 
-  /// The cross-entropies of a prediction with its codes.
+  /// The weighted cross-entropies of a prediction with its codes.
   private func compare(
     _ s: UnsafeMutablePointer<Float>, _ logSum: Double, nearest: Int, _ codes: Codes, weight: Double
   ) -> LossStatistics {
@@ -97,7 +100,7 @@ package struct SwappedPrediction {
     return statistics
   }
 
-  /// s becomes dL/dS = Σ_a (p − q⁽ᵃ⁾) · scale.
+  /// Replaces s by dL/dS = Σ_a (p − q⁽ᵃ⁾) · scale.
   private func slopes(_ s: UnsafeMutablePointer<Float>, _ logSum: Double, _ codes: Codes, scale: Double) {
     let targets = Double(codes.count)
     for j in 0..<codes.width {

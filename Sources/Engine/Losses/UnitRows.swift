@@ -1,6 +1,6 @@
-/// Rows that were divided by their norms, and what their gradient needs: cosine similarities are their products.
+/// Normalised rows, and the norms that backward needs. Their dot products are cosine similarities.
 package struct UnitRows {
-  /// (N, D), of length one.
+  /// (N, D), each row of length one.
   package let rows: Tensor
   private let norms: UnsafeMutablePointer<Float>
 
@@ -11,7 +11,7 @@ package struct UnitRows {
     L2Normalise.forward(z, into: rows, norms: norms, context)
   }
 
-  /// The gradient by z, in place of the gradient by the rows, (N, D).
+  /// Replaces the gradient of the rows, (N, D), by the gradient of z.
   package func backward(_ gradient: Tensor, _ context: Context) {
     L2Normalise.backward(gradient, unit: rows, norms: norms, context)
   }

@@ -1,30 +1,34 @@
 import Foundation
 
-/// A folder of shards, opened and validated: every offset lies inside its file, and the shards belong together.
-/// Reading is `pread` of known ranges: any thread, no lock.
+/// A folder of shards, opened and validated: every offset lies inside its file, and the shards belong together. Images
+/// are read with `pread`, from any thread and without a lock.
 package final class DataSet: @unchecked Sendable {
+  /// Path of the folder, or of the one shard.
   package let path: String
+  /// Number of images.
   package let count: Int
-  /// What decoding delivers.
+  /// Channels of a decoded image.
   package let channels: Int
-  /// What labels 0, 1, ... mean; empty where the set has none.
+  /// Names of the classes 0, 1, ...; empty if the set has no labels.
   package let classNames: [String]
-  /// Per channel, of values in [0, 1].
+  /// Mean of each channel, of values in [0, 1].
   package let mean: [Double]
+  /// Standard deviation of each channel, of values in [0, 1].
   package let deviation: [Double]
-  /// Hash of what the images and labels are, in their order, however they are spread over shards.
+  /// Hash of the images and labels in their order, independent of how they are divided into shards.
   package let fingerprint: UInt64
+  /// The shards, in order.
   package let shards: [Shard]
   private let records: [CompactRecord]
-  /// Bytes in memory of the table of images.
+  /// Bytes of the index in memory.
   package var indexBytes: Int { records.count * MemoryLayout<CompactRecord>.stride }
 
-  /// Opens a folder of shards. Every index is read and checked: about four million images a second.
+  /// Opens a folder of shards. Reads and checks every index, at about four million images per second.
   package convenience init(at path: String) throws(ShardError) {
     try self.init(files: try Self.shardFiles(path), at: path)
   }
 
-  /// Opens one shard alone, to look at it: its samples count from 0.
+  /// Opens one shard alone, for inspection. Its samples are numbered from 0.
   package convenience init(shard path: String) throws(ShardError) {
     let reader = try ShardReader(path)
     let (shard, records) = try reader.load(first: 0)
@@ -78,7 +82,7 @@ package final class DataSet: @unchecked Sendable {
     self.fingerprint = fingerprint
   }
 
-  /// Names of the shards in a folder, in order and without a gap.
+  /// Names of the shards in a folder, in order. Throws if one is missing.
   private static func shardFiles(_ path: String) throws(ShardError) -> [String] {
     let names: [String]
     do { names = try FileManager.default.contentsOfDirectory(atPath: path) } catch {
@@ -102,13 +106,13 @@ package final class DataSet: @unchecked Sendable {
   /// The index entry of a sample in 0 ..< count.
   package func record(_ sample: Int) -> ImageRecord { records[sample].expanded }
 
-  /// Class of a sample, nil for none.
+  /// Class of a sample; nil for none.
   package func label(_ sample: Int) -> Int? {
     let label = records[sample].label
     return label < 0 ? nil : Int(label)
   }
 
-  /// Name of a sample, such as `cat/0001.jpg`. Read from the file each time.
+  /// Name of a sample, such as `cat/0001.jpg`. Each call reads it from the file.
   package func key(_ sample: Int) throws(ShardError) -> String {
     let shard = shards[self.shard(of: sample)]
     var bytes = [UInt8](repeating: 0, count: shard.keyLength)
@@ -120,7 +124,7 @@ package final class DataSet: @unchecked Sendable {
     return String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
   }
 
-  /// Which shard holds a sample.
+  /// Index of the shard that holds a sample.
   package func shard(of sample: Int) -> Int {
     precondition(sample >= 0 && sample < count, "sample \(sample) of \(count)")
     var low = 0
@@ -134,13 +138,13 @@ package final class DataSet: @unchecked Sendable {
 
   // MARK: Bytes
 
-  /// Reads the bytes of one image into the start of `bytes`, which grows where it is too short.
+  /// Reads the bytes of one image into the start of `bytes`, which grows if it is too short.
   package func read(_ sample: Int, into bytes: inout [UInt8]) throws(ShardError) {
     try read(samples: sample..<sample + 1, into: &bytes)
   }
 
-  /// Reads the bytes of consecutive images of one shard at once into the start of `bytes`, which grows where it is too
-  /// short. Sample s starts at `record(s).offset - record(samples.lowerBound).offset`.
+  /// Reads the bytes of consecutive images of one shard with one call into the start of `bytes`, which grows if it is
+  /// too short. Sample s starts at `record(s).offset - record(samples.lowerBound).offset`.
   package func read(samples: Range<Int>, into bytes: inout [UInt8]) throws(ShardError) {
     precondition(!samples.isEmpty, "no samples to read")
     let shard = shards[self.shard(of: samples.lowerBound)]
@@ -156,7 +160,7 @@ package final class DataSet: @unchecked Sendable {
   }
 }
 
-/// A record in 48 bytes, for sets of many millions.
+/// A record in 48 bytes, because the whole index is kept in memory.
 private struct CompactRecord {
   let offset: Int64, group: Int64
   let length: Int64
@@ -187,7 +191,7 @@ private struct CompactRecord {
   }
 }
 
-/// One open file a shard: large sets need more than the usual soft limit.
+/// Raises the soft limit of open files. Every shard stays open, and large sets have more shards than the usual limit.
 private func raiseFileLimit(to count: Int) {
   var limit = rlimit()
   guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < rlim_t(count) else {

@@ -1,9 +1,12 @@
 import Foundation
 
-/// Writes a folder of shards: images in the order in which they come, a new shard where one is full.
+/// Writes a folder of shards: images in the order of `append`, and a new shard when one is full.
 package final class DataSetWriter {
+  /// Path of the folder.
   package let path: String
+  /// Images so far.
   package private(set) var count = 0
+  /// Image bytes so far.
   package private(set) var byteCount = 0
   private let classNames: [String]
   private let shardSize: Int
@@ -13,9 +16,9 @@ package final class DataSetWriter {
   private var own = Fingerprint()
 
   /// - Parameters:
-  ///   - path: folder, made here; must not exist.
-  ///   - classNames: what labels 0, 1, ... mean; empty where there are none.
-  ///   - shardSize: image bytes of a shard at most (a shard has at least one image).
+  ///   - path: the folder, which is created; it must not exist.
+  ///   - classNames: names of the classes 0, 1, ...; empty if there are none.
+  ///   - shardSize: largest number of image bytes in a shard; a single image may exceed it.
   package init(_ path: String, classNames: [String], shardSize: Int) throws(ShardError) {
     self.path = path
     self.classNames = classNames
@@ -25,8 +28,8 @@ package final class DataSetWriter {
 
   /// Adds an image.
   /// - Parameters:
-  ///   - bytes: as the record's encoding says.
-  ///   - record: its offset, length and checksum are set here.
+  ///   - bytes: encoded as the record says.
+  ///   - record: its offset, length and checksum are filled in here.
   package func append(_ bytes: UnsafeRawBufferPointer, _ record: ImageRecord, key: String) throws(ShardError) {
     if let shard = current, shard.byteCount + bytes.count > shardSize { try finishShard(shard) }
     let shard: ShardWriter
@@ -54,8 +57,9 @@ package final class DataSetWriter {
     current = nil
   }
 
-  /// Writes what all shards say of the whole set, and checks the set by opening it. At least one image must be there.
-  /// - Parameter mean, deviation: one value a channel.
+  /// Writes the attributes of the whole set into all shards, seals them, and checks the set by opening it. There must
+  /// be at least one image.
+  /// - Parameter mean, deviation: one value per channel.
   @discardableResult
   package func finish(mean: [Double], deviation: [Double]) throws(ShardError) -> DataSet {
     precondition(mean.count == deviation.count && !mean.isEmpty, "\(mean.count) means, \(deviation.count) deviations")

@@ -1,7 +1,7 @@
 import Files
 import Foundation
 
-/// A file that is read and written at given places. Reading is safe from any number of threads.
+/// A file that is read and written at given offsets. Any number of threads may read at the same time.
 final class RandomAccessFile: @unchecked Sendable {
   let path: String
   private var descriptor: Int32
@@ -12,7 +12,7 @@ final class RandomAccessFile: @unchecked Sendable {
     if descriptor < 0 { throw ShardError.system(path, "open") }
   }
 
-  /// Takes over a descriptor.
+  /// Takes ownership of an open descriptor.
   init(_ descriptor: Int32, _ path: String) {
     self.descriptor = descriptor
     self.path = path
@@ -67,7 +67,7 @@ final class RandomAccessFile: @unchecked Sendable {
     guard Descriptor.write(bytes, to: descriptor, at: offset) else { throw ShardError.system(path, "write") }
   }
 
-  /// Copies a range to the same place in this file.
+  /// Copies a range of another file to the same offset in this file.
   func copy(_ range: Range<Int>, from source: RandomAccessFile) throws(ShardError) {
     var at = range.lowerBound
     while at < range.upperBound {

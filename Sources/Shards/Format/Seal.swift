@@ -1,8 +1,8 @@
 import CZlib
 import Foundation
 
-/// The last 32 bytes of a shard, behind all that HDF5 reads: a CRC-32 of everything but the image bytes, which have
-/// their own. It is checked before HDF5 opens the file, because that library can crash on damaged metadata.
+/// The last 32 bytes of a shard, after all that HDF5 reads: a CRC-32 of everything except the image bytes, which have
+/// their own checksums. It is checked before HDF5 opens the file, because HDF5 can crash on damaged metadata.
 ///
 ///     "apusseal"   8 bytes
 ///     start, count of the image bytes   int64, int64
@@ -13,7 +13,7 @@ package enum Seal {
   private static let size = 32
   private static let version: UInt32 = 1
 
-  /// Puts the seal behind a finished file that has none. Changing the file with HDF5 drops it.
+  /// Appends the seal to a finished file that has none. If HDF5 changes the file afterwards, the seal is lost.
   package static func write(to path: String, bytes: Range<Int>) throws(ShardError) {
     let file = try RandomAccessFile(updating: path)
     let end = try file.size()
@@ -27,7 +27,7 @@ package enum Seal {
     try file.close()
   }
 
-  /// Checks a file's seal, and returns where its image bytes lie.
+  /// Checks a file's seal and returns the range of the image bytes.
   static func check(_ path: String) throws(ShardError) -> Range<Int> {
     let file = try RandomAccessFile(opening: path)
     let end = try file.size() - size
@@ -63,7 +63,7 @@ package enum Seal {
     return bytes
   }
 
-  /// CRC-32 of a file up to `end` without a range of it.
+  /// CRC-32 of a file up to `end`, excluding a range.
   private static func checksum(_ file: RandomAccessFile, _ without: Range<Int>, _ end: Int) throws(ShardError) -> UInt32
   {
     var crc: UInt32 = 0

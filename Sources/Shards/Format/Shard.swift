@@ -1,20 +1,22 @@
 import Foundation
 import HDF5
 
-/// One shard of a data set, validated: its index holds, and its bytes lie where it says.
+/// One validated shard of a data set.
 package struct Shard: Sendable {
+  /// Path of the file.
   package let path: String
-  /// Samples of the data set that it holds.
+  /// Its samples, as numbers of the data set.
   package let samples: Range<Int>
-  /// Image bytes, and where they start in the file.
+  /// Number of image bytes.
   package let byteCount: Int
+  /// Offset of the image bytes in the file.
   package let bytesOffset: Int
   let keysOffset: Int
   let keyLength: Int
   let file: RandomAccessFile
 }
 
-/// What a shard says of the set that it belongs to. All shards must say the same.
+/// A shard's attributes of the whole set, which must be equal in all shards.
 struct ShardHeader: Equatable {
   var shards: Int
   var imagesTotal: Int
@@ -25,7 +27,7 @@ struct ShardHeader: Equatable {
   var classNames: [String]
 }
 
-/// Reads and validates one shard. HDF5 is used here only; afterwards the file is read by `pread`.
+/// Reads and validates one shard with HDF5. Afterwards the file is read by `pread`.
 struct ShardReader {
   let path: String
   let file: HDF5File
@@ -81,7 +83,7 @@ struct ShardReader {
   }
 
   /// Validates the index against the file and returns it.
-  /// - Parameter first: sample number that its first image gets.
+  /// - Parameter first: the sample number of its first image.
   func load(first: Int) throws(ShardError) -> (shard: Shard, records: [ImageRecord]) {
     let size = try shardErrors { () throws(HDF5Error) in try file.shape(of: "bytes") }
     let isBytes = (try? file.type(of: "bytes")) == .uint8

@@ -1,18 +1,18 @@
 import Foundation
 import HDF5
 
-/// Writes one shard. Image bytes stream into their place in the final file; HDF5 lays out everything around them in a
-/// sparse file beside it, whose few filled ranges are then copied over. So nothing is written twice, and the number of
-/// images need not be known ahead.
+/// Writes one shard. Image bytes are written directly to their place in the final file. HDF5 lays out everything else
+/// in a sparse file beside it, which is then copied around them. So image bytes are written once, and the number of
+/// images need not be known in advance.
 final class ShardWriter {
   let path: String
   private(set) var records: [ImageRecord] = []
   private(set) var byteCount = 0
   private var keys: [String] = []
   private var file: RandomAccessFile
-  /// Where HDF5 puts `bytes`, whatever its size.
+  /// Offset at which HDF5 places `bytes`, independent of its size.
   private let bytesOffset: Int
-  /// Where the image bytes lie in the file.
+  /// Range of the image bytes in the file.
   var bytesRange: Range<Int> { bytesOffset..<bytesOffset + byteCount }
 
   init(_ path: String) throws(ShardError) {
@@ -23,7 +23,7 @@ final class ShardWriter {
     file = try RandomAccessFile(creating: path)
   }
 
-  /// Makes an HDF5 file that holds only `bytes`, and says where.
+  /// Creates an HDF5 file with `bytes` alone, and returns its offset.
   private static func reserve(_ byteCount: Int, _ path: String) throws(ShardError) -> Int {
     try shardErrors { () throws(HDF5Error) in
       let layout = try HDF5File.create(path, alignment: Format.alignment)
@@ -33,7 +33,7 @@ final class ShardWriter {
     }
   }
 
-  /// Adds an image; the record's offset and length are set here.
+  /// Adds an image. The record's offset and length are filled in here.
   func append(_ bytes: UnsafeRawBufferPointer, _ record: ImageRecord, key: String) throws(ShardError) {
     try file.write(bytes, at: bytesOffset + byteCount)
     var record = record
@@ -44,7 +44,7 @@ final class ShardWriter {
     byteCount += bytes.count
   }
 
-  /// Writes the index around the bytes. The attributes of the whole set come later, with `describe`.
+  /// Writes the index around the bytes. `SetDescription.write` adds the attributes of the whole set later.
   func finish(classNames: [String]) throws(ShardError) {
     let layout = path + ".layout"
     defer { unlink(layout) }
@@ -63,7 +63,7 @@ final class ShardWriter {
     let offset = try Self.reserve(byteCount, path)
     precondition(offset == bytesOffset, "HDF5 put \(byteCount) bytes at \(offset), 1 byte at \(bytesOffset)")
     try shardErrors { () throws(HDF5Error) in
-      let index = try HDF5File.update(path)  // opened again: the rest needs no alignment
+      let index = try HDF5File.update(path)  // reopened, because the index needs no alignment
       try index.write(records.map { Int64($0.offset) }, to: "index/offset")
       try index.write(records.map { Int64($0.length) }, to: "index/length")
       try index.write(records.map { Int32($0.width) }, to: "index/width")
@@ -83,7 +83,7 @@ final class ShardWriter {
   }
 }
 
-/// What every shard of a set says of the whole.
+/// The attributes of a whole set, which every shard holds.
 struct SetDescription {
   var channels: Int
   var mean: [Double]
@@ -92,7 +92,7 @@ struct SetDescription {
   var images: Int
   var fingerprint: UInt64
 
-  /// Writes the attributes of one finished shard, which then only wants its seal.
+  /// Writes the attributes of one finished shard. Only the seal is then missing.
   func write(to path: String, shard: Int, first: Int, images: Int, fingerprint own: UInt64) throws(ShardError) {
     try shardErrors { () throws(HDF5Error) in
       let file = try HDF5File.update(path)

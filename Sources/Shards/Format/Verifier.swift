@@ -3,21 +3,28 @@ import Threading
 
 /// Recomputes every checksum of a data set and decodes every image.
 package struct Verifier {
+  /// A damaged image.
   package struct Damage: Sendable {
+    /// Its number in the set.
     package let sample: Int
+    /// Its name; "?" if it cannot be read.
     package let key: String
+    /// What is wrong with it.
     package let reason: String
   }
 
   private let set: DataSet
   private let team: ThreadTeam
 
+  /// A verifier with so many threads, at least 1.
   package init(_ set: DataSet, threads: Int) {
     self.set = set
     team = ThreadTeam(count: threads)
   }
 
-  /// - Returns: every image that is not whole, in order. Empty is good.
+  /// Verifies the whole set.
+  /// - Returns: all damaged images, in order.
+  /// - Throws: when the user interrupts it.
   package func verify(progress: (Packer.Progress) -> Void) throws -> [Damage] {
     var damages: [Damage] = []
     var bytes = 0
@@ -49,7 +56,7 @@ package struct Verifier {
 
     init(channels: Int) { decoder = ImageDecoder(channels: channels) }
 
-    /// Why an image is not whole, or nil.
+    /// Why an image is damaged; nil if it is not.
     mutating func check(_ set: DataSet, _ sample: Int) -> String? {
       let record = set.record(sample)
       do {

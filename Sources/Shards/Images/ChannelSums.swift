@@ -1,15 +1,19 @@
-/// Count, sum and sum of squares of samples in [0, 1], per channel: all that mean and deviation need.
+/// Count, sum and sum of squares of samples in [0, 1] per channel, from which mean and standard deviation follow.
 package struct ChannelSums: Sendable, Equatable {
+  /// Pixels so far.
   package private(set) var count = 0.0
+  /// Sum of each channel.
   package private(set) var sum: [Double]
+  /// Sum of squares of each channel.
   package private(set) var squares: [Double]
 
+  /// The sums of no images.
   package init(channels: Int) {
     sum = [Double](repeating: 0, count: channels)
     squares = sum
   }
 
-  /// Adds an image. Its samples are summed as integers, so their order does not matter.
+  /// The sums of one image. They are exact, because samples are summed as integers.
   package init(_ pixels: Pixels) {
     self.init(channels: pixels.channels)
     count = Double(pixels.width * pixels.height)
@@ -32,7 +36,7 @@ package struct ChannelSums: Sendable, Equatable {
     var sum: UInt64 = 0
     var squares: UInt64 = 0
     var at = channel
-    for _ in 0..<pixels.width * pixels.height {  // at most 2²⁸ pixels of 16 bits: below 2⁶⁰
+    for _ in 0..<pixels.width * pixels.height {  // at most 2²⁸ pixels of 16 bits: below 2⁶⁰, no overflow
       let value = UInt64(truncatingIfNeeded: samples[at])
       sum &+= value
       squares &+= value &* value
@@ -41,7 +45,7 @@ package struct ChannelSums: Sendable, Equatable {
     return (sum, squares, Double(T.max))
   }
 
-  /// Adds other images; grey ones count for each of three channels.
+  /// Adds the sums of other images. A grey image counts for every channel.
   package mutating func add(_ other: ChannelSums) {
     precondition(other.sum.count == sum.count || other.sum.count == 1, "\(other.sum.count) channels, \(sum.count) here")
     count += other.count
@@ -51,8 +55,10 @@ package struct ChannelSums: Sendable, Equatable {
     }
   }
 
+  /// Mean of each channel.
   package var mean: [Double] { sum.map { $0 / max(count, 1) } }
 
+  /// Standard deviation of each channel.
   package var deviation: [Double] {
     zip(squares, mean).map { max(0, $0 / max(count, 1) - $1 * $1).squareRoot() }
   }

@@ -1,32 +1,32 @@
 import CJPEG
 import CPNG
 
-/// Decodes the images of a data set to upright pixels of one number of channels. Keeps its scratch memory, so a thread
-/// holds one and uses it for all its images.
+/// Decodes the images of a data set to upright pixels with a fixed number of channels. It reuses its scratch memory, so
+/// each thread should have one for all its images.
 package struct ImageDecoder {
-  /// Largest image, in pixels, whatever its file holds.
+  /// Largest image that is accepted, in pixels.
   package static let largest = 1 << 28
 
-  /// Channels of what is decoded; nil keeps those of each image (CMYK becomes RGB).
+  /// Channels of decoded images; nil keeps those of each image (CMYK becomes RGB).
   package let channels: Int?
   private var scratch: [UInt8] = []
 
-  /// - Parameter channels: usually `DataSet.channels`. Grey becomes RGB and the other way round; other numbers of
-  ///   channels must be what is stored.
+  /// - Parameter channels: usually `DataSet.channels`. Grey and RGB are converted to each other; other numbers of
+  ///   channels must match the stored image.
   package init(channels: Int?) { self.channels = channels }
 
   /// Decodes one image.
   /// - Parameters:
-  ///   - bytes: what the shard holds for it, `record.length` bytes.
-  ///   - record: its entry in the index; the bytes are held against it.
-  ///   - region: what is needed of it, in upright full-size pixels; nil is all of it. Must lie inside.
-  ///   - target: pixels that the region is to be resized to; with `scaled`, the decoded region keeps at least twice as
-  ///     many in both directions (or its full size).
-  ///   - scaled: lets libjpeg decode at M/8 and leave out rows and columns outside of the region. Pixels at the cut
-  ///     edges can differ in the last bits from those of the whole image. Without it the whole image is decoded.
+  ///   - bytes: the image's bytes in the shard, `record.length` of them.
+  ///   - record: its entry in the index, which the bytes are checked against.
+  ///   - region: the part that is needed, in upright full-size pixels; it must lie inside the image. Nil for all of it.
+  ///   - target: side in pixels that the region will be resized to. With `scaled`, the decoded region has at least
+  ///     twice as many pixels in both directions (or its full size).
+  ///   - scaled: lets libjpeg decode at M/8 and skip rows and columns outside the region. Pixels at the cut edges can
+  ///     differ in the last bits from those of the whole image. Without it the whole image is decoded.
   ///   - pixels: gets the upright image.
-  /// - Returns: what part of the image `pixels` holds. It covers the region.
-  /// - Throws: where the bytes are damaged or not what the record says.
+  /// - Returns: the part of the image that was decoded. It covers the region.
+  /// - Throws: if the bytes are damaged or do not match the record.
   package mutating func decode(
     _ bytes: UnsafeRawBufferPointer, _ record: ImageRecord, region: PixelRect? = nil, target: Int? = nil,
     scaled: Bool = false, into pixels: inout Pixels
@@ -48,7 +48,8 @@ package struct ImageDecoder {
     }
   }
 
-  /// Smallest M of libjpeg's M/8 at which the region still has twice the target's pixels in both directions.
+  /// Smallest M of libjpeg's M/8 at which the region has at least twice the target's pixels in both directions; 8 if
+  /// there is none.
   static func scale(_ record: ImageRecord, _ region: PixelRect?, _ target: Int?) -> Int {
     guard let target else { return 8 }
     let side = min(region?.width ?? record.width, region?.height ?? record.height)
@@ -74,7 +75,7 @@ package struct ImageDecoder {
     let full = PixelRect(x: 0, y: 0, width: record.width, height: record.height)
     let stored = turn.stored(region ?? full, width: record.width, height: record.height)
     var window = Self.window(stored, scale, storedWidth, storedHeight)
-    // jpeg_crop_scanline widens to whole blocks; no scaled row is longer than the image's.
+    // jpeg_crop_scanline widens the window to whole blocks, at most to the scaled image's full width.
     let room = Int(cjpeg_scaled(Int32(storedWidth), Int32(scale))) * Int(window.height) * channels
     pixels.reshape(
       width: room / Int(window.height) / channels, height: Int(window.height), channels: channels, depth: 8)
@@ -97,7 +98,7 @@ package struct ImageDecoder {
     return Self.held(window, turn, scale, width: record.width, height: record.height)
   }
 
-  /// The scaled pixels that cover a stored rectangle, one more on each side for libjpeg's chroma interpolation.
+  /// The scaled pixels that cover a stored rectangle, with one more on each side for libjpeg's chroma interpolation.
   private static func window(_ rect: PixelRect, _ scale: Int, _ width: Int, _ height: Int) -> cjpeg_window {
     let all = (Int(cjpeg_scaled(Int32(width), Int32(scale))), Int(cjpeg_scaled(Int32(height), Int32(scale))))
     let left = max(0, rect.x * scale / 8 - 1)
@@ -158,7 +159,7 @@ package struct ImageDecoder {
     }
   }
 
-  /// Luma after ITU-R BT.601, as in JPEG.
+  /// Converts RGB to grey: luma of ITU-R BT.601, as in JPEG.
   private static func weighGrey<T: FixedWidthInteger & UnsignedInteger>(
     _ from: UnsafeRawBufferPointer, _ to: UnsafeMutableRawBufferPointer, _ count: Int, _: T.Type
   ) {

@@ -1,6 +1,6 @@
-/// Reads the one EXIF field that changes how an image looks.
+/// Reads the EXIF orientation.
 enum Exif {
-  /// Orientation of a JPEG file's first EXIF block: 1 ... 8, and 1 where there is none or it makes no sense.
+  /// Orientation in a JPEG file's first EXIF block, 1 ... 8; 1 if there is none or it is invalid.
   static func orientation(jpeg bytes: UnsafeRawBufferPointer) -> UInt8 {
     var at = 2  // after the start marker
     while at + 4 <= bytes.count, bytes[at] == 0xFF {
@@ -22,7 +22,7 @@ enum Exif {
     return 1
   }
 
-  /// Orientation in a PNG file's EXIF chunk, which may stand before or behind the pixels.
+  /// Orientation in a PNG file's EXIF chunk, which may come before or after the pixels.
   static func orientation(png bytes: UnsafeRawBufferPointer) -> UInt8 {
     var at = 8  // after the signature
     while at + 12 <= bytes.count {

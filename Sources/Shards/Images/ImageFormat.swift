@@ -1,22 +1,24 @@
-/// A format of image files that can be packed. A format is a file and a row in `ImageFormats.all`.
+/// A format of image files that can be packed. To add one, write a file and add a row to `ImageFormats.all`.
 package protocol ImageFormat: Sendable {
+  /// Name in messages, such as "JPEG".
   static var name: String { get }
-  /// What names of such files end in, in lower case. A hint alone: what a file is, its bytes say.
+  /// Suffixes of such files' names, in lower case. Only a hint; the bytes decide.
   static var suffixes: [String] { get }
-  /// Whether a file is of this format.
-  /// - Parameter start: its first bytes, or all.
+  /// Whether a file has this format.
+  /// - Parameter start: its first bytes, or all of them.
   static func recognises(_ start: [UInt8]) -> Bool
-  /// Decodes a file, so that damage shows now, and returns what a shard stores for it.
+  /// Decodes a file, which finds damage, and returns what a shard stores for it.
   static func take(_ bytes: [UInt8], _ importer: inout ImageImporter) throws(ImageError) -> ImageImporter.Imported
-  /// Bytes that a shard stores for a file, by its header; 0 for a damaged one.
+  /// Number of bytes that a shard stores for a file, from its header; 0 for a damaged file.
   static func storedBytes(_ bytes: [UInt8]) -> Int
 }
 
-/// The formats of image files.
+/// The table of image formats.
 package enum ImageFormats {
+  /// All formats that can be packed.
   package static let all: [any ImageFormat.Type] = [JPEG.self, PNG.self]
 
-  /// A format that is known and not read.
+  /// A format that is recognised but cannot be read.
   private struct Other {
     let name: String, suffixes: [String]
     let recognises: @Sendable ([UInt8]) -> Bool
@@ -43,7 +45,7 @@ package enum ImageFormats {
   // MARK: By bytes
 
   /// The format of a file.
-  /// - Throws: what the file is instead.
+  /// - Throws: an error that says what the file is, if it has none of the formats.
   static func of(_ bytes: [UInt8]) throws(ImageError) -> any ImageFormat.Type {
     if let format = all.first(where: { $0.recognises(bytes) }) { return format }
     if bytes.isEmpty { throw ImageError("it is empty") }
@@ -63,22 +65,22 @@ package enum ImageFormats {
     throw ImageError("it is no " + all.map { $0.name }.joined(separator: " and no "))
   }
 
-  /// What kind of image a file is, whether it can be packed or not; nil for anything else.
+  /// Name of an image file's format, whether it can be read or not; nil for other files.
   static func name(_ start: [UInt8]) -> String? {
     all.first { $0.recognises(start) }?.name ?? others.first { $0.recognises(start) }?.name
   }
 
   // MARK: By name
 
-  /// What a file's name says of it.
+  /// What a file's name suggests.
   enum NameSays {
     case image
-    /// It has an image's suffix and more behind it: `a.jpg_large`, `b.jpg.1`, `c.jpg?w=200`.
+    /// An image's suffix followed by more: `a.jpg_large`, `b.jpg.1`, `c.jpg?w=200`.
     case perhaps
     case other
   }
 
-  /// What a file's name says; one without a suffix may well be an image.
+  /// What a file's name suggests. A name without a suffix counts as an image's.
   static func says(_ name: Name) -> NameSays {
     let parts = String(decoding: name.last.bytes, as: UTF8.self).lowercased()
       .split(separator: ".", omittingEmptySubsequences: false).dropFirst()

@@ -1,9 +1,9 @@
 import CJPEG
 
-/// libjpeg behind typed errors.
+/// JPEG files, read with libjpeg.
 package enum JPEG {
   struct Header {
-    /// As stored, before orientation.
+    /// Stored size, before orientation.
     var width: Int, height: Int
     /// 1, 3 or 4.
     var components: Int
@@ -11,7 +11,7 @@ package enum JPEG {
     var colour: UInt8
   }
 
-  /// Reads and bounds the header.
+  /// Reads the header and refuses images that are too large.
   static func header(_ bytes: UnsafeRawBufferPointer) throws(ImageError) -> Header {
     var info = cjpeg_info()
     try call { cjpeg_header(bytes.bindMemory(to: UInt8.self).baseAddress, bytes.count, &info, $0) }
@@ -21,7 +21,8 @@ package enum JPEG {
     return Header(width: width, height: height, components: Int(info.components), colour: UInt8(info.colour))
   }
 
-  /// Decodes a window of the scaled image; `samples` must have room for it at the image's full width.
+  /// Decodes a window of the scaled image. `samples` must have room for the window's rows at the scaled image's full
+  /// width.
   static func decode(
     _ bytes: UnsafeRawBufferPointer, _ channels: Int, _ scale: Int, _ window: inout cjpeg_window,
     into samples: inout [UInt8]
@@ -49,7 +50,7 @@ extension JPEG: ImageFormat {
 
   package static func recognises(_ start: [UInt8]) -> Bool { start.starts(with: [0xFF, 0xD8]) }
 
-  /// A JPEG is stored as it came.
+  /// Stores the file unchanged.
   package static func take(
     _ bytes: [UInt8], _ importer: inout ImageImporter
   ) throws(ImageError) -> ImageImporter.Imported {

@@ -1,10 +1,10 @@
-/// How stored rows and columns lie in the upright image, by EXIF orientation.
+/// The transform from a stored image to the upright one, by EXIF orientation.
 struct Orientation {
-  /// Rows and columns change places (5 ... 8).
+  /// Whether rows and columns are exchanged (5 ... 8).
   let transposed: Bool
-  /// Upright columns run against the stored axis that they lie on.
+  /// Whether the upright x axis is opposite to its stored axis.
   let flipX: Bool
-  /// Upright rows run against the stored axis that they lie on.
+  /// Whether the upright y axis is opposite to its stored axis.
   let flipY: Bool
 
   init(_ exif: UInt8) {
@@ -15,7 +15,7 @@ struct Orientation {
 
   var isUpright: Bool { !transposed && !flipX && !flipY }
 
-  /// Where a rectangle of the upright image lies in the stored one.
+  /// The stored rectangle of a rectangle of the upright image.
   /// - Parameters width, height: upright size.
   func stored(_ rect: PixelRect, width: Int, height: Int) -> PixelRect {
     let x = flipX ? width - rect.x - rect.width : rect.x

@@ -1,8 +1,8 @@
 import CPNG
 
-/// libpng behind typed errors.
+/// PNG files, read with libpng.
 package enum PNG {
-  /// Decodes to raw samples; transparency is blended on white.
+  /// Decodes to raw samples. Transparency is blended onto white.
   static func decode(_ bytes: UnsafeRawBufferPointer, into pixels: inout Pixels) throws(ImageError) {
     let start = bytes.bindMemory(to: UInt8.self).baseAddress
     var info = cpng_info()
@@ -30,7 +30,7 @@ extension PNG: ImageFormat {
 
   package static func recognises(_ start: [UInt8]) -> Bool { start.starts(with: [0x89, 0x50, 0x4E, 0x47]) }
 
-  /// A PNG is stored as raw upright pixels.
+  /// Stores the file as raw upright pixels.
   package static func take(
     _ bytes: [UInt8], _ importer: inout ImageImporter
   ) throws(ImageError) -> ImageImporter.Imported {

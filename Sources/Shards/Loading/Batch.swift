@@ -1,15 +1,17 @@
 /// All views of one kind in a batch.
 package struct ViewGroup {
+  /// The recipe of this kind of view.
   package let recipe: ViewRecipe
+  /// Channels of a view.
   package let channels: Int
   /// (recipe.count · images, size, size, channels): all images of view 0, then of view 1.
   package let pixels: UnsafeMutablePointer<Float>
-  /// (recipe.count · images), in the order of `pixels`: what a puzzle asks for. Nil where the recipe has none.
+  /// (recipe.count · images), in the order of `pixels`: the targets of a puzzle. Nil if the recipe has no puzzle.
   package let targets: UnsafeMutablePointer<Int32>?
-  /// Values of a view.
+  /// Number of values of a view.
   package var length: Int { recipe.size * recipe.size * channels }
 
-  /// Memory for the views of some images.
+  /// Allocates memory for the views of so many images.
   init(_ kind: Views.Kind, images: Int) {
     recipe = kind.recipe
     channels = kind.channels
@@ -26,23 +28,25 @@ package struct ViewGroup {
   }
 }
 
-/// A rank's share of a step's global batch. All of it is the loader's, valid until `release`; another step's then.
+/// A rank's share of a step's global batch. It belongs to the loader and is valid until `release`, after which the
+/// loader reuses it for another step.
 package final class Batch {
-  /// Counts over the whole run.
+  /// Step and epoch, counted over the whole run.
   package private(set) var step = 0, epoch = 0
-  /// Images in the global batch, and which of its positions these are.
+  /// Number of images in the global batch, and the positions in it of these images.
   package private(set) var globalCount = 0, positions = 0..<0
-  /// Sample ids by image, in order of position.
+  /// Sample numbers, in order of position.
   package private(set) var samples: [Int] = []
-  /// -1 where there is none.
+  /// Classes, in order of position; -1 for none.
   package private(set) var labels: [Int32] = []
+  /// The views, by kind.
   package let groups: [ViewGroup]
-  /// Images here.
+  /// Number of images here.
   package var count: Int { samples.count }
 
   init(groups: [ViewGroup]) { self.groups = groups }
 
-  /// Becomes a step's, whose pixels are there.
+  /// Describes a step whose pixels are complete.
   func show(
     step: Int, epoch: Int, globalCount: Int, positions: Range<Int>, samples: UnsafePointer<Int>,
     labels: UnsafePointer<Int32>

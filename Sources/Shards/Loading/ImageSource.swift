@@ -1,22 +1,26 @@
-/// What the loader needs of a data set: its index, and bytes of consecutive samples. `DataSet` is one; tests bring
-/// others. Called from any thread.
+/// What the loader needs of a data set: its index, and the bytes of consecutive samples. `DataSet` conforms; tests have
+/// others. Any thread may call it.
 package protocol ImageSource: AnyObject, Sendable {
+  /// Number of samples.
   var count: Int { get }
+  /// Channels of a decoded image.
   var channels: Int { get }
-  /// Per channel, of values in [0, 1].
+  /// Mean of each channel, of values in [0, 1].
   var mean: [Double] { get }
+  /// Standard deviation of each channel, of values in [0, 1].
   var deviation: [Double] { get }
+  /// The index entry of a sample.
   func record(_ sample: Int) throws -> ImageRecord
-  /// Names a sample for a message.
+  /// Name of a sample, for messages.
   func name(_ sample: Int) -> String
   /// The samples of the shard that holds this one.
   func neighbours(of sample: Int) -> Range<Int>
-  /// Reads the bytes of consecutive samples of one shard into the start of `bytes`, which grows where it is too short.
+  /// Reads the bytes of consecutive samples of one shard into the start of `bytes`, which grows if it is too short.
   func fetch(_ samples: Range<Int>, into bytes: inout [UInt8]) throws
 }
 
 extension ImageSource {
-  /// Mean encoded bytes of a sample, from about 1024 of them; at least 1.
+  /// Mean encoded bytes of a sample, estimated from about 1024 samples; at least 1.
   package func meanLength() throws -> Int {
     let step = max(1, count / 1024)
     let lengths = try stride(from: 0, to: count, by: step).map { try record($0).length }

@@ -2,15 +2,15 @@ import Foundation
 import Ranks
 import Synchronization
 
-/// Bytes of consecutive samples, read at once.
+/// Bytes of consecutive samples, read with one call.
 final class RunBytes: @unchecked Sendable {
-  /// The first `count` are of this run.
+  /// The first `count` bytes belong to this run.
   fileprivate(set) var bytes: [UInt8] = []
-  /// Offset in the shard of the first byte.
+  /// Offset of the first byte in the shard.
   fileprivate(set) var offset = 0
   fileprivate(set) var count = 0
 
-  /// Lends one sample's bytes.
+  /// Calls `body` with one sample's bytes.
   func with<R>(_ record: ImageRecord, _ body: (UnsafeRawBufferPointer) throws -> R) throws -> R {
     let start = record.offset - offset
     guard start >= 0, record.length >= 0, start + record.length <= count else {
@@ -20,19 +20,19 @@ final class RunBytes: @unchecked Sendable {
   }
 }
 
-/// Reads samples in runs and keeps what the lanes of a rank will need soon: for each lane up to a window of blocks, and
-/// half as many again at an epoch's ends. `ReadPlan` makes windows that fit the memory a recipe allows.
+/// Reads samples in runs and keeps those that a rank's lanes will need soon: for each lane up to a window of blocks,
+/// and up to one and a half windows at the ends of an epoch. `ReadPlan` chooses windows that fit the recipe's memory.
 final class LaneCache: Sendable {
   private struct Held {
     let run: Range<Int>, windowEnd: Int
     let bytes: RunBytes
-    /// Samples of the run that are still to be used.
+    /// Samples of the run that have not been used.
     var left: Int
   }
 
   private struct Lane {
     var held: [Held] = []
-    /// Used up; taken again once no thread reads them any more.
+    /// Buffers whose samples are used up; reused when no thread reads them any more.
     var retired: [RunBytes] = []
   }
 
@@ -57,10 +57,10 @@ final class LaneCache: Sendable {
     lanes = owned.map { _ in Locked() }
   }
 
-  /// The bytes that hold a sample.
-  /// - Parameter spare: the calling thread's own, for what is not kept.
+  /// Bytes that contain a sample, read if necessary.
+  /// - Parameter spare: the calling thread's buffer, for samples that are not kept.
   func bytes(step: Int, position: Int, _ place: Order.Place, spare: RunBytes) throws -> RunBytes {
-    // A smaller last batch is shared out anew, so a position may be another rank's lane.
+    // A smaller last batch is divided over the ranks anew, so a position may belong to another rank's lane.
     guard order.block > 1, owned.contains(position) else { return try fetch(place.sample..<place.sample + 1, spare) }
     let run = needed(of: place, position)
     return try lanes[position - owned.lowerBound].lane.withLock { lane throws in
@@ -69,7 +69,7 @@ final class LaneCache: Sendable {
   }
 
   private func take(_ run: Range<Int>, _ place: Order.Place, step: Int, from lane: inout Lane) throws -> RunBytes {
-    // No thread is more than `ahead` steps behind another.
+    // No thread is more than `ahead` steps behind another, so nobody needs this window any more.
     for i in lane.held.indices.reversed() where lane.held[i].windowEnd + ahead < step {
       lane.retired.append(lane.held.remove(at: i).bytes)
     }
@@ -93,7 +93,7 @@ final class LaneCache: Sendable {
     return bytes
   }
 
-  /// The part of a run that this rank uses and that lies in one shard.
+  /// The part of a run that this rank uses and that lies in the sample's shard.
   private func needed(of place: Order.Place, _ position: Int) -> Range<Int> {
     var run = place.run.clamped(to: source.neighbours(of: place.sample))
     let lastSize = order.size(ofStep: place.windowEnd)

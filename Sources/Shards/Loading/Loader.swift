@@ -3,6 +3,7 @@ import Ranks
 
 /// A sample that could not be read or decoded.
 package struct LoadError: Error, CustomStringConvertible {
+  /// The sample's number, and the error in one line.
   package let sample: Int, description: String
 
   init(sample: Int, _ name: String, _ error: any Error) {
@@ -11,32 +12,32 @@ package struct LoadError: Error, CustomStringConvertible {
   }
 }
 
-/// Reads, decodes and augments ahead in threads of its own, and delivers batches in order of their steps.
+/// Reads, decodes and augments images ahead of time in its own threads, and delivers batches in order of their steps.
 ///
-/// A batch is a pure function of the data, the order, the recipes and the seed: neither the number of ranks nor that of
-/// threads changes a bit of it. Memory: `ahead` batches, what `LaneCache` keeps, and a workspace in each thread; it is
-/// all reused.
+/// A batch is a pure function of the data, the order, the recipes and the seed: the numbers of ranks and threads do not
+/// change a bit of it. Memory: `ahead` batches, the encoded samples in `LaneCache`, and a workspace in each thread. All
+/// of it is reused.
 package final class Loader: @unchecked Sendable {
   private let work: LoaderWork
   private var threads: [pthread_t] = []
   private var step: Int
   private let until: Int
-  /// What recipes ask for and the data cannot show.
+  /// Notices of what the recipes ask for but the data cannot provide.
   package let notices: [String]
-  /// Seconds that `next` had to wait.
+  /// Seconds spent waiting in `next`.
   package private(set) var secondsWaited = 0.0
-  /// Bytes of the batches; `ReadPlan.cacheBytes` adds what is kept of encoded samples, and each thread has scratch
-  /// memory for about one decoded image and one view.
+  /// Bytes of the batches. Encoded samples (`ReadPlan.cacheBytes`) and each thread's scratch memory, about one decoded
+  /// image and one view, are not included.
   package var memory: Int { work.memory }
-  /// Encoded bytes read.
+  /// Encoded bytes read so far.
   package var bytesRead: Int { work.cache.bytesRead }
 
   /// - Parameters:
-  ///   - rank, ranks: which share of each global batch is loaded.
+  ///   - rank, ranks: which share of each global batch to load.
   ///   - threads: at least 1.
-  ///   - ahead: batches held at once, at least 1; with 1, nothing is done while the caller holds a batch.
-  ///   - from, until: steps of the run; `until` is the first that is not loaded.
-  /// - Throws: `RecipeError` for recipes or sizes that cannot be run.
+  ///   - ahead: batches in memory, at least 1. With 1, nothing is loaded while the caller holds a batch.
+  ///   - from, until: steps of the run; `until` is excluded.
+  /// - Throws: `RecipeError` if the recipes do not suit the data, or the data is smaller than a batch.
   package init(
     _ source: any ImageSource, order: Order, views recipes: [ViewRecipe], rank: Int, ranks: Int, seed: UInt64,
     threads: Int, ahead: Int, from step: Int, until: Int, decode: DecodeMode = .full
@@ -59,7 +60,7 @@ package final class Loader: @unchecked Sendable {
     for _ in 0..<threads { self.threads.append(work.start()) }
   }
 
-  /// Bytes that a loader's batches would take.
+  /// Bytes of the pixels of a loader's batches.
   package static func batchBytes(
     _ source: any ImageSource, order: Order, views: [ViewRecipe], rank: Int, ranks: Int, ahead: Int
   ) -> Int {
@@ -73,8 +74,8 @@ package final class Loader: @unchecked Sendable {
     for thread in threads { pthread_join(thread, nil) }
   }
 
-  /// The next step's batch; waits for it. One thread at a time calls this.
-  /// - Throws: `LoadError` where one of its samples could not be loaded.
+  /// Waits for the next step's batch and returns it. Only one thread at a time may call this.
+  /// - Throws: `LoadError` if one of its samples could not be loaded.
   package func next() throws -> Batch {
     precondition(step < until, "there is no step \(step): the loader ends before \(until)")
     let start = DispatchTime.now().uptimeNanoseconds
@@ -84,6 +85,6 @@ package final class Loader: @unchecked Sendable {
     return batch
   }
 
-  /// Gives a batch's memory back.
+  /// Returns a batch's memory to the loader.
   package func release(_ batch: Batch) { work.release(batch.step) }
 }

@@ -2,17 +2,17 @@ import CSystem
 import Foundation
 import Ranks
 
-/// What the loader's threads share: a ring of batches in the making, and the next piece of work.
+/// State that the loader's threads share: a ring of batches, and the next chunk of work.
 final class LoaderWork: @unchecked Sendable {
   /// Memory of one batch.
   private struct Slot {
-    /// What the caller gets.
+    /// The batch that the caller gets.
     let batch: Batch
     let samples: UnsafeMutablePointer<Int>
     let labels: UnsafeMutablePointer<Int32>
-    /// The step it is made for, its images in work, and whether the caller still has it.
+    /// Its step (-1 for none), its images that are not finished, and whether the caller holds it.
     var step = -1, left = 0, held = false
-    /// Of the first image in the batch that failed.
+    /// Error of the first image in the batch that failed.
     var error: (image: Int, error: LoadError)?
   }
 
@@ -25,7 +25,7 @@ final class LoaderWork: @unchecked Sendable {
   /// Bytes of all batches.
   let memory: Int
 
-  // Under `state`'s lock.
+  // Guarded by `state`.
   private let state = NSCondition()
   private var slots: [Slot]
   private var step: Int, image = 0
@@ -45,7 +45,7 @@ final class LoaderWork: @unchecked Sendable {
     self.step = step
     self.until = until
     self.decode = decode
-    // A smaller last batch may fall to a rank whose share of a full one is rounded down.
+    // Of a smaller last batch a rank may get one image more than of a full one.
     let images = share(of: order.batch, rank: rank, ranks: ranks).count + 1
     chunk = min(16, max(1, images / (4 * threads)))
     memory =
@@ -122,7 +122,7 @@ final class LoaderWork: @unchecked Sendable {
   // MARK: The threads' side
 
   private func run() {
-    csystem_use_processors()  // its maker may be on another rank's: see ProcessorTurns
+    csystem_use_processors()  // the creator may be bound to fewer; see ProcessorTurns
     let maker = ViewMaker(views)
     let spare = RunBytes()
     state.lock()
@@ -132,7 +132,7 @@ final class LoaderWork: @unchecked Sendable {
       let error = load(step, images, into: slot, maker, spare)
       state.lock()
       let index = step % slots.count
-      // Of several errors the first image's is told, whichever thread is first.
+      // Of several errors keep the first image's, independent of the threads' timing.
       if let error, error.image < slots[index].error?.image ?? .max { slots[index].error = error }
       slots[index].left -= images.count
       if slots[index].left == 0 { state.broadcast() }
@@ -140,7 +140,7 @@ final class LoaderWork: @unchecked Sendable {
     state.unlock()
   }
 
-  /// The next images to load; waits for room in the ring. Nil when there is no more to do.
+  /// The next images to load. Waits for room in the ring. Nil when all is done.
   private func nextChunk() -> (step: Int, images: Range<Int>)? {
     while true {
       if stopping || step >= until { return nil }

@@ -1,51 +1,55 @@
 import Randomness
 
-/// What happens to the samples of an epoch that do not fill a batch.
+/// What to do with the samples at the end of an epoch that do not fill a batch.
 package enum LastBatch: String, Codable, CaseIterable, Sendable {
-  /// They are left out of this epoch; another epoch leaves out others.
+  /// Leaves them out of this epoch. Every epoch leaves out other samples.
   case drop
   /// The epoch's last batch is smaller.
   case keep
 }
 
-/// The order in which a run meets its samples: a pure function of (seed, epoch), in O(1) memory, for any number of
-/// ranks.
+/// The order in which a run visits its samples: a pure function of (seed, epoch), in O(1) memory, and the same for any
+/// number of ranks.
 ///
-/// The data set, begun at a keyed offset, is cut into blocks of consecutive samples, and a keyed permutation puts the
-/// blocks in a *row* of N samples. Position ℓ of the global batch is a *lane*: it owns a consecutive piece of the row,
-/// one sample a step, so a rank that owns lanes reads whole blocks. Inside a lane, windows of whole blocks are mixed by
-/// keyed permutations of their own; lanes change windows at different steps, which spreads the reads.
+/// The data set, starting at a keyed offset, is cut into blocks of consecutive samples. A keyed permutation arranges
+/// the blocks in a *row* of N samples. Each position of the global batch is a *lane*: it owns a contiguous piece of the
+/// row and takes one sample per step, so a rank that owns lanes reads whole blocks. Inside a lane, windows of whole
+/// blocks are shuffled by keyed permutations. Lanes change windows at different steps, which spreads the reads over
+/// time.
 ///
-/// Every sample appears once in an epoch (`keep`), or at most once (`drop`: the N mod B samples at the row's end are
-/// left out).
+/// Every sample appears once in an epoch (`keep`) or at most once (`drop`, which leaves out the N mod B samples at the
+/// end of the row).
 package struct Order: Sendable, Equatable {
   /// Samples in the data set (N), and in a global batch (B).
   package let count: Int, batch: Int
+  /// The run's seed.
   package let seed: UInt64
-  /// Samples in a block, as adapted to the piece of a lane and to `held`; 1 is a full shuffle, whose reads are single
-  /// samples.
+  /// Samples in a block, as adapted to the length of a lane and to `held`. With 1 the order is a full shuffle, and each
+  /// sample is read by itself.
   package let block: Int
-  /// Blocks that are mixed together in a lane, as adapted to `held`.
+  /// Blocks of a lane that are shuffled together, as adapted to `held`.
   package let window: Int
+  /// What to do with the end of an epoch.
   package let last: LastBatch
-  /// Steps in an epoch; 0 where `drop` leaves nothing, which `Loader` refuses in words.
+  /// Steps in an epoch; 0 if `drop` leaves nothing, which `Loader` refuses.
   package let stepsPerEpoch: Int
 
-  /// Fewest blocks of a window that are mixed where `held` is short; below that, blocks become smaller.
+  /// Fewest blocks of a window when `held` is small; to keep so many, blocks are made smaller.
   private static let leastWindow = 4
 
-  /// Block and window follow from the arguments alone, so they are the same for any number of ranks. Blocks are small
-  /// enough that a lane mixes `window` of them in an epoch: never more than 1/window of its piece, so 1 where it has
-  /// fewer samples than `window`. Where such a window has more than `held` samples, blocks take their full size again,
-  /// or a quarter of `held`, and as many are mixed as `held` allows.
+  /// Block and window follow from the arguments alone, so they are the same for any number of ranks. A block has at
+  /// most 1/window of a lane's samples (at least 1), so that a lane shuffles `window` blocks in an epoch. If such a
+  /// window has more than two thirds of `held` samples, fewer blocks are shuffled: as many as fit into two thirds of
+  /// `held`, of the largest size up to `block` at which four of them (or `window`, if that is less) fit and a lane has
+  /// that many.
   /// - Parameters:
   ///   - count: samples in the data set, at least 1.
   ///   - batch: samples in a global batch, at least 1.
   ///   - seed: the run's seed.
-  ///   - block: the largest number of consecutive samples that are read at once.
-  ///   - window: blocks that are mixed, at most.
-  ///   - held: encoded samples that a lane may hold at once: a window, and half as many again at an epoch's ends.
-  ///   - last: what happens to the rest of an epoch.
+  ///   - block: largest number of consecutive samples that are read at once.
+  ///   - window: largest number of blocks that are shuffled together.
+  ///   - held: encoded samples that a lane may keep in memory: up to one and a half windows at the ends of an epoch.
+  ///   - last: what to do with the end of an epoch.
   package init(
     count: Int, batch: Int, seed: UInt64, block: Int = 16, window: Int = 4, held: Int = .max, last: LastBatch = .drop
   ) {
@@ -70,7 +74,7 @@ package struct Order: Sendable, Equatable {
     }
   }
 
-  /// Samples in the global batch of a step. Steps count over the whole run.
+  /// Number of samples in the global batch of a step. Steps count over the whole run.
   package func size(ofStep step: Int) -> Int {
     let rest = count % batch
     return last == .keep && rest > 0 && step % stepsPerEpoch == stepsPerEpoch - 1 ? rest : batch
@@ -89,17 +93,17 @@ package struct Order: Sendable, Equatable {
     return positions.map { epoch.place(lane: $0, step: within).sample }
   }
 
-  /// Where a lane stands at a step.
+  /// A lane's sample at a step, and what to read for it.
   package struct Place: Equatable, Sendable {
-    /// The sample that is due.
+    /// The sample of this step.
     package let sample: Int
-    /// Consecutive samples, this one among them, that the lane needs in the same window: worth reading at once.
+    /// Consecutive samples, including this one, that the lane needs in the same window. Read them at once.
     package let run: Range<Int>
-    /// The window's last step, in steps of the whole run; after it nothing of the run is needed.
+    /// The window's last step, in steps of the whole run. After it the samples of `run` are no longer needed.
     package let windowEnd: Int
   }
 
-  /// Where a lane stands at a step of the run.
+  /// A lane's place at a step of the run.
   package func place(step: Int, position: Int) -> Place {
     let epoch = Epoch(self, step / stepsPerEpoch)
     return epoch.place(lane: position, step: step % stepsPerEpoch)
@@ -115,7 +119,7 @@ private struct Epoch {
   init(_ order: Order, _ epoch: Int) {
     self.order = order
     self.epoch = epoch
-    // A last, incomplete block stays at the row's end; the offset lets it hold other samples in each epoch.
+    // An incomplete last block stays at the end of the row. Because of the offset it has other samples in each epoch.
     blocks = Permutation(count: max(1, order.count / order.block), seed: order.seed, .order, UInt64(epoch))
     var draws = Draws(seed: order.seed, .order, UInt64(epoch), 0)
     offset = draws.integer(below: order.count)
@@ -144,7 +148,7 @@ private struct Epoch {
     let first = sample(atRow: rowStart)
     let sample = sample(atRow: drawn)
     let length = rowEnd - rowStart
-    // A block that wraps around the data set's end is two runs.
+    // A block that wraps around the end of the data set consists of two runs.
     let run =
       first + length <= order.count
       ? first..<first + length : (sample >= first ? first..<order.count : 0..<first + length - order.count)
@@ -152,8 +156,8 @@ private struct Epoch {
       sample: sample, run: run, windowEnd: epoch * order.stepsPerEpoch + (end - 1 - piece.lowerBound))
   }
 
-  /// The rows that are mixed with this one. Windows begin at whole blocks, at another block in each lane; what is left
-  /// over at a piece's ends, if less than half a window, joins its neighbour.
+  /// The window that contains `now`, a range of the row. Windows begin at block boundaries, with a phase that depends
+  /// on the lane. Less than half a window at either end of a piece is joined to the neighbouring window.
   private func window(around now: Int, in piece: Range<Int>, _ lane: Int) -> (start: Int, end: Int) {
     let span = order.window * order.block
     let half = max(1, span / 2)

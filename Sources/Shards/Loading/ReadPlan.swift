@@ -1,22 +1,24 @@
 import Ranks
 
-/// How a run reads its data: the order, cut into blocks and windows that fit the memory a recipe allows.
+/// How a run reads its data: the order, with blocks and windows that fit the memory that the recipe allows.
 ///
-/// The memory is given for each image of the global batch. So the order is the same for any number of ranks, and a rank
-/// takes memory in proportion to its share of the batch, as its activations do.
+/// The memory is given per image of the global batch, so that the order is the same for any number of ranks. A rank's
+/// memory is proportional to its share of the batch, as its activations are.
 package struct ReadPlan: Sendable {
+  /// The order of the samples.
   package let order: Order
   /// Mean encoded bytes of a sample.
   package let meanLength: Int
-  /// Where reads are not sequential, or fewer blocks are mixed than the recipe asks for, why and what to do.
+  /// Notices that reads are not sequential, or that fewer blocks are shuffled than the recipe asks for, with the reason
+  /// and the remedy.
   package let notices: [String]
 
-  /// Sets below it stay in the page cache, where the order of reads does not matter.
+  /// Smaller sets, in bytes, stay in the page cache, so that the order of reads does not matter.
   private static let smallSet = 1 << 30
 
   /// - Parameters:
   ///   - block, window, last: as `Order`.
-  ///   - cache: bytes of encoded samples that may be kept for each image of the batch.
+  ///   - cache: bytes of encoded samples that may be kept per image of the batch.
   package init(
     _ source: any ImageSource, batch: Int, seed: UInt64, block: Int, window: Int, cache: Int, last: LastBatch
   ) throws {
@@ -41,7 +43,7 @@ package struct ReadPlan: Sendable {
     }
   }
 
-  /// Bytes of encoded samples that a rank keeps at most.
+  /// Upper bound of the bytes of encoded samples that a rank keeps.
   package func cacheBytes(rank: Int, ranks: Int) -> Int {
     if order.block == 1 { return 0 }
     return share(of: order.batch, rank: rank, ranks: ranks).count * order.window * order.block * 3 / 2 * meanLength

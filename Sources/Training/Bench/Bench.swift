@@ -5,46 +5,60 @@ import Randomness
 import Ranks
 import Shards
 
-/// Times the step of a method on made-up views: everything but the data.
+/// Times a method's training step on random views, without the data path.
 package struct Bench {
+  /// What is timed.
   package struct Options: Sendable {
+    /// The encoder's recipe.
     package var encoder: EncoderRecipe
+    /// Channels of an image.
     package var channels = 3
+    /// Height and width of an image, in pixels.
     package var size = 32
-    /// Images of each rank.
+    /// Images per rank; each has two views.
     package var images = 64
+    /// Timed steps, after one warm-up step.
     package var steps = 4
+    /// The method's recipe. It must take two views of one kind.
     package var method: any MethodRecipe = {
       var simclr = SimCLR()
       simclr.temperature = 0.5
       return simclr
     }()
+    /// Groups of batch normalisation.
     package var normalisation = NormalisationGroups.global
+    /// Algorithm of the convolutions.
     package var convolution = ConvolutionAlgorithm.fast
+    /// The defaults for an encoder.
     package init(encoder: EncoderRecipe) { self.encoder = encoder }
   }
 
+  /// What was measured.
   package struct Result: Sendable {
-    /// Median over the steps, and their mean.
+    /// Median and mean seconds of a step.
     package var seconds: Double, meanSeconds: Double
+    /// Of all ranks, at the median step.
     package var viewsPerSecond: Double
-    /// Of a mean step.
+    /// Profile of a mean step by part.
     package var parts: [(part: Profile.Part, sum: Profile.Sum)]
-    /// Every layer and direction of a mean step.
+    /// Profile of a mean step by layer and direction.
     package var layers: [(name: String, part: Profile.Part, sum: Profile.Sum)]
-    /// Nil on one rank.
+    /// Exposed communication; nil on one rank.
     package var exposed: Exposed?
+    /// Peak resident memory of this rank, in bytes.
     package var peakResident: Int64
+    /// The machine's measured peak performance.
     package var peak: Peak
   }
 
-  /// Seconds of a mean step that arithmetic stands still for other ranks, mean over the ranks.
+  /// Exposed communication: seconds of a mean step in which arithmetic waits for other ranks, mean over the ranks.
   package struct Exposed: Sendable {
-    /// For sums of gradients, and the same without hiding them behind backward.
+    /// For sums of gradients, and the same without overlapping them with backward.
     package var gradients: Double, unhidden: Double
-    /// For every other collective, as long as the rank that came last took for it.
+    /// For all other collectives, each counted with the time of the rank that was in it for the shortest time, which is
+    /// the rank that came last.
     package var rest: Double
-    /// For ranks that came to those collectives later: processors that differ, not communication.
+    /// Waiting for ranks that came to those collectives later. This is load imbalance, not communication.
     package var waiting: Double
   }
 
@@ -54,6 +68,8 @@ package struct Bench {
   private var images: [Float]
   private let samples: [Int]
 
+  /// Builds the method, plans its memory with a dry run and draws the views.
+  /// - Throws: `RunError` if an option is out of range or the memory does not suffice.
   package init(_ options: Options, _ context: Context) throws {
     self.options = options
     self.context = context
@@ -68,7 +84,7 @@ package struct Bench {
         encoder: options.encoder.options(channels: options.channels), normalisation: options.normalisation,
         images: batch, plan: RunPlan(stepsPerEpoch: 1, batch: batch, length: .steps(options.steps)), context: context))
     samples = Array(0..<options.images)
-    // As a run does: the arena is as large as the step needs.
+    // As in a run, the arena gets the size that the step needs.
     context.arena.unseal { bytes in
       context.communicator.abort(
         "error: a step's activations need more than the \(bytes >> 20) MiB that the system gives a process: "
@@ -85,7 +101,7 @@ package struct Bench {
     images = (0..<count).map { _ in Float(draws.uniform() * 3.4 - 1.7) }
   }
 
-  /// Refuses what does not fit into memory, before it is touched.
+  /// Refuses a bench that does not fit into memory, before the memory is touched.
   private func checkMemory() throws(RunError) {
     let views = 2 * options.images * options.size * options.size * options.channels * MemoryLayout<Float>.stride
     let state = method.saved.reduce(0) { $0 + $1.bytes.count }
@@ -108,9 +124,8 @@ package struct Bench {
   }
 
   /// - Parameters:
-  ///   - before: called on every rank before each step, the one that warms up as well, and before what is measured
-  ///     after them.
-  ///   - after: gets the seconds of each step.
+  ///   - before: called on every rank before each step, including the warm-up, and before the measurements that follow.
+  ///   - after: gets the seconds of each step, including the warm-up.
   package func run(before: () throws -> Void = {}, after: (_ seconds: Double) -> Void = { _ in }) rethrows -> Result {
     var pixels = images
     return try pixels.withUnsafeMutableBufferPointer { pixels in
@@ -155,20 +170,20 @@ package struct Bench {
     }
   }
 
-  /// Of all ranks, where a step takes so many seconds.
+  /// Views per second of all ranks, for a step of so many seconds.
   package func viewsPerSecond(_ seconds: Double) -> Double {
     Double(2 * options.images * context.communicator.size) / seconds
   }
 
-  /// Of an even number, the mean of the middle two.
+  /// Median; the mean of the middle two for an even count.
   private static func median(of seconds: [Double]) -> Double {
     let sorted = seconds.sorted()
     let last = sorted.count - 1
     return (sorted[last / 2] + sorted[(last + 1) / 2]) / 2
   }
 
-  /// One step on weights and views of a file: what a peer computed is compared with it.
-  /// - Returns: loss and norm of all gradients.
+  /// One step on the weights and views of a safetensors file, for comparison with another framework.
+  /// - Returns: the loss and the norm of the gradients.
   package func exchange(_ path: String) throws -> (loss: Double, gradientNorm: Double) {
     let file = try Safetensors.read(path)
     try Weights.fill(method.encoder.state, from: file, path)
@@ -194,7 +209,7 @@ package struct Bench {
   }
 }
 
-/// How long arithmetic stands still for other ranks, from here on.
+/// Measures exposed communication from its creation on.
 private struct Standstill {
   private let communicator: any Communicator
   private let times: CollectiveTimes
@@ -209,12 +224,12 @@ private struct Standstill {
     times.waits = []
   }
 
-  /// In a mean one of so many steps. Every rank asks at the same time.
+  /// Exposed communication of a mean step, after `steps` steps. Collective: every rank must call it.
   func exposed(_ steps: Int) -> Bench.Exposed {
     let spent = times.seconds(on: .gradients) - gradients
     let own = times.waits ?? []
     times.waits = nil
-    // Who comes last to a collective waits for nobody: the shortest time of all ranks is what it takes by itself.
+    // The last rank to enter a collective does not wait, so the shortest time over ranks is the collective's own.
     var shortest = own
     shortest.withUnsafeMutableBufferPointer { communicator.allReduce($0, .min, on: .control, "waits") }
     func mean(_ seconds: Double) -> Double {

@@ -1,17 +1,19 @@
 import Foundation
 import Shards
 
-/// Times the data path alone: what `Loader` makes of a data set when nothing but the loader is waited for.
+/// Times the data path alone: how fast `Loader` delivers batches when the consumer does nothing else.
 package struct ViewsBench {
+  /// What was measured.
   package struct Result: Sendable {
-    /// Each image is read and decoded once, and all its views are made.
+    /// Images per second, each read and decoded once and augmented to all its views.
     package var imagesPerSecond: Double
-    /// Timed.
+    /// Timed images, and the seconds that they took.
     package var images: Int, seconds: Double
+    /// Views of each image, over all kinds.
     package var viewsPerImage: Int
     /// Mean encoded length of the timed images, bytes.
     package var bytesPerImage: Double
-    /// Of the values of all views that warmed up, over pixels and channels.
+    /// Mean and standard deviation of the values of the warm-up views, over pixels and channels.
     package var mean: Double, deviation: Double
   }
 
@@ -21,10 +23,10 @@ package struct ViewsBench {
   private let threads: Int
 
   /// - Parameters:
-  ///   - recipe: the views and the way through the data of its first stage are taken.
-  ///   - data: a packed data set, or the folder that holds `train`.
+  ///   - recipe: its first stage gives the views and the order of the data.
+  ///   - data: a packed data set, or a folder that holds one as `train`.
   ///   - threads: loader threads, at least 1.
-  /// - Throws: `ShardError` where the data cannot be opened.
+  /// - Throws: `ShardError` if the data cannot be opened.
   package init(_ recipe: Recipe, data: String, threads: Int) throws {
     stage = recipe.stages[0]
     seed = recipe.seed
@@ -32,11 +34,11 @@ package struct ViewsBench {
     self.data = try DataSet(at: Trainer.paths(data, nil).train)
   }
 
-  /// Makes at least 256 images' views to warm up, then times whole batches.
-  /// - Parameter seconds: batches are taken for so long, and one more.
-  /// - Throws: `RecipeError` where the views cannot be made of such data, `LoadError` where an image cannot be loaded.
+  /// Loads at least 256 images to warm up, then times whole batches.
+  /// - Parameter seconds: batches are taken until so many seconds have passed.
+  /// - Throws: `RecipeError` if the views do not suit the data, `LoadError` if an image cannot be loaded.
   package func run(seconds: Double) throws -> Result {
-    // Small batches end close to the time that was asked for; what a step of a run holds makes no difference.
+    // Small batches end close to the requested time. The batch size of the run does not change the speed.
     var recipe = stage.data
     recipe.last = .drop
     let order = try ReadPlan(data, batch: min(16, stage.batch, data.count), seed: seed, recipe).order
@@ -56,7 +58,8 @@ package struct ViewsBench {
     var images = 0
     var bytes = 0
     var elapsed = 0.0
-    // What is ahead when the clock starts is ahead when it stops: the batches in between are what was made meanwhile.
+    // The same number of batches is ahead when the clock starts and when it stops, so the batches taken in between
+    // are as many as were loaded in that time.
     for _ in 0...stage.data.ahead { loader.release(try loader.next()) }
     let start = ContinuousClock.now
     while elapsed < seconds {
@@ -72,13 +75,13 @@ package struct ViewsBench {
       mean: sums.mean, deviation: sums.deviation)
   }
 
-  /// The views as the recipe's JSON has them, so that a peer can make the same.
+  /// The views as JSON, so that another framework can make the same.
   package var views: JSONValue {
     get throws { try JSONDecoder().decode(JSONValue.self, from: JSONEncoder().encode(stage.views)) }
   }
 }
 
-/// Mean and deviation of what was added.
+/// Mean and standard deviation of the added values.
 private struct Moments {
   private var count = 0.0, sum = 0.0, squares = 0.0
 

@@ -3,28 +3,28 @@ import Foundation
 import Randomness
 import Shards
 
-/// AdCo: AdCo: Adversarial Contrast for Efficient Learning of Unsupervised Representations from Self-Trained Negative
+/// AdCo: Adversarial Contrast for Efficient Learning of Unsupervised Representations from Self-Trained Negative
 /// Adversaries. Hu, Wang, Hu, Qi 2020, arXiv:2011.08435; reference maple-research-lab/AdCo.
 ///
-/// The negatives W are learned: the network descends the contrastive loss, they climb it, with a rate, a momentum and a
-/// temperature of their own (eq. 4 to 6). W is kept as it is and normalised where it is used, ŵ = w/‖w‖:
+/// The negatives W are learned: the network minimises the contrastive loss and W maximises it, with its own rate,
+/// momentum and temperature (eq. 4 to 6). W is stored without normalisation, and normalised for use, ŵ = w/‖w‖:
 ///
 ///     L    = −1/B Σ_i log( exp(q_i·k_i/τ) / (Σ_j exp(q_i·k_j/τ) + Σ_k exp(q_i·ŵ_k/τ)) )
 ///     g_k  = −∂L/∂w_k at τ′ = −1/(τ′‖w_k‖) · ( 1/B Σ_i p_ik q_i − 1/B Σ_i p_ik (q_i·ŵ_k) ŵ_k )
 ///     v ← m·v + g + λW,   W ← W − η·v
 ///
-/// Further kinds of views are further queries against the same keys; their losses are summed, and the loss that is told
-/// is the mean over queries, so that it stands beside ln(candidates). With the symmetric loss both views are queries,
-/// at half the weight. The bank is spread over ranks by row; its gradient needs the queries of all ranks, and nothing
-/// else.
+/// Views of further kinds are additional queries against the same keys. Their losses are summed for the gradient; the
+/// reported loss is the mean over queries, comparable with ln(candidates). With the symmetric loss both views are
+/// queries, at half the weight. The rows of W are distributed over the ranks; their gradient needs the queries of all
+/// ranks and nothing else.
 ///
-/// Departs from the reference: the momentum update follows the optimizer's at the end of a step instead of preceding
-/// the next step's keys; the steps that fill W count among the run's and follow its schedule, and take all queries
-/// part in them; ShuffleBN as in `MoCo`, one order for both views.
+/// Departs from the reference: the momentum update comes after the optimizer's at the end of a step instead of before
+/// the next step's keys; the steps that fill W are part of the run and of its schedule, and use all queries; ShuffleBN
+/// as in `MoCo`, with one order for both views.
 package struct AdCo: MethodRecipe {
   package static let name = "adco"
 
-  /// τ, of the network.
+  /// τ of the network's loss.
   package var temperature = 0.12
   /// Widths of the head's layers, linear with bias and without BN.
   package var head: [HeadWidth] = [.features, .channels(128)]
@@ -32,21 +32,22 @@ package struct AdCo: MethodRecipe {
   package var momentum = 0.999
   /// K, rows of W.
   package var negatives = 65536
-  /// τ′, of W.
+  /// τ′ of W's loss.
   package var bankTemperature = 0.02
-  /// η of W. A row's gradient is its share of the probability, about 1/K: for fewer negatives take η in proportion.
+  /// η of W. A row's gradient is proportional to its probability, about 1/K, so choose η in proportion to K.
   package var bankRate = 3.0
   /// m of W.
   package var bankMomentum = 0.9
   /// λ of W.
   package var bankDecay = 1e-4
-  /// Whether the other images' keys are negatives too.
+  /// Whether the keys of the batch's other images are also negatives.
   package var inBatch = true
   /// Whether both views are queries.
   package var symmetric = false
-  /// Whether the first K/B steps train against a random W and fill it with their keys.
+  /// Whether the first K/B steps train against the random W and then replace it with their keys.
   package var fill = true
 
+  /// The defaults.
   package init() {}
 
   package func check() throws(RecipeError) {
@@ -118,7 +119,8 @@ package struct AdCo: MethodRecipe {
     private let filled = UnsafeMutableBufferPointer<Int64>.allocate(capacity: 1)
     /// This step's keys of all ranks, (B, D), while W is being filled.
     private var fresh: [Float] = []
-    /// Views of each further kind; a rank without images in a small batch knows it from the steps before.
+    /// Number of views of each further kind. Kept between steps, because a rank without images in a small batch cannot
+    /// derive it.
     private var further: [Int] = []
 
     private var query: Trained { trained[0] }
@@ -143,7 +145,7 @@ package struct AdCo: MethodRecipe {
 
     deinit { filled.deallocate() }
 
-    /// W starts as standard normal draws.
+    /// Draws W from the standard normal distribution.
     func initialise() {
       query.state.initialise(seed: setting.seed)
       key.start(from: query)
@@ -196,7 +198,7 @@ package struct AdCo: MethodRecipe {
               input.views[kind + 1].images(view * n..<(view + 1) * n), candidates, reduces: left == 0, input, &sums)
           }
         }
-        // Through the norm; without it, W would only grow.
+        // Backward of the normalisation; without it, W would only grow.
         L2Normalise.backward(gradient.tensor, unit: unit, norms: norms, context)
         let others = recipe.inBatch && !isFilling ? input.batch : 1
         var outcome = Outcome(sums.statistics, candidates: others + negatives.count)
@@ -214,13 +216,13 @@ package struct AdCo: MethodRecipe {
       }
     }
 
-    /// Over the queries of a step.
+    /// Sums over the queries of a step.
     private struct Sums {
       var statistics = LossStatistics()
       var inBatch = 0.0
     }
 
-    /// One view as queries, forward and backward.
+    /// Forward and backward with one view as queries.
     private func contrast(
       _ images: Tensor, _ candidates: Tensor, reduces: Bool, _ input: MethodInput, _ sums: inout Sums
     ) {
@@ -230,13 +232,13 @@ package struct AdCo: MethodRecipe {
         let tape = query.network.forward(images, pass)
         let q = tape.output
         let (statistics, inBatch) = context.part(.loss) { apply(q, candidates, input) }
-        query.network.backward(q, tape, pass)  // q holds its gradient now
+        query.network.backward(q, tape, pass)  // q now holds its gradient
         sums.statistics.add(statistics)
         sums.inBatch += inBatch
       }
     }
 
-    /// The loss of one view's queries; q becomes their gradient.
+    /// Applies the loss to one view's queries; q becomes their gradient.
     private func apply(
       _ q: Tensor, _ candidates: Tensor, _ input: MethodInput
     ) -> (statistics: LossStatistics, inBatch: Double) {
@@ -274,13 +276,13 @@ package struct AdCo: MethodRecipe {
 
     // MARK: The negatives
 
-    /// Keeps the keys of all ranks, for W.
+    /// While W is being filled, keeps the keys of all ranks for it.
     private func collect(_ k: Tensor, _ input: MethodInput) {
       guard isFilling || setting.context.isDry else { return }
       setting.context.collect(k, shares: input.shares, into: &fresh, "keys")
     }
 
-    /// The keys become the next rows of W. After the last one the key encoder starts over from the query's parameters.
+    /// Writes the keys to the next rows of W. After the last row the key encoder copies the query encoder's parameters.
     private func enqueue() {
       let from = Int(filled[0])
       let to = min(from + fresh.count / dimension, negatives.count)
@@ -292,7 +294,7 @@ package struct AdCo: MethodRecipe {
       if to == negatives.count { key.catchUp(with: query) }
     }
 
-    /// v ← m·v + g + λW, W ← W − η·v, where g is the loss's derivative with the sign turned.
+    /// v ← m·v + g + λW, W ← W − η·v, where g is the negative gradient of the loss.
     private func climb() {
       let w = negatives.tensor
       let v = velocity.tensor.data

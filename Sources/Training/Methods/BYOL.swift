@@ -4,22 +4,24 @@ import Shards
 
 /// Bootstrap Your Own Latent. Grill et al. 2020, arXiv:2006.07733; reference google-deepmind/deepmind-research, `byol`.
 ///
-/// The online network predicts, from each view, what the target network, an average of its own past, projects from the
-/// other one. Nothing is told apart: what keeps it from collapse are predictor, average and batch statistics.
+/// From each view the online network predicts the target network's projection of the other view. The target's
+/// parameters are a moving average of the online network's. There are no negatives; predictor, moving average and batch
+/// statistics prevent collapse.
 ///
-/// Departs from the reference: the optional classifier that learns beside it is left to `evaluate` and the kNN monitor.
+/// Departs from the reference: the classifier that it trains alongside is replaced by `evaluate` and the kNN monitor.
 package struct BYOL: MethodRecipe {
   package static let name = "byol"
 
-  /// Widths of the projector's layers, linear; all but the last with bias, BN and ReLU, the last plain.
+  /// Widths of the projector's linear layers. All but the last have bias, BN and ReLU.
   package var head: [HeadWidth] = [.channels(4096), .channels(256)]
-  /// Widths of the predictor's layers, made as the projector's; the last must be the projector's.
+  /// Widths of the predictor's layers, of the same kind. The last must equal the projector's last.
   package var predictor: [HeadWidth] = [.channels(4096), .channels(256)]
-  /// τ₀, where the target's momentum starts on its way to 1: 0.97 for 40 epochs, 0.99 for 100 and 300, 0.996 for 1000.
+  /// τ₀, the target's initial momentum, which rises to 1: 0.97 for 40 epochs, 0.99 for 100 and 300, 0.996 for 1000.
   package var momentum = 0.99
-  /// Whether both views are in one BN batch. The reference calls its networks once for each.
+  /// Whether both views are in one BN batch. In the reference each view has its own.
   package var viewsShareBatch = false
 
+  /// The defaults.
   package init() {}
 
   package func check() throws(RecipeError) {
@@ -68,12 +70,12 @@ package struct BYOL: MethodRecipe {
     private let recipe: BYOL
     private let setting: MethodSetting
     private let loss = CosineRegression()
-    /// ξ. It has a predictor's place, which nothing reads.
+    /// ξ. It has parameters of a predictor too, which are never used.
     private let target: NetworkState
     private let groups: StepGroups
     /// D of a projection.
     private let dimension: Int
-    /// The step whose gradients were had last.
+    /// The last step whose gradients were computed.
     private var step = 0
 
     private var online: Trained { trained[0] }
@@ -94,10 +96,10 @@ package struct BYOL: MethodRecipe {
 
     func initialise() {
       online.state.initialise(seed: setting.seed)
-      target.initialise(seed: ~setting.seed)  // weights of its own, as the reference
+      target.initialise(seed: ~setting.seed)  // different weights, as in the reference
     }
 
-    /// The target's projector keeps weights of its own.
+    /// Copies the encoder alone; the target's projector keeps its weights.
     func adoptEncoder() { try! target.copy([.encoder], from: online.state) }  // of the same network
 
     var state: [SavedState] {
@@ -139,8 +141,8 @@ package struct BYOL: MethodRecipe {
       target.parameters.blend(toward: online.state.parameters, momentum: Float(momentum))
     }
 
-    /// Health is told by the online projections: predictions lie near one another for long, whatever has been learned,
-    /// and the target lags behind.
+    /// Health is measured on the online projections. Predictions stay close to one another for a long time even in a
+    /// healthy run, and the target lags behind.
     private func watch(_ projections: Tensor) {
       let context = setting.context
       context.scratch { arena in
@@ -152,7 +154,7 @@ package struct BYOL: MethodRecipe {
       groups(input, views: 2, shared: recipe.viewsShareBatch, in: arena)
     }
 
-    /// Both views in one tensor: they are of one kind, or of two that are augmented differently.
+    /// Both views in one tensor. They have one kind, or two kinds that are augmented differently.
     private func stacked(_ input: MethodInput, _ arena: Arena) -> Tensor {
       guard input.views.count == 2 else { return input.views[0] }
       let first = input.views[0]

@@ -1,8 +1,8 @@
 import Engine
 import Shards
 
-/// The end-to-end mechanism that MoCo is held against. He et al. 2019, arXiv:1911.05722, figure 2a and section 3.2: two
-/// encoders, both trained; the dictionary is the keys of the global batch. No code of it was published.
+/// The end-to-end mechanism that MoCo is compared with. He et al. 2019, arXiv:1911.05722, figure 2a and section 3.2:
+/// two trained encoders, and the keys of the global batch as the dictionary. Its code was not published.
 ///
 /// The key encoder starts as a copy of the query encoder, and its keys are encoded under ShuffleBN.
 package struct EndToEnd: MethodRecipe {
@@ -13,6 +13,7 @@ package struct EndToEnd: MethodRecipe {
   /// Widths of the head's layers, linear with bias and without BN.
   package var head: [HeadWidth] = [.channels(128)]
 
+  /// The defaults.
   package init() {}
 
   package func check() throws(RecipeError) {

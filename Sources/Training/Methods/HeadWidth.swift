@@ -1,10 +1,11 @@
 import Engine
 
-/// The width of a head's layer: a number of channels, or `features` for the encoder's own.
+/// The width of a head's layer: a number of channels, or `features` for the encoder's number of features.
 package enum HeadWidth: Codable, Sendable, Equatable {
   case features
   case channels(Int)
 
+  /// The number of channels, for an encoder of so many features.
   package func resolved(features: Int) -> Int {
     switch self {
     case .features: features
@@ -12,6 +13,7 @@ package enum HeadWidth: Codable, Sendable, Equatable {
     }
   }
 
+  /// Reads a number from 1 to 65536, or `features`.
   package init(from decoder: any Decoder) throws {
     let container = try decoder.singleValueContainer()
     if let count = try? container.decode(Int.self) {
@@ -36,14 +38,15 @@ package enum HeadWidth: Codable, Sendable, Equatable {
 }
 
 extension [HeadWidth] {
-  /// Linear layers with bias and ReLU between them, without BN: the heads of momentum contrast and the memory bank.
+  /// Linear layers with bias, without BN, with ReLU in between: the heads of MoCo, AdCo, end-to-end and memory bank.
   func plain(features: Int) -> [Head.Layer] {
     enumerated().map { i, width in
       Head.Layer(width.resolved(features: features), bias: true, relu: i < count - 1)
     }
   }
 
-  /// Linear layers with bias, BN and ReLU, the last one without BN and ReLU: the heads of BYOL and SwAV.
+  /// Linear layers with bias, BN and ReLU; the last without BN and ReLU, and with a bias if `lastBias`. The heads of
+  /// BYOL and SwAV.
   func normalised(features: Int, lastBias: Bool) -> [Head.Layer] {
     enumerated().map { i, width in
       let isLast = i == count - 1

@@ -1,14 +1,14 @@
 import Engine
 import Randomness
 
-/// A first-in, first-out queue of keys, replicated on every rank; a write that does not fit wraps around.
+/// A first-in, first-out queue of keys, replicated on every rank. Writes wrap around at its end.
 final class KeyQueue {
   let count: Int, dimension: Int
   private let memory: ZeroedMemory
   private let keys: UnsafeMutableBufferPointer<Float>
   private let pointer = UnsafeMutableBufferPointer<Int64>.allocate(capacity: 1)
 
-  /// All zeros. Memory is taken when it is written to, so that a run which is too large can be refused in words.
+  /// All zeros. Pages are allocated at the first write, so that a run that is too large can be refused before.
   init(count: Int, dimension: Int) {
     self.count = count
     self.dimension = dimension
@@ -28,7 +28,7 @@ final class KeyQueue {
     ]
   }
 
-  /// Random unit vectors.
+  /// Fills the queue with random unit vectors.
   func initialise(seed: UInt64) {
     for row in 0..<count {
       var draws = Draws(seed: seed, .queue, UInt64(row))
@@ -39,6 +39,7 @@ final class KeyQueue {
     pointer[0] = 0
   }
 
+  /// Overwrites the oldest keys.
   /// - batch: (B, D), the oldest first.
   func enqueue(_ batch: [Float]) {
     let rows = batch.count / dimension

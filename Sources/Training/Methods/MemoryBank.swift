@@ -6,15 +6,15 @@ import Shards
 /// The memory bank of Unsupervised Feature Learning via Non-Parametric Instance Discrimination. Wu, Xiong, Yu, Lin
 /// 2018, arXiv:1805.01978; reference zhirongw/lemniscate.pytorch.
 ///
-/// An embedding vᵢ of every image of the data set is kept from the last time that it was seen. An image's one view f is
-/// told from K rows of the bank that are drawn for it, its own row being the positive:
+/// The bank has an embedding vᵢ of every image, updated each time that the image is seen. An image has one view, whose
+/// embedding f is contrasted with K rows of the bank that are drawn for it; its own row is the positive:
 ///
 ///     P(i|f) = exp(vᵢ·f/τ)/Z,   vᵢ ← m·vᵢ + (1 − m)·f, then of length one (eq. 2 and 4; the code's m is 0.5)
 ///
-/// Z is estimated from the first batch and then stays. The bank is spread over ranks by image.
+/// Z is estimated from the first batch and then constant. The rows of the bank are distributed over the ranks.
 ///
-/// Departs from the reference: the bank is updated once the step counts instead of during backward, which is the same;
-/// and where a batch has an image twice, its row moves twice, in the order of the batch.
+/// Departs from the reference: the bank is updated after the optimizer's step instead of during backward, which gives
+/// the same result; and if a batch has an image twice, its row is updated twice, in the order of the batch.
 package struct MemoryBank: MethodRecipe {
   package static let name = "memory-bank"
 
@@ -24,11 +24,12 @@ package struct MemoryBank: MethodRecipe {
   package var head: [HeadWidth] = [.channels(128)]
   /// K, drawn uniformly with replacement for every image of a batch; 0 for all rows of the bank.
   package var negatives = 4096
-  /// m, of the bank.
+  /// m of the bank.
   package var momentum = 0.5
-  /// Noise-contrastive estimation, or cross-entropy over the positive and the negatives.
+  /// Noise-contrastive estimation, or softmax cross-entropy over the positive and the negatives.
   package var loss = DrawnContrast.Loss.nce
 
+  /// The defaults.
   package init() {}
 
   package func check() throws(RecipeError) {
@@ -74,9 +75,9 @@ package struct MemoryBank: MethodRecipe {
     private let groups: StepGroups
     /// v
     private let bank: SpreadRows
-    /// Z; 0 before the first batch, and with softmax.
+    /// Z; 0 before the first batch, and always with softmax.
     private let z = UnsafeMutableBufferPointer<Float>.allocate(capacity: 1)
-    /// This step's f of all ranks, (B, D), their images, and Z: to be kept once the step counts.
+    /// This step's f of all ranks, (B, D), their images, and Z, until `commit`.
     private var fresh: [Float] = []
     private var samples: [Int64] = []
     private var estimate: Float = 0
@@ -100,7 +101,7 @@ package struct MemoryBank: MethodRecipe {
       [bank.saved("bank/values")] + (recipe.loss == .nce ? [SavedState("bank/z", shape: [1], floats: z)] : [])
     }
 
-    /// Rows uniform in ± 1/√(D/3), whose length is one on average.
+    /// Draws the rows uniformly in ± 1/√(D/3), so that their mean squared length is one.
     func initialise() {
       encoder.state.initialise(seed: setting.seed)
       let bound = 1 / (Double(dimension) / 3).squareRoot()
@@ -120,10 +121,10 @@ package struct MemoryBank: MethodRecipe {
         let tape = encoder.network.forward(input.views[0], pass)
         let f = tape.output  // (n, D)
         let statistics = context.part(.loss) { contrast(f, input) }
-        encoder.network.backward(f, tape, pass)  // f holds its gradient now
+        encoder.network.backward(f, tape, pass)  // f now holds its gradient
         return Outcome(
           statistics, candidates: k == 0 ? setting.images : k + 1,
-          // NCE at P = 1/N: K + 1 guesses between data and noise.
+          // NCE at P = 1/N: K + 1 binary decisions between data and noise.
           chance: recipe.loss == .nce ? log(Double(k + 1)) + Double(k) * log1p(1 / Double(k)) : nil)
       }
     }
@@ -143,7 +144,7 @@ package struct MemoryBank: MethodRecipe {
       }
     }
 
-    /// The loss of all ranks' embeddings against the bank; f becomes this rank's part of the gradient.
+    /// Applies the loss to all ranks' embeddings against the bank; f becomes the gradient of this rank's.
     private func contrast(_ f: Tensor, _ input: MethodInput) -> LossStatistics {
       let context = setting.context
       return context.scratch { arena in
@@ -166,7 +167,7 @@ package struct MemoryBank: MethodRecipe {
       }
     }
 
-    /// The image of every position of the global batch.
+    /// The image at every position of the global batch.
     private func gatherSamples(_ input: MethodInput, _ arena: Arena) -> UnsafeMutableBufferPointer<Int64> {
       let images = arena.array(of: Int64.self, count: input.batch)
       setting.context.run(1) { _, _ in
@@ -177,7 +178,8 @@ package struct MemoryBank: MethodRecipe {
       return images
     }
 
-    /// (B, 1 + K) rows of the bank, keyed by (seed, step, position): every rank knows all of them.
+    /// (B, 1 + K) indices of rows of the bank. The draws are keyed by (seed, step, position), so every rank computes
+    /// all.
     private func draw(_ input: MethodInput, _ images: UnsafeMutableBufferPointer<Int64>, _ arena: Arena)
       -> UnsafePointer<Int64>
     {

@@ -1,18 +1,20 @@
 import Engine
 import Shards
 
-/// A method's options, as a recipe writes them, and the way to its running form. One file a method; `Methods.all` is
-/// the table.
+/// A method's options as in a recipe; `make` builds the running method. Each method has one file and a row in
+/// `Methods.all`.
 package protocol MethodRecipe: Options, Sendable {
+  /// Name in recipes.
   static var name: String { get }
-  /// Refuses what cannot work, before anything is read.
-  /// - Parameter images: of the data set.
-  /// - Returns: warnings in words.
+  /// Refuses settings that cannot work, before the data is read.
+  /// - Parameter images: number of images in the data set.
+  /// - Returns: warnings.
   func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String]
+  /// Builds the running method.
   func make(_ setting: MethodSetting) -> any Method
-  /// With the defaults that depend on how it is trained.
+  /// Fills in the defaults that depend on the optimizer.
   func completed(for optimizer: any Optimizer) -> Self
-  /// The likely cause of a symptom, as the options that are to be changed.
+  /// The options to change against a symptom.
   func remedy(_ symptom: Symptom) -> String
 }
 
@@ -22,22 +24,28 @@ extension MethodRecipe {
   package func remedy(_ symptom: Symptom) -> String { "lower optimizer.rate, or lengthen schedule.warmup" }
 }
 
-/// What a method is made for.
+/// Everything that a method is built from, besides its own options.
 package struct MethodSetting {
+  /// Options of the stage's encoder.
   package let encoder: ImageEncoder.Options
+  /// Groups of batch normalisation.
   package let normalisation: NormalisationGroups
+  /// The run's seed.
   package let seed: UInt64
+  /// Number of parts in which a batch's gradients are accumulated.
   package let accumulate: Int
-  /// Images of the data set.
+  /// Number of images in the data set.
   package let images: Int
-  /// How long the stage is: schedules of the method's own are functions of the step.
+  /// Length of the stage, for the method's own schedules.
   package let plan: RunPlan
-  /// Whose state goes with what is trained.
+  /// The optimizer, which decides the state kept with trained parameters.
   package let optimizer: any Optimizer
   /// Which parameters train, and how fast.
   package let rules: [Rule]
+  /// Threads, ranks and memory.
   package let context: Context
 
+  /// A setting; what is left out has a default for tests.
   package init(
     encoder: ImageEncoder.Options, normalisation: NormalisationGroups = .global, seed: UInt64 = 1, accumulate: Int = 1,
     images: Int, plan: RunPlan, optimizer: any Optimizer = SGD(), rules: [Rule] = [],
@@ -54,15 +62,15 @@ package struct MethodSetting {
     self.context = context
   }
 
-  /// A network that is to be trained, under the stage's rules.
+  /// A trained network, under the stage's rules.
   /// - Parameters:
-  ///   - name: of its state in a checkpoint, such as `encoder` or `query`.
-  ///   - encoder: nil for the stage's; a method of several encoders gives each its own channels.
+  ///   - name: name of its state in a checkpoint, such as `encoder` or `query`.
+  ///   - encoder: nil for the stage's encoder. A method with several encoders gives each its own channels.
   package func trained(_ name: String, _ encoder: ImageEncoder.Options? = nil, heads: [HeadPlan]) -> Trained {
     Trained(name, Network(encoder ?? self.encoder, heads: heads, rules: rules), optimizer, context)
   }
 
-  /// A network with one head, called `head`.
+  /// A trained network with one head, called `head`.
   package func trained(_ name: String, head layers: [Head.Layer]) -> Trained {
     trained(name, heads: [HeadPlan(.head, layers)])
   }
@@ -70,29 +78,31 @@ package struct MethodSetting {
 
 /// A rank's share of one step, as tensors.
 package struct MethodInput {
+  /// Step of the stage, from 0.
   package let step: Int
   /// Passes over the data before this step.
   package let epoch: Int
-  /// Images of the global batch.
+  /// Number of images in the global batch.
   package let batch: Int
-  /// Images of every rank.
+  /// Number of images on every rank.
   package let shares: [Int]
-  /// Which positions of the global batch are here.
+  /// Positions in the global batch of this rank's images.
   package let positions: Range<Int>
-  /// Their ids in the data set.
+  /// Their numbers in the data set.
   package let samples: [Int]
-  /// Their classes, -1 where an image has none; empty in a dry run. Pre-training does not read them.
+  /// Their classes, -1 for none; empty in a dry run. Self-supervised methods do not read them.
   package let labels: [Int32]
-  /// By kind of view: (count · n, H, W, C), all images of its first view, then of its second.
+  /// By kind of view: (count · n, H, W, C), all images of its first view, then all of its second.
   package let views: [Tensor]
-  /// By kind of view: (count · n), what each view is to be recognised as; nil for kinds without a target. Empty where
-  /// no kind has any.
+  /// By kind of view: (count · n), the target of each view; nil for kinds without targets. Empty if no kind has
+  /// targets.
   package let targets: [UnsafePointer<Int32>?]
-  /// For tests that bring their own: the place of every position in a shuffled batch.
+  /// Set by tests: the shuffled batch's place of every position.
   package let order: [Int]?
-  /// For tests that bring their own: the negatives that are drawn from a bank, K for every position.
+  /// Set by tests: the rows drawn from a bank, K for every position.
   package let drawn: [Int]?
 
+  /// The share of rank `rank`.
   package init(
     step: Int, epoch: Int = 0, batch: Int, shares: [Int], rank: Int, samples: [Int], labels: [Int32] = [],
     views: [Tensor], targets: [UnsafePointer<Int32>?] = [], order: [Int]? = nil, drawn: [Int]? = nil
@@ -111,20 +121,21 @@ package struct MethodInput {
     positions = first..<first + shares[rank]
   }
 
-  /// Images here.
+  /// Number of images on this rank.
   package var count: Int { positions.count }
 }
 
-/// This rank's last embeddings, for figures of the run's health.
+/// This rank's last embeddings, for the health figures.
 package struct Embeddings {
-  /// Of length one, row after row.
+  /// (n, D), each row of length one.
   package private(set) var values: [Float] = []
-  /// D
+  /// D, the dimension of an embedding.
   package let dimension: Int
 
+  /// No embeddings.
   package init(dimension: Int) { self.dimension = dimension }
 
-  /// Keeps rows of length one, (N, D); nothing in a dry run.
+  /// Replaces the embeddings by normalised rows, (N, D). Does nothing in a dry run.
   package mutating func keep(_ rows: Tensor, _ context: Context) {
     if !context.isDry { values.replace(with: rows) }
   }
@@ -132,29 +143,29 @@ package struct Embeddings {
 
 /// A running method: networks, state, and the paper's algorithm.
 ///
-/// `step` computes gradients and changes nothing that a replay would miss, besides running statistics; the trainer sums
-/// the gradients over ranks, checks them, updates the parameters, and only then calls `commit`.
+/// `step` computes gradients. It changes no state that a checkpoint holds, except running statistics. The trainer sums
+/// the gradients over ranks, checks them, updates the parameters, and then calls `commit`.
 package protocol Method: AnyObject {
-  /// What is trained. The first one's encoder is the result.
+  /// The trained networks. The first one's encoder is the result.
   var trained: [Trained] { get }
-  /// All that a checkpoint must hold besides `trained`.
+  /// State that a checkpoint must hold besides `trained`.
   var state: [SavedState] { get }
-  /// Bytes that it keeps from `step` to `commit`, besides `saved` and the gradients of `trained`.
+  /// Bytes of large buffers that are not saved, besides the gradients of `trained`.
   var unsavedBytes: Int { get }
   /// Draws the initial values, keyed by the seed.
   func initialise()
-  /// The encoder has been replaced by another one's weights.
+  /// Called after the encoder's weights have been replaced; copies them where the method has copies of the encoder.
   func adoptEncoder()
   /// Adds this rank's part of the gradients of the global batch's loss.
   func step(_ input: MethodInput) -> Outcome
-  /// The parameters have been updated: moves what follows them.
+  /// Called after the parameters have been updated; updates everything that depends on them.
   func commit()
-  /// What would show a collapse; nil where nothing can.
+  /// Embeddings that would show a collapse; nil if the method has none.
   var embeddings: Embeddings? { get }
 }
 
 extension Method {
-  /// What the run is for.
+  /// The network whose encoder is the result.
   package var encoder: Trained { trained[0] }
   package func adoptEncoder() {}
   package func commit() {}
@@ -172,8 +183,8 @@ extension Method {
     return outcome
   }
 
-  /// Moves the parameters by their gradients, and then what follows them.
-  /// - step: of the stage.
+  /// Updates the parameters with their gradients, then calls `commit`.
+  /// - step: step of the stage.
   package func update(_ optimizer: any Optimizer, step: Int, rate: Double, _ context: Context) {
     for trained in trained { trained.update(optimizer, step: step, rate: Float(rate), context) }
     commit()
@@ -182,6 +193,7 @@ extension Method {
 
 /// The table of methods.
 package enum Methods {
+  /// All methods.
   package static let all: [any MethodRecipe.Type] = [
     SimCLR.self, MoCo.self, EndToEnd.self, BYOL.self, SwAV.self, MemoryBank.self, AdCo.self,
   ]
@@ -189,11 +201,14 @@ package enum Methods {
 
 /// The method of a recipe: `{name: simclr, …}`, the other keys as the method defines them.
 package struct AnyMethodRecipe: Codable, Sendable {
+  /// The method's own options.
   package let value: any MethodRecipe
+  /// Wraps a method's options.
   package init(_ value: any MethodRecipe) { self.value = value }
 
   private enum Keys: String, CodingKey { case name }
 
+  /// Reads the name, and the options of the method that has it. Unknown names are refused.
   package init(from decoder: any Decoder) throws {
     let name = try decoder.container(keyedBy: Keys.self).decode(String.self, forKey: .name)
     guard let method = Methods.all.first(where: { $0.name == name }) else {

@@ -5,10 +5,10 @@ import Shards
 /// Momentum Contrast, He et al. 2019, arXiv:1911.05722, Algorithm 1; reference facebookresearch/moco,
 /// `moco/builder.py`.
 ///
-/// Departs from the reference: the momentum update follows the optimizer's at the end of a step instead of preceding
-/// the next step's keys, which is the same but for the first, void one; the queue wraps around at any length;
-/// ShuffleBN draws who shares BN statistics and lets these travel, instead of moving images (see
-/// `NormalisationGroups.shuffle`).
+/// Departs from the reference: the momentum update comes after the optimizer's at the end of a step instead of before
+/// the next step's keys, which gives the same keys because the reference's first update has no effect; the queue wraps
+/// around at any length; ShuffleBN draws which images share BN statistics and exchanges the statistics instead of the
+/// images (see `NormalisationGroups.shuffle`).
 package struct MoCo: MethodRecipe {
   package static let name = "moco"
 
@@ -16,15 +16,16 @@ package struct MoCo: MethodRecipe {
   package var temperature = 0.2
   /// Widths of the head's layers, linear with bias and without BN. v2: features, 128; v1: 128.
   package var head: [HeadWidth] = [.features, .channels(128)]
-  /// Keys in the queue.
+  /// Number of keys in the queue.
   package var queue = 65536
   /// m
   package var momentum = 0.999
-  /// Whether both views are queries, each against the other's key. The loss is the mean of the two directions.
+  /// Whether both views are queries, each against the other view's key. The loss is the mean of the two directions.
   package var symmetric = false
-  /// Factor on the loss: the authors' CIFAR notebook adds the two directions, which is 2.
+  /// Factor on the loss. 2 corresponds to the authors' CIFAR notebook, which adds the two directions.
   package var lossScale = 1.0
 
+  /// The defaults.
   package init() {}
 
   package func check() throws(RecipeError) {
@@ -75,7 +76,7 @@ package struct MoCo: MethodRecipe {
     private let loss: InfoNCE
     private let key: MomentumEncoder
     private let queue: KeyQueue
-    /// This step's keys, (B, D), to be enqueued once the step counts.
+    /// This step's keys, (B, D); `commit` enqueues them.
     private var fresh: [Float] = []
     private let groups: StepGroups
 
@@ -126,14 +127,14 @@ package struct MoCo: MethodRecipe {
             let tape = query.network.forward(images.images(range), pass)
             let q = tape.output
             statistics.add(contrast(q, keys: k.images(range), count: input.batch))
-            query.network.backward(q, tape, pass)  // q holds its gradient now
+            query.network.backward(q, tape, pass)  // q now holds its gradient
           }
         }
         return Outcome(statistics, candidates: queue.count + 1, scale: recipe.lossScale)
       }
     }
 
-    /// Both views are queries and keys, each in BN batches of its own.
+    /// Both views are queries and keys; each view has its own BN batches.
     private func stepBothWays(_ input: MethodInput) -> Outcome {
       let context = setting.context
       let n = input.count
@@ -155,7 +156,7 @@ package struct MoCo: MethodRecipe {
       }
     }
 
-    /// - q: (n, D); becomes its gradient.
+    /// Applies the loss; q, (n, D), becomes its gradient.
     private func contrast(_ q: Tensor, keys: Tensor, count: Int) -> LossStatistics {
       let context = setting.context
       return context.part(.loss) {
@@ -179,7 +180,7 @@ package struct MoCo: MethodRecipe {
       }
     }
 
-    /// Gathers the keys of all ranks in the order of the global batch, view after view.
+    /// Gathers the keys of all ranks, ordered by view, then by position in the global batch.
     private func collect(_ k: Tensor, _ input: MethodInput) {
       setting.context.collect(k, shares: input.shares, views: recipe.symmetric ? 2 : 1, into: &fresh, "keys")
     }

@@ -1,7 +1,7 @@
 import Engine
 
-/// An encoder that follows a trained one as the moving average of its parameters, as MoCo's keys are made by (He et al.
-/// 2019, arXiv:1911.05722, eq. 2). BN's running statistics are its own, and are not averaged.
+/// An encoder whose parameters are a moving average of a trained one's, as in MoCo (He et al. 2019, arXiv:1911.05722,
+/// eq. 2). It has its own BN running statistics, which are not averaged.
 struct MomentumEncoder {
   private let network: Network
   private let key: NetworkState
@@ -14,16 +14,16 @@ struct MomentumEncoder {
     self.momentum = Float(momentum)
   }
 
-  /// θ_k ← θ, and the running statistics too: a run begins, or another encoder's weights have come.
+  /// θ_k ← θ, including the running statistics: at the start of a run, or after the encoder's weights were replaced.
   func start(from trained: Trained) { key.copy(trained.state) }
 
-  /// θ_k ← θ alone.
+  /// θ_k ← θ, without the running statistics.
   func catchUp(with trained: Trained) { key.parameters.copy(trained.state.parameters) }
 
   /// θ_k ← m θ_k + (1 − m) θ
   func follow(_ trained: Trained) { key.parameters.blend(toward: trained.state.parameters, momentum: momentum) }
 
-  /// k = f_k(x), each of length one, without gradient.
+  /// k = f_k(x), normalised, without gradient.
   /// - Parameter k: (N, D)
   func encode(_ images: Tensor, into k: Tensor, _ groups: BatchGroups, _ context: Context) {
     context.scratch { _ in

@@ -1,24 +1,26 @@
 import Engine
 import Foundation
 
-/// What a step gives, over all ranks.
+/// The result of a step, over all ranks.
 package struct Outcome: Sendable, Equatable {
-  /// Mean over the global batch.
+  /// Mean loss over the global batch.
   package var loss: Double
-  /// The loss of guessing; nil where nothing is guessed.
+  /// The loss of guessing; nil if the method has no such value.
   package var chance: Double?
+  /// Further numbers of the step.
   package var figures = Figures()
 
+  /// An outcome without figures.
   package init(loss: Double, chance: Double? = nil) {
     self.loss = loss
     self.chance = chance
   }
 
-  /// Of a contrast.
+  /// The outcome of a contrastive loss.
   /// - Parameters:
-  ///   - candidates: of each anchor; guessing among them gives a loss of scale · ln(candidates).
+  ///   - candidates: number of candidates of each anchor. Guessing among them has a loss of scale · ln(candidates).
   ///   - scale: factor on the loss.
-  ///   - chance: what guessing gives where it is another value.
+  ///   - chance: the loss of guessing, if it is another value.
   package init(_ sums: LossStatistics, candidates: Int, scale: Double = 1, chance: Double? = nil) {
     let rows = max(1, sums.rows)
     loss = sums.loss / rows
@@ -31,28 +33,30 @@ package struct Outcome: Sendable, Equatable {
 }
 
 extension Outcome {
-  /// A number that a step gives besides its loss, a mean over the global batch. Its key is described in `Metrics`.
-  /// Adding one is a row here and one there.
+  /// A number that a step reports besides its loss, a mean over the global batch. To add one, add a case here and a row
+  /// in `Metrics`, which describes its key.
   package enum Figure: Int, CaseIterable, Sendable {
     case top1, positiveSimilarity, negativeSimilarity, candidates, entropy, inBatch, accuracy
 
-    /// In `metrics.jsonl`: the name in lower case, words apart.
+    /// Key in `metrics.jsonl`: the case's name in snake case.
     package var key: String {
       "\(self)".reduce(into: "") { $0 += $1.isUppercase ? "_\($1.lowercased())" : String($1) }
     }
   }
 
-  /// The figures of one step. Of a fixed size, because the step loop allocates nothing.
+  /// The figures of one step. Its size is fixed, because the step loop must not allocate.
   package struct Figures: Sendable, Equatable {
-    /// How many figures there can be.
+    /// Largest number of figures.
     package static let capacity = 16
 
     private var values = SIMD16<Double>()
-    /// A bit for each figure that is there.
+    /// One bit per figure, set if it has a value.
     private var present: UInt16 = 0
 
+    /// No figures.
     package init() {}
 
+    /// The value of a figure; nil if it has none.
     package subscript(figure: Figure) -> Double? {
       get { present & bit(figure) == 0 ? nil : values[figure.rawValue] }
       set {

@@ -1,18 +1,19 @@
 import Shards
 
-/// What methods demand of a stage.
+/// Checks that methods share.
 extension Stage {
+  /// Refuses other views than those of a method.
   /// - Parameters:
-  ///   - counts: how many views each kind must have.
-  ///   - meaning: of these views, for the message.
+  ///   - counts: the number of views of each kind.
+  ///   - meaning: the views in words, for the message.
   func requireViews(_ counts: [Int], by method: String, _ meaning: String) throws(RecipeError) {
     guard views.map(\.count) == counts else {
       throw RecipeError("\(method): views have counts \(views.map(\.count)); it takes \(meaning)")
     }
   }
 
-  /// Refuses a batch in parts.
-  /// - instead: what to do.
+  /// Refuses gradient accumulation.
+  /// - instead: what to use instead.
   func requireOnePart(because reason: String, instead: String) throws(RecipeError) {
     guard accumulate == 1 else { throw RecipeError("accumulate is \(accumulate), but \(reason); use \(instead)") }
   }
@@ -25,7 +26,7 @@ extension Stage {
   }
 }
 
-/// Refuses a list of layers that is empty.
+/// Refuses an empty list of layers.
 func requireLayers(_ key: String, _ layers: [HeadWidth]) throws(RecipeError) {
   if layers.isEmpty { throw RecipeError("`\(key)` is empty; it needs a layer") }
 }

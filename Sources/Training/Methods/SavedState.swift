@@ -1,7 +1,8 @@
 import Engine
 
-/// A piece of state that a checkpoint holds: the same on every rank, or some rows of it on each.
+/// An array that a checkpoint holds: either replicated on every rank, or with its rows distributed over the ranks.
 package struct SavedState {
+  /// The elements in memory, by type.
   package enum Values {
     case floats(UnsafeMutableBufferPointer<Float>)
     case integers(UnsafeMutableBufferPointer<Int64>)
@@ -9,13 +10,15 @@ package struct SavedState {
 
   /// Path in the checkpoint, such as `query/parameters/encoder.conv1.weight`.
   package let name: String
-  /// Of the whole.
+  /// Shape of the whole array.
   package let shape: [Int]
-  /// Which rows of the first dimension are here, the other ranks having the rest; nil where every rank has all.
+  /// Rows of the first dimension on this rank; nil if every rank has all.
   package let rows: Range<Int>?
+  /// The elements on this rank.
   package let values: Values
 
-  /// - floats: all of it, or its `rows`.
+  /// An array of floats.
+  /// - floats: the whole array, or its `rows`.
   package init(
     _ name: String, shape: [Int], rows: Range<Int>? = nil, floats: UnsafeMutableBufferPointer<Float>
   ) {
@@ -25,6 +28,7 @@ package struct SavedState {
     self.values = .floats(floats)
   }
 
+  /// A list of integers, the same on every rank.
   package init(_ name: String, integers: UnsafeMutableBufferPointer<Int64>) {
     self.name = name
     self.shape = [integers.count]
@@ -32,17 +36,17 @@ package struct SavedState {
     self.values = .integers(integers)
   }
 
-  /// Of what is here.
+  /// Shape of this rank's part.
   package var localShape: [Int] { rows.map { [$0.count] + shape.dropFirst() } ?? shape }
 
-  /// Bytes on disk, those of all ranks.
+  /// Bytes of the whole array on disk.
   package var totalBytes: Int {
     shape.reduce(1, *) * (isIntegers ? MemoryLayout<Int64>.stride : MemoryLayout<Float>.stride)
   }
 
   private var isIntegers: Bool { if case .integers = values { true } else { false } }
 
-  /// The bytes in memory.
+  /// The bytes of this rank's part.
   package var bytes: UnsafeMutableRawBufferPointer {
     switch values {
     case .floats(let buffer): UnsafeMutableRawBufferPointer(buffer)
@@ -52,7 +56,7 @@ package struct SavedState {
 }
 
 extension ParameterSlab {
-  /// Every parameter under `path`, but for some parts.
+  /// All parameters, with names under `path`, except some parts.
   package func saved(_ path: String, without parts: [PartName] = []) -> [SavedState] {
     layout.entries.filter { entry in !parts.contains { $0.covers(entry.name) } }.map {
       SavedState(
@@ -63,13 +67,13 @@ extension ParameterSlab {
 }
 
 extension NetworkState {
-  /// Parameters and running statistics under `path`, but for some parts.
+  /// Parameters and running statistics, with names under `path`, except some parts.
   package func saved(_ path: String, without parts: [PartName] = []) -> [SavedState] {
     parameters.saved(path + "/parameters", without: parts) + statistics.saved(path + "/statistics", without: parts)
   }
 }
 
 extension Trained {
-  /// Values and the optimizer's state under its name.
+  /// Its state and the optimizer's, with names under its own.
   package var saved: [SavedState] { state.saved(name) + moments.flatMap { $0.slab.saved("\(name)/\($0.name)") } }
 }

@@ -6,12 +6,13 @@ import Shards
 /// v2: Big Self-Supervised Models are Strong Semi-Supervised Learners. Chen, Kornblith, Swersky, Norouzi, Hinton 2020,
 /// arXiv:2006.10029: another encoder (`variant: d`, `selectiveKernels`), a head of three layers, and a memory.
 ///
-/// Both views of an image go through encoder and head together, in one BN batch; NT-Xent sees the embeddings of all
-/// ranks. The head follows `tf2/model.py`: linear layers without bias, each with BN; the last BN has no shift.
+/// Both views go through encoder and head in one BN batch, and NT-Xent uses the embeddings of all ranks. The head
+/// follows `tf2/model.py`: linear layers without bias, each with BN; the last BN has no shift.
 ///
-/// The memory is not in the published code. The paper (section 2) takes MoCo's: a network of moving averages, whose
-/// outputs are buffered as further negatives. Here, as the paper leaves it open: both views' keys are buffered, made in
-/// the queries' BN groups with statistics of their own, after the step that made them.
+/// The memory is not in the published code. The paper (section 2) describes it as MoCo's: a moving average of the
+/// network, whose outputs are buffered as additional negatives. The paper leaves details open. Here the keys of both
+/// views are buffered at the end of their step; they are encoded in the same BN groups as the queries, with their own
+/// statistics.
 package struct SimCLR: MethodRecipe {
   package static let name = "simclr"
 
@@ -19,22 +20,23 @@ package struct SimCLR: MethodRecipe {
   package var temperature = 0.1
   /// Widths of the head's layers; v1 has two, v2 three.
   package var head: [HeadWidth] = [.features, .channels(128)]
-  /// Standard deviation of the head's initial weights. By default the reference's 0.01 with LARS, whose steps do not
-  /// depend on a weight's size, and 1/√(3 · inputs), uniform, with other optimizers.
+  /// Standard deviation of the head's initial weights. The default with LARS, whose steps do not depend on the size of
+  /// the weights, is the reference's 0.01; with other optimizers uniform of deviation 1/√(3 · inputs).
   package var headDeviation: Double?
   private static let larsDeviation = 0.01
-  /// Factor on the loss: the reference code computes twice the paper's.
+  /// Factor on the loss. The reference code computes twice the paper's loss.
   package var lossScale = 1.0
-  /// Whether both views are in one BN batch, as the reference's are.
+  /// Whether both views are in one BN batch, as in the reference.
   package var viewsShareBatch = true
-  /// v2's further negatives; nil for those of the batch alone.
+  /// v2's additional negatives; nil for those of the batch alone.
   package var memory: Memory?
 
   /// A queue of keys of a momentum encoder.
   package struct Memory: Options, Sendable {
+    /// Name in error messages.
     package static let title = "simclr's memory"
 
-    /// Keys in the queue; each step adds two an image.
+    /// Number of keys in the queue. Each step adds two per image.
     package var queue = 65536
     /// m
     package var momentum = 0.999
@@ -94,6 +96,7 @@ package struct SimCLR: MethodRecipe {
     return completed
   }
 
+  /// The head's layers, for an encoder of so many features.
   package func layers(features: Int) -> [Head.Layer] {
     head.enumerated().map { i, width in
       let isLast = i == head.count - 1
@@ -115,7 +118,7 @@ package struct SimCLR: MethodRecipe {
     private let setting: MethodSetting
     private let groups: StepGroups
     private let memory: (key: MomentumEncoder, queue: KeyQueue)?
-    /// This step's keys for the memory, (2B, D), to be enqueued once the step counts.
+    /// This step's keys for the memory, (2B, D); `commit` enqueues them.
     private var fresh: [Float] = []
 
     init(_ recipe: SimCLR, _ setting: MethodSetting) {
@@ -153,13 +156,13 @@ package struct SimCLR: MethodRecipe {
         let tape = encoder.network.forward(input.views[0], pass)
         let z = tape.output  // (2n, D)
         let statistics = context.part(.loss) { contrast(z, input) }
-        encoder.network.backward(z, tape, pass)  // z holds its gradient now
+        encoder.network.backward(z, tape, pass)  // z now holds its gradient
         return Outcome(
           statistics, candidates: 2 * input.batch - 1 + (memory?.queue.count ?? 0), scale: recipe.lossScale)
       }
     }
 
-    /// - z: (2n, D); becomes its gradient.
+    /// Applies the loss; z, (2n, D), becomes its gradient.
     private func contrast(_ z: Tensor, _ input: MethodInput) -> LossStatistics {
       let context = setting.context
       return context.scratch { arena in
@@ -174,8 +177,8 @@ package struct SimCLR: MethodRecipe {
       memory?.queue.enqueue(fresh)
     }
 
-    /// The momentum encoder's normalised embeddings of all ranks in the order of the global batch: all first views,
-    /// then all second views. Without gradient.
+    /// Gathers the momentum encoder's normalised embeddings of all ranks: all first views in the order of the global
+    /// batch, then all second views. Without gradient.
     private func encodeKeys(_ input: MethodInput, _ key: MomentumEncoder, _ groups: BatchGroups) {
       let context = setting.context
       context.scratch { arena in

@@ -3,16 +3,17 @@ import Foundation
 import Ranks
 import Shards
 
-/// A matrix whose rows are spread over the ranks by their number: a bank may be larger than any rank's memory.
+/// A matrix whose rows are distributed over the ranks in contiguous shares. So a bank may be larger than one rank's
+/// memory.
 final class SpreadRows {
-  /// Rows of the whole matrix, and columns.
+  /// Numbers of rows and columns of the whole matrix.
   let count: Int, dimension: Int
-  /// Which rows are here.
+  /// The rows on this rank.
   let rows: Range<Int>
   private let memory: ZeroedMemory
   private let values: UnsafeMutableBufferPointer<Float>
 
-  /// All zeros. Memory is taken when it is written to, so that a run which is too large can be refused in words.
+  /// All zeros. Pages are allocated at the first write, so that a run that is too large can be refused before.
   init(count: Int, dimension: Int, _ context: Context) {
     self.count = count
     self.dimension = dimension
@@ -24,7 +25,7 @@ final class SpreadRows {
   /// (rows here, D)
   var tensor: Tensor { Tensor(values.baseAddress!, n: rows.count, c: dimension) }
 
-  /// A row by its number in the whole matrix; nil where another rank has it.
+  /// A row by its index in the whole matrix; nil if another rank has it.
   subscript(row: Int) -> UnsafeMutablePointer<Float>? {
     rows.contains(row) ? values.baseAddress! + (row - rows.lowerBound) * dimension : nil
   }

@@ -1,12 +1,12 @@
 import Engine
 
-/// The BN groups of a step's passes: neighbours in the batch, or, for keys under ShuffleBN, who is drawn together.
+/// The BN groups of a step's passes: neighbours in the batch, or, for keys under ShuffleBN, randomly drawn images.
 final class StepGroups {
   private let setting: MethodSetting
   /// This step's shuffled batch.
   private var places: [Int] = []
 
-  /// Warns of BN groups that give the positives away.
+  /// Warnings of BN groups whose statistics reveal the positives.
   static func leaks(_ method: String, _ stage: Stage) -> [String] {
     let groups = stage.batchNorm.groups
     let which: String
@@ -26,9 +26,9 @@ final class StepGroups {
   init(_ setting: MethodSetting) { self.setting = setting }
 
   /// - Parameters:
-  ///   - views: how many are stacked in the tensor.
+  ///   - views: number of views that are stacked in the tensor.
   ///   - shared: whether they are in one BN batch.
-  ///   - shuffled: whether `shuffle` groups are drawn; other kinds of groups are the same for all.
+  ///   - shuffled: whether groups of kind `shuffle` are drawn; if not, they are neighbours. Other kinds ignore it.
   func callAsFunction(
     _ input: MethodInput, views: Int = 1, shared: Bool = true, shuffled: Bool = false, in arena: Arena
   ) -> BatchGroups {

@@ -7,42 +7,45 @@ import Shards
 /// arXiv:2006.09882; reference facebookresearch/swav, `main_swav.py`.
 ///
 /// The crops of the first kind of view are assigned to prototypes, and every crop predicts the assignments of the
-/// others. In the encoder the crops of one kind share a BN batch, as the reference encodes crops of one size together.
-/// The head runs once, on the features of all crops in the order of the crops (`src/resnet50.py`, `forward`).
+/// others. In the encoder the crops of one kind share a BN batch, because the reference encodes crops of one size
+/// together. By default the head runs once, on the features of all crops (`src/resnet50.py`, `forward`).
 ///
-/// Departs from the reference: its queues are a rank's own, ours hold the global batch's embeddings in order, so that
-/// they are the same on any number of ranks.
+/// Departs from the reference: there each rank has its own queue; here the queue holds the embeddings of the global
+/// batch in order, so that it is the same for any number of ranks.
 package struct SwAV: MethodRecipe {
   package static let name = "swav"
-  /// Crops that are assigned to prototypes.
+  /// Number of crops that are assigned to prototypes.
   private static let assigned = 2
 
   /// τ of the predictions.
   package var temperature = 0.1
   /// Widths of the head's layers, linear with bias; all but the last with BN and ReLU.
   package var head: [HeadWidth] = [.channels(2048), .channels(128)]
-  /// K
+  /// K, the number of prototypes.
   package var prototypes = 3000
-  /// ε of the assignments: smaller is sharper.
+  /// ε of the assignments; smaller is sharper.
   package var epsilon = 0.05
-  /// Of Sinkhorn and Knopp's scaling.
+  /// Iterations of the Sinkhorn–Knopp scaling.
   package var iterations = 3
-  /// How long the prototypes stay as they are drawn: 313 steps of 4096 images, 5005 of 256.
+  /// How long the prototypes keep their initial values: 313 steps of 4096 images, or 5005 of 256.
   package var freeze = Length.steps(313)
-  /// Embeddings of earlier batches that are assigned with each crop's, for small batches (3840 of 256); 0 for none.
+  /// Embeddings of earlier batches that are assigned together with each crop's, for small batches (3840 with batches of
+  /// 256); 0 for none.
   package var queue = 0
-  /// When the queue begins to fill; it is used once it is full.
+  /// When the queue begins to fill. It is used when it is full.
   package var queueFrom = Length.epochs(15)
   /// Which crops share a BN batch in the head.
   package var headBatch = HeadBatch.all
 
+  /// The crops that share a BN batch in the head.
   package enum HeadBatch: String, Codable, CaseIterable, Sendable {
-    /// All crops: the reference's.
+    /// All crops, as in the reference.
     case all
-    /// The crops of one kind, as in the encoder; the running statistics then move once for each kind.
+    /// The crops of one kind, as in the encoder. The running statistics are then updated once for each kind.
     case kind
   }
 
+  /// The defaults.
   package init() {}
 
   package func check() throws(RecipeError) {
@@ -95,13 +98,13 @@ package struct SwAV: MethodRecipe {
     private let sinkhorn: Sinkhorn
     private let loss: SwappedPrediction
     private let groups: StepGroups
-    /// A row holds the embeddings of both assigned crops of an image.
+    /// A row holds the embeddings of both assigned crops of an image, side by side.
     private let queue: KeyQueue?
-    /// Rows that the queue has got.
+    /// Number of rows of the queue that have been written.
     private let filled = UnsafeMutableBufferPointer<Int64>.allocate(capacity: 1)
-    /// This step's rows, (B, 2·D), to be enqueued once the step counts.
+    /// This step's rows, (B, 2·D); `commit` enqueues them.
     private var fresh: [Float] = []
-    /// The prototypes of a step that leaves them as they are.
+    /// The prototypes before a step that must not change them.
     private var frozen: [Float] = []
     private var step = 0
     private static let columnsPerBlock = 64
@@ -153,11 +156,11 @@ package struct SwAV: MethodRecipe {
       }
     }
 
-    /// Encodes the crops of a kind and of those after it, runs `body`, and takes the gradients back.
+    /// Encodes the crops of a kind and of the kinds after it, runs `body`, and runs backward.
     /// - Parameters:
     ///   - row: the kind's first row in `features` and `gradient`.
-    ///   - features: of all crops, (V·n, C), crop after crop.
-    ///   - gradient: theirs, which `body` fills.
+    ///   - features: features of all crops, (V·n, C), ordered by crop.
+    ///   - gradient: their gradient, filled by `body`.
     private func encode(
       _ kind: Int, at row: Int, into features: Tensor, _ gradient: Tensor, _ input: MethodInput, _ body: () -> Void
     ) {
@@ -167,7 +170,7 @@ package struct SwAV: MethodRecipe {
       let rows = row..<row + views.n
       context.scratch { arena in
         let groups = groups(input, views: count(views.n, input), in: arena)
-        // Backward of the first kind is the last to add to the gradients.
+        // The first kind's backward runs last, so its gradients are complete and can be reduced.
         let pass = encoder.pass(context, groups, reduces: kind == 0)
         let tape = encoder.network.forward(views, tap: .features, pass)
         copy(tape.features, to: features.images(rows))
@@ -176,10 +179,11 @@ package struct SwAV: MethodRecipe {
       }
     }
 
-    /// Takes features through the head, one BN batch after the other, runs `body`, and takes the gradients back.
+    /// Runs the head on the features, one BN batch after the other, runs `body`, and runs backward.
     /// - Parameters:
-    ///   - kind: the first kind of view whose features are to do, and `row` its first row.
-    ///   - z: embeddings of all crops, (V·n, D), not normalised; `body` turns them into their gradients.
+    ///   - kind: the first kind of view that has not been projected.
+    ///   - row: its first row.
+    ///   - z: embeddings of all crops, (V·n, D), not normalised; `body` replaces them by their gradient.
     private func project(
       _ kind: Int, at row: Int, _ features: Tensor, _ gradient: Tensor, _ z: Tensor, _ input: MethodInput,
       _ body: () -> Void
@@ -200,15 +204,15 @@ package struct SwAV: MethodRecipe {
       }
     }
 
-    /// How many crops of each image some rows are.
+    /// Number of crops of each image in so many rows.
     private func count(_ rows: Int, _ input: MethodInput) -> Int { input.count == 0 ? 1 : rows / input.count }
 
     private func copy(_ from: Tensor, to: Tensor) {
       setting.context.run(1) { _, _ in to.data.update(from: from.data, count: from.count) }
     }
 
-    /// Codes, predictions, loss.
-    /// - Parameter z: embeddings, (V·n, D), crop after crop; becomes their gradient.
+    /// Computes codes, predictions and the loss.
+    /// - Parameter z: embeddings, (V·n, D), ordered by crop; becomes their gradient.
     private func predict(_ z: Tensor, _ input: MethodInput) -> Outcome {
       let context = setting.context
       let n = input.count
@@ -228,7 +232,7 @@ package struct SwAV: MethodRecipe {
           }
           let entropy = usage(scores.images(0..<targets))
           let statistics = loss.apply(scores, codes: codes, images: n, count: input.batch, context)
-          prototypes.backward(scores, x: unit.rows, dx: z, pass)  // scores hold their gradient now
+          prototypes.backward(scores, x: unit.rows, dx: z, pass)  // scores now hold their gradient
           unit.backward(z, context)
           if isFrozen {
             context.run(1) { _, _ in
@@ -250,12 +254,12 @@ package struct SwAV: MethodRecipe {
       return outcome
     }
 
-    /// The codes of one crop, assigned with those of the queue once it is full.
+    /// Computes the codes of one crop, together with the queue's embeddings when it is full.
     private func assign(_ scores: Tensor, crop: Int, into codes: Tensor, _ pass: Pass) {
       let context = setting.context
       let communicator = context.communicator
       context.scratch { arena in
-        // A dry run plans for the queue.
+        // The dry run plans for a full queue.
         let isUsed = queue != nil && (filled[0] >= recipe.queue || context.isDry)
         let mine = isUsed ? share(of: recipe.queue, rank: communicator.rank, ranks: communicator.size) : 0..<0
         let all = arena.tensor(n: mine.count + scores.n, c: scores.c)
@@ -279,7 +283,7 @@ package struct SwAV: MethodRecipe {
       }
     }
 
-    /// Entropy of which prototype is the nearest, over all ranks: 0 where all embeddings have the same one.
+    /// Entropy of the distribution of nearest prototypes, over all ranks; 0 if all embeddings have the same.
     private func usage(_ scores: Tensor) -> Double {
       let context = setting.context
       let k = scores.c
@@ -303,7 +307,7 @@ package struct SwAV: MethodRecipe {
       }
     }
 
-    /// The embeddings of both assigned crops, side by side, of all ranks.
+    /// Gathers the embeddings of both assigned crops, side by side, from all ranks for the queue.
     private func collect(_ unit: Tensor, _ input: MethodInput) {
       guard queue != nil else { return }
       let context = setting.context
@@ -337,7 +341,7 @@ package struct SwAV: MethodRecipe {
       }
     }
 
-    /// Makes every prototype a unit vector, and keeps them where the step leaves them as they are.
+    /// Normalises every prototype, and keeps a copy if the step must not change them.
     private func normalisePrototypes() {
       let context = setting.context
       let k = recipe.prototypes
@@ -360,7 +364,7 @@ extension PartName {
 }
 
 extension HeadPlan {
-  /// Vectors that normalised embeddings are held against, (D, K).
+  /// The prototypes: vectors that normalised embeddings are compared with, (D, K).
   fileprivate static func prototypes(_ count: Int, of dimension: Int) -> HeadPlan {
     HeadPlan(
       .prototypes, from: .method(channels: dimension), [Head.Layer(count, bias: false)], numbered: false)

@@ -1,14 +1,14 @@
 import COpenBLAS
 
-/// What cannot be measured with the libraries that are linked, in words.
+/// Notices of the metrics that the linked libraries cannot compute.
 package var missingArithmetic: [String] {
   symmetricEigenvalues([1], 1) != nil
     ? [] : ["the OpenBLAS that is linked has no LAPACK: effective_rank is left out of the metrics"]
 }
 
-/// Eigenvalues of a symmetric matrix, in rising order, by the LAPACK that OpenBLAS brings.
+/// Eigenvalues of a symmetric matrix, ascending, by OpenBLAS's LAPACK.
 /// - Parameter matrix: (n, n), symmetric.
-/// - Returns: nil where OpenBLAS was built without LAPACK, or where a value is not finite.
+/// - Returns: nil if OpenBLAS was built without LAPACK, if a value is not finite, or if LAPACK fails.
 package func symmetricEigenvalues(_ matrix: [Double], _ n: Int) -> [Double]? {
   precondition(matrix.count == n * n, "\(matrix.count) numbers for a matrix of \(n) rows")
   guard matrix.allSatisfy(\.isFinite) else { return nil }

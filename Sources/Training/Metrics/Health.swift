@@ -1,13 +1,13 @@
 import Foundation
 import Shards
 
-/// What a batch of embeddings says about the health of a run: whether they spread over the sphere or collapse.
+/// Health figures of a batch of embeddings: whether they spread over the sphere or collapse.
 package struct EmbeddingHealth: Sendable, Equatable {
-  /// Mean over dimensions of the embeddings' deviation, times √d: 1 where they are spread evenly over the sphere, 0
-  /// where they have collapsed to a point.
+  /// Mean over dimensions of the embeddings' standard deviation, times √d: 1 if they are spread evenly over the sphere,
+  /// 0 if they have collapsed to a point.
   package var deviation: Double
-  /// exp of the entropy of the covariance's eigenvalues, 1 ... d: how many dimensions are in use. 0 for a point. Nil
-  /// where no LAPACK is linked.
+  /// exp of the entropy of the covariance's eigenvalues, 1 ... d: how many dimensions are in use. 0 for a point. Nil if
+  /// no LAPACK is linked.
   ///
   /// Roy, Vetterli: The Effective Rank (2007).
   package var effectiveRank: Double?
@@ -15,7 +15,7 @@ package struct EmbeddingHealth: Sendable, Equatable {
   package var positiveSimilarity: Double?
   /// Mean cosine of different images; nil with one image.
   package var negativeSimilarity: Double?
-  /// d.
+  /// d, the dimension of an embedding.
   package var dimension: Int
 
   /// - Parameters:
@@ -46,10 +46,10 @@ package struct EmbeddingHealth: Sendable, Equatable {
     }
   }
 
-  /// Warnings, each with the option to change; empty where all is well.
+  /// Warnings, each with a remedy; empty for a healthy run.
   /// - Parameters:
-  ///   - outcome: of this step.
-  ///   - method: names what to change.
+  ///   - outcome: this step's outcome.
+  ///   - method: gives the remedies.
   package func warnings(_ outcome: Outcome, method: any MethodRecipe) -> [String] {
     var found: [(symptom: Symptom, words: String)] = []
     let candidates = outcome.figures[.candidates]
@@ -74,15 +74,15 @@ package struct EmbeddingHealth: Sendable, Equatable {
   }
 }
 
-/// What a run's health figures can show to have gone wrong.
+/// A failure that the health figures of a run can show.
 package enum Symptom: CaseIterable, Sendable {
-  /// The loss sits at the logarithm of the candidates.
+  /// The loss stays at `Outcome.chance`, the loss of guessing.
   case guessing
-  /// All embeddings come near to one point: their deviation goes to 0.
+  /// The embeddings collapse to a point: their deviation goes to 0.
   case point
-  /// All embeddings come near to a line: their effective rank goes to 1.
+  /// The embeddings collapse to a line: their effective rank goes to 1.
   case line
-  /// Few prototypes are near to any embedding.
+  /// The embeddings share few prototypes.
   case prototypes
 }
 
@@ -92,8 +92,8 @@ private func columnSums(_ x: UnsafePointer<Float>, _ count: Int, _ d: Int) -> [D
   return sums
 }
 
-/// Of the covariance, or of the rows' Gram matrix where that is smaller: their eigenvalues other than 0 are the same.
-/// More than 512 rows of more than 512 dimensions are cut to 512 rows, which bounds the work.
+/// Effective rank, from the covariance or from the rows' Gram matrix, whichever is smaller: their non-zero eigenvalues
+/// are the same. For more than 512 dimensions only the first 512 rows are used, which bounds the work.
 private func rank(of x: UnsafePointer<Float>, _ mean: [Double], _ count: Int, _ d: Int) -> Double? {
   let rows = d > 512 ? min(count, 512) : count
   let centred = (0..<rows * d).map { Double(x[$0]) - mean[$0 % d] }
@@ -120,7 +120,7 @@ private func rank(of x: UnsafePointer<Float>, _ mean: [Double], _ count: Int, _ 
   for i in 0..<n { for j in 0..<i { matrix[j * n + i] = matrix[i * n + j] } }
   guard let values = symmetricEigenvalues(matrix, n)?.map({ max(0, $0) }) else { return nil }
   let trace = values.reduce(0, +)
-  // Below this the spread is the rounding of rows of length 1 in Float.
+  // A smaller spread is rounding of Float rows of length 1.
   if trace / Double(rows) < 1e-12 { return 0 }
   return exp(values.reduce(0) { $1 > 0 ? $0 - $1 / trace * log($1 / trace) : $0 })
 }

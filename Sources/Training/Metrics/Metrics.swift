@@ -1,9 +1,12 @@
-/// The keys of `metrics.jsonl`, described once: `RunFolderAndMetrics.md` and the report take their words from here.
+/// The keys of `metrics.jsonl`. `RunFolderAndMetrics.md` and the report take their descriptions from here.
 package enum Metrics {
+  /// One key and its description.
   package struct Key: Sendable {
+    /// The key; those inside `timing` begin with `timing.`.
     package let name: String
     /// Empty for a pure number.
     package let unit: String
+    /// Description in a few words.
     package let meaning: String
     init(_ name: String, _ unit: String, _ meaning: String) {
       self.name = name
@@ -12,6 +15,7 @@ package enum Metrics {
     }
   }
 
+  /// All keys, in the order of the documentation.
   package static let documentation: [Key] = [
     Key("step", "", "steps done, counted from 1"),
     Key("epoch", "", "passes over the data, with their fraction"),
@@ -42,9 +46,10 @@ package enum Metrics {
     Key("timing.peak_memory", "bytes", "largest resident size of rank 0 so far"),
   ]
 
+  /// The description of a key; nil for an unknown one.
   package static func key(_ name: String) -> Key? { documentation.first { $0.name == name } }
 
-  /// The table in Markdown.
+  /// The keys as a Markdown table.
   package static var markdown: String {
     (["| key | unit | meaning |", "|---|---|---|"]
       + documentation.map { "| `\($0.name)` | \($0.unit) | \($0.meaning) |" }).joined(separator: "\n")

@@ -2,28 +2,31 @@ import Foundation
 
 /// One line of `metrics.jsonl`.
 ///
-/// What a run's numbers depend on stands at top level and is equal in every repetition of the run; what depends on the
-/// clock or the machine stands inside `timing`.
+/// Values at top level are the same in every repetition of the run. Values that depend on the clock or the machine are
+/// inside `timing`.
 package struct MetricsLine: Sendable, Equatable {
   /// Steps done, counted from 1.
   package var step: Int
+  /// Values at top level, without `step`.
   package var values: [String: JSONValue]
+  /// Values inside `timing`, by their keys without the prefix.
   package var timing: [String: JSONValue]
 
+  /// A line for one step.
   package init(step: Int, values: [String: JSONValue] = [:], timing: [String: JSONValue] = [:]) {
     self.step = step
     self.values = values
     self.timing = timing
   }
 
-  /// A number by its key; inside `timing` as `timing.views_per_second`.
+  /// The number of a key; those inside `timing` are keyed as `timing.views_per_second`.
   package subscript(key: String) -> Double? {
     if key == "step" { return Double(step) }
     if key.hasPrefix("timing.") { return timing[String(key.dropFirst(7))]?.number }
     return values[key]?.number
   }
 
-  /// Without the line's end.
+  /// The line as JSON, without a newline.
   package var json: String {
     var object = values
     object["step"] = .number(step)
@@ -31,7 +34,7 @@ package struct MetricsLine: Sendable, Equatable {
     return JSONValue.object(object).json
   }
 
-  /// Nil where the text is no line of metrics, such as a torn one.
+  /// Parses a line; nil if it is not a line of metrics, such as a torn one.
   package init?(json: some StringProtocol) {
     guard let value = try? JSONDecoder().decode(JSONValue.self, from: Data(json.utf8)),
       var object = value.object, let number = object.removeValue(forKey: "step")?.number,
@@ -43,12 +46,12 @@ package struct MetricsLine: Sendable, Equatable {
   }
 }
 
-/// Appends to `metrics.jsonl`; one rank does.
+/// Appends to `metrics.jsonl`. Only the root has one.
 package final class MetricsWriter {
   private let path: String
   private let handle: FileHandle
 
-  /// Opens the file at its end, making it where it is missing.
+  /// Opens the file at its end, and creates it if it is missing.
   package init(path: String) throws(MetricsError) {
     self.path = path
     if !FileManager.default.fileExists(atPath: path) { _ = FileManager.default.createFile(atPath: path, contents: nil) }
@@ -59,24 +62,26 @@ package final class MetricsWriter {
     do { try handle.seekToEnd() } catch { throw MetricsError("open \(path)", "\(error)") }
   }
 
-  /// Hands the whole line to the system at once, so that a reader or a killed run sees whole lines.
+  /// Writes the whole line with one call, so that a reader, or a run killed meanwhile, sees whole lines.
   package func append(_ line: MetricsLine) throws(MetricsError) {
     do { try handle.write(contentsOf: Data((line.json + "\n").utf8)) } catch {
       throw MetricsError("write to \(path)", "\(error.localizedDescription)")
     }
   }
 
-  /// Waits until the lines are on disk; together with a checkpoint.
+  /// Waits until all lines are on disk. Called with every checkpoint.
   package func synchronize() throws(MetricsError) {
     do { try handle.synchronize() } catch { throw MetricsError("write to \(path)", "\(error.localizedDescription)") }
   }
 
+  /// Closes the file.
   package func close() { try? handle.close() }
 }
 
-/// Reads `metrics.jsonl` and cuts it for a resume.
+/// Reads `metrics.jsonl`, and truncates it for a resume.
 package enum MetricsFile {
-  /// All whole lines. A torn last line, left by a killed run, is passed over; any other foreign line is an error.
+  /// All whole lines. A torn last line, left by a killed run, is skipped; any other line that cannot be parsed is an
+  /// error.
   package static func read(_ path: String) throws(MetricsError) -> [MetricsLine] {
     var lines: [MetricsLine] = []
     let texts = try texts(of: path)
@@ -90,8 +95,8 @@ package enum MetricsFile {
     return lines
   }
 
-  /// Cuts off the lines after a step, and a torn last one. Steps ascend, so the file is read from its end, and only as
-  /// far as needed. Nothing happens where there is no file.
+  /// Removes the lines after a step, and a torn last line. Steps ascend, so the file is read backwards, and only as far
+  /// as needed. Does nothing if there is no file.
   package static func truncate(_ path: String, after step: Int) throws(MetricsError) {
     if !FileManager.default.fileExists(atPath: path) { return }
     do {
@@ -99,7 +104,7 @@ package enum MetricsFile {
       defer { try? handle.close() }
       var size = Int(try handle.seekToEnd())
       if size == 0 { return }
-      // A line that lacks only its end is whole.
+      // A line that lacks only its newline is whole.
       try handle.seek(toOffset: UInt64(size - 1))
       if try handle.readToEnd() != Data("\n".utf8) {
         try handle.write(contentsOf: Data("\n".utf8))
@@ -111,10 +116,10 @@ package enum MetricsFile {
     } catch { throw MetricsError("cut \(path) after step \(step)", error.localizedDescription) }
   }
 
-  /// Bytes before the end of the last whole line of at most a step.
+  /// Length of the file up to the end of the last line whose step is at most `step`.
   private static func kept(_ handle: FileHandle, size: Int, upTo step: Int) throws -> Int {
     let newline = UInt8(ascii: "\n")
-    // The bytes of the file from `start` up to a line that is still to be judged.
+    // The bytes of the file from `start` to the end of the last line that has not been rejected.
     var tail = Data()
     var start = size
     while true {
@@ -140,8 +145,9 @@ package enum MetricsFile {
   }
 }
 
-/// What could not be done with the metrics.
+/// A failure to read or write the metrics.
 package struct MetricsError: Error, CustomStringConvertible {
+  /// The error in one line.
   package let description: String
   init(_ attempted: String, _ found: String) { description = "cannot \(attempted): \(found)" }
 }

@@ -2,21 +2,23 @@ import Files
 import Foundation
 import Shards
 
-/// Speed over the last while, for the progress line and for `timing` in the metrics.
+/// Speed over the last half minute, for the progress line and for `timing` in the metrics.
 package struct ProgressRates: Sendable, Equatable {
-  /// All ranks together.
+  /// Views per second of all ranks.
   package var viewsPerSecond = 0.0
-  /// Nil before there is an estimate.
+  /// Estimated seconds to the end; nil before there is an estimate.
   package var secondsLeft: Double?
-  /// Shares of the time, 0...1.
+  /// Share of the time spent waiting for images, 0...1.
   package var dataWaitShare = 0.0
+  /// Share of the time spent in collectives, 0...1.
   package var communicationShare = 0.0
-  /// Since the start.
+  /// Seconds since the start.
   package var seconds = 0.0
 
+  /// All rates 0.
   package init(secondsLeft: Double? = nil) { self.secondsLeft = secondsLeft }
 
-  /// As `timing` holds it.
+  /// The values of `timing` in the metrics.
   package var timing: [String: JSONValue] {
     var values: [String: JSONValue] = [
       "views_per_second": .number(rounded(viewsPerSecond, 1)), "data_wait_share": .number(rounded(dataWaitShare, 4)),
@@ -32,23 +34,28 @@ package struct ProgressRates: Sendable, Equatable {
   }
 }
 
-/// Shows how a run goes: one line that is rewritten on a terminal, plain lines elsewhere. One rank has it.
+/// Shows a run's progress: one rewritten line on a terminal, plain lines elsewhere. Only the root has one.
 ///
 ///     step 1200/5000  24 %  epoch 12.3  loss 5.432  rate 0.3  1234 views/s  data 2 %  comm 5 %  12 min left
 package final class RunProgress {
-  /// What a step reports. Seconds and views count from the start of this process.
+  /// A step's report. Seconds and views count from the start of this process.
   package struct Step: Sendable {
     /// Steps done.
     package var step: Int
+    /// Passes over the data, with their fraction.
     package var epoch: Double
+    /// Loss of this step.
     package var loss: Double
+    /// Learning rate of this step.
     package var rate: Double
-    /// All ranks' views so far.
+    /// Views of all ranks so far.
     package var views: Int
-    /// Spent so far waiting for images, and in collectives.
+    /// Seconds spent waiting for images so far.
     package var secondsWaited: Double
+    /// Seconds spent in collectives so far.
     package var secondsCommunicating: Double
 
+    /// A report with all its fields.
     package init(
       step: Int, epoch: Double, loss: Double, rate: Double, views: Int, secondsWaited: Double,
       secondsCommunicating: Double
@@ -70,7 +77,7 @@ package final class RunProgress {
   private let clock: () -> Double
   private let sink: (String) -> Void
   private let start: Double
-  /// The last half minute, the oldest first.
+  /// Reports of the last half minute, oldest first.
   private var window: [(time: Double, step: Step)]
   private var shown = -Double.infinity
   private var isLineOpen = false
@@ -79,10 +86,10 @@ package final class RunProgress {
   /// - Parameters:
   ///   - first: steps done before.
   ///   - end: steps of the whole run.
-  ///   - terminal: whether a line can be rewritten.
-  ///   - columns: the terminal's width, asked at each refresh.
+  ///   - terminal: whether the line can be rewritten.
+  ///   - columns: the terminal's width, read at each refresh.
   ///   - clock: seconds from any origin.
-  ///   - sink: takes text as it is to appear.
+  ///   - sink: gets the text to print.
   package init(
     from first: Int, to end: Int, terminal: Bool, columns: @escaping () -> Int, clock: @escaping () -> Double,
     sink: @escaping (String) -> Void
@@ -98,7 +105,7 @@ package final class RunProgress {
     window = [(start, nothing)]
   }
 
-  /// On standard output.
+  /// Progress on standard output.
   package convenience init(from first: Int, to end: Int) {
     self.init(
       from: first, to: end, terminal: Output.isRewritable(STDOUT_FILENO),
@@ -111,8 +118,8 @@ package final class RunProgress {
     return ioctl(1, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : 80
   }
 
-  /// Takes a step's report and shows it where it is time: on a terminal five times a second, else every ten seconds.
-  /// - Parameter logged: this step writes metrics: it is shown in any case.
+  /// Takes a step's report. Shows it at most five times a second on a terminal, else every ten seconds.
+  /// - Parameter logged: whether this step writes metrics; then it is always shown.
   package func advance(_ step: Step, logged: Bool = false) {
     let now = clock()
     window.append((now, step))
@@ -121,14 +128,14 @@ package final class RunProgress {
     if logged || now - shown >= (terminal ? 0.2 : 10) || step.step == end { show(step, now) }
   }
 
-  /// Prints a line of its own.
+  /// Prints a line above the progress line.
   package func say(_ line: String) {
     sink((isLineOpen ? "\r\u{1B}[K" : "") + line + "\n")
     isLineOpen = false
     shown = -.infinity
   }
 
-  /// Leaves the cursor on a fresh line.
+  /// Moves the cursor to a new line.
   package func finish() {
     if isLineOpen { sink("\n") }
     isLineOpen = false
@@ -152,7 +159,7 @@ package final class RunProgress {
   private func show(_ step: Step, _ now: Double) {
     shown = now
     if terminal {
-      // The last column stays free: writing there wraps some terminals.
+      // The last column stays free, because some terminals wrap when it is written.
       sink("\r" + line(step, fitting: max(1, columns() - 1)) + "\u{1B}[K")
       isLineOpen = true
     } else {
@@ -160,7 +167,7 @@ package final class RunProgress {
     }
   }
 
-  /// The fields that fit; the least needed go first.
+  /// The line with the fields that fit; the least important fields are dropped first.
   private func line(_ step: Step, fitting width: Int) -> String {
     let share = end > 0 ? Double(step.step) / Double(end) : 1
     var fields: [(need: Int, text: String)] = [

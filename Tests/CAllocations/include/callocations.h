@@ -1,26 +1,26 @@
-// Counts the memory allocations of chosen threads. Linked into the test program, it stands before the C library's
-// malloc and its relatives for the whole process, Swift's runtime included, and hands every call on.
+// Counts the memory allocations of chosen threads. Linked into the test program, it interposes malloc and its relatives
+// for the whole process, including Swift's runtime, and forwards every call to the C library.
 #ifndef CALLOCATIONS_H
 #define CALLOCATIONS_H
 
 #include <stdbool.h>
 
-/// Whether this platform's C library can be stood before.
+/// Whether this platform's C library can be interposed.
 bool callocations_work(void);
 
-/// Whether allocations of the calling thread are counted, while counting is on.
+/// Sets whether allocations of the calling thread are counted while counting is on.
 void callocations_watch(bool watched);
 
 /// Starts counting from 0.
 void callocations_begin(void);
 
-/// Stops counting. Returns how many allocations the watched threads made.
+/// Stops counting. Returns the number of allocations by the watched threads.
 int callocations_end(void);
 
-/// Allocates a byte, which no compiler leaves out.
+/// Allocates one byte in a way that the compiler cannot remove.
 void *callocations_one(void);
 
-/// Prints to standard error where the first of the allocations came from.
+/// Prints backtraces of the first counted allocations to standard error.
 void callocations_print(void);
 
 #endif

@@ -1,6 +1,6 @@
 import Engine
 
-/// A feature map in Double, NHWC: what the references compute with. A matrix of features is (N, 1, 1, D).
+/// A feature map in Double, NHWC, for the references. A matrix of features is (N, 1, 1, D).
 struct Map {
   let n: Int, h: Int, w: Int, c: Int
   var values: [Double]
@@ -34,7 +34,7 @@ struct Map {
   func map(_ transform: (Double) -> Double) -> Map { Map(n: n, h: h, w: w, c: c, values.map(transform)) }
 }
 
-/// √(mean of squares); 0 of nothing.
+/// √(mean of squares); 0 for an empty list.
 func rms(_ values: [Double]) -> Double {
   values.isEmpty ? 0 : (values.reduce(0) { $0 + $1 * $1 } / Double(values.count)).squareRoot()
 }

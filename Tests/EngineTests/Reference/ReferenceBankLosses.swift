@@ -3,11 +3,11 @@ import Foundation
 
 private func dot(_ a: [Double], _ b: [Double]) -> Double { zip(a, b).reduce(0) { $0 + $1.0 * $1.1 } }
 
-/// Paper twins of the losses against a bank, scalar by scalar.
+/// Reference implementations of the losses against a bank, scalar by scalar from the papers.
 extension ReferenceLosses {
-  /// AdCo, arXiv:2011.08435: queries against the keys of the batch, or each against its own alone, and against the
-  /// normalised rows of a bank; the mean over queries.
-  /// - q: (B, D), normalised here. keys: (B, D), as they are. bank: (K, D), normalised here.
+  /// AdCo, arXiv:2011.08435: contrast of queries with the keys of the batch, or each with its own key alone, and with
+  /// the normalised rows of a bank; the mean over queries.
+  /// - q: (B, D), normalised here. keys: (B, D), used as given. bank: (K, D), normalised here.
   static func adCo(_ q: Map, keys: Map, bank: Map, inBatch: Bool, temperature: Double) -> Double {
     let q = ReferenceLayers.normalise(q)
     let bank = ReferenceLayers.normalise(bank)
@@ -20,7 +20,7 @@ extension ReferenceLosses {
     return loss / Double(q.n)
   }
 
-  /// Of `adCo`, by the queries and by the bank, before normalisation. Also Σ_i p_ik of every row, and the mean
+  /// Gradients of `adCo` by the queries and by the bank, before normalisation. Also Σ_i p_ik of every row, and the mean
   /// probability of other queries' keys.
   static func adCoGradient(
     _ q: Map, keys: Map, bank: Map, inBatch: Bool, temperature t: Double
@@ -55,7 +55,8 @@ extension ReferenceLosses {
     )
   }
 
-  /// InstDisc, arXiv:1805.01978, eq. 5 to 7: every query against its drawn rows of a bank, the first being its own.
+  /// InstDisc, arXiv:1805.01978, eq. 5 to 7: contrast of every query with its drawn rows of a bank, of which the first
+  /// is its own.
   /// - Parameters:
   ///   - z: Z, or nil for the softmax over the drawn rows.
   /// - Returns: the mean over queries.
@@ -77,7 +78,7 @@ extension ReferenceLosses {
     return loss / Double(q.n)
   }
 
-  /// Of `drawn`, and Σ |∂L/∂s| of every query, times τ and the number of queries.
+  /// Gradient of `drawn`, and Σ |∂L/∂s| of every query, times τ and the number of queries.
   static func drawnGradient(_ q: Map, bank: Map, _ rows: [[Int]], z: Double?, temperature t: Double) -> (
     q: Map, slopes: [Double]
   ) {

@@ -4,10 +4,10 @@ struct ReferenceBatchNorm {
   var gamma: [Double], beta: [Double]
   static let epsilon = 1e-5
 
-  /// Of every group: (G, C).
+  /// Statistics of every group, (G, C).
   struct Moments {
     var mean: [[Double]], variance: [[Double]]
-    /// Rows of every group.
+    /// Number of rows in every group.
     var count: [Int]
   }
 
@@ -20,7 +20,7 @@ struct ReferenceBatchNorm {
     for n in images { for h in 0..<x.h { for w in 0..<x.w { body(n, h, w) } } }
   }
 
-  /// - group: of every image of x.
+  /// - group: the group of every image of x.
   static func moments(_ x: Map, _ group: [Int]) -> Moments {
     var result = Moments(mean: [], variance: [], count: [])
     for images in members(group) {
@@ -38,7 +38,7 @@ struct ReferenceBatchNorm {
     return result
   }
 
-  /// r ← 0.9·r + 0.1·(mean over the groups); the variance unbiased over each group.
+  /// r ← 0.9·r + 0.1·(mean over the groups), with the unbiased variance of each group.
   static func running(_ old: (mean: [Double], variance: [Double]), _ batch: Moments) -> (
     mean: [Double], variance: [Double]
   ) {

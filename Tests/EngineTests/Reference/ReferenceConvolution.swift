@@ -1,4 +1,4 @@
-/// Convolution as its definition has it, in Double: seven loops, nothing shared with the engine.
+/// Convolution by its definition, in Double: seven loops, without code of the engine.
 struct ReferenceConvolution {
   let n: Int, h: Int, w: Int, c: Int, k: Int, kernel: Int, stride: Int, padding: Int
 
@@ -8,7 +8,7 @@ struct ReferenceConvolution {
   var weights: Int { kernel * kernel * c * k }
   var outputs: Int { n * height * width * k }
 
-  /// Visits every product: places in the input, the weight and the output.
+  /// Calls `body` for every product, with its indices in the input, the weight and the output.
   private func forEachProduct(_ body: (_ x: Int, _ w: Int, _ y: Int) -> Void) {
     for image in 0..<n {
       for i in 0..<height {

@@ -47,7 +47,7 @@ enum ReferenceLayers {
     return dx
   }
 
-  /// Places in x of the nine taps of one output, those inside the image, in the order of the kernel.
+  /// Positions in x of one output's taps that lie inside the image, in the order of the kernel.
   private static func taps(_ x: Map, _ oh: Int, _ ow: Int) -> [(Int, Int)] {
     var result: [(Int, Int)] = []
     for h in (2 * oh - 1)...(2 * oh + 1) {
@@ -56,8 +56,8 @@ enum ReferenceLayers {
     return result
   }
 
-  /// Max-pooling 3×3, stride 2, padding 1; the first of equals wins.
-  /// - Returns: the output and, for every element of it, the place in x that won.
+  /// Max-pooling 3×3, stride 2, padding 1; the first of equal values wins.
+  /// - Returns: the output and, for each of its elements, the index of the maximum in x.
   static func maxPool(_ x: Map) -> (y: Map, winner: [Int]) {
     var y = Map(n: x.n, h: (x.h + 2 - 3) / 2 + 1, w: (x.w + 2 - 3) / 2 + 1, c: x.c)
     var winner: [Int] = []

@@ -5,11 +5,11 @@ private func dot(_ a: [Double], _ b: [Double]) -> Double { zip(a, b).reduce(0) {
 /// sim(u, v) = u·v/(‖u‖‖v‖)
 private func similarity(_ u: [Double], _ v: [Double]) -> Double { dot(u, v) / (dot(u, u) * dot(v, v)).squareRoot() }
 
-/// Paper twins: the losses as the papers print them, scalar by scalar.
+/// Reference implementations of the losses, scalar by scalar from the papers.
 enum ReferenceLosses {
   /// SimCLR, arXiv:2002.05709, Algorithm 1. There, z₂ₖ₋₁ and z₂ₖ are the two views of image k.
   /// - z: (2B, D), all first views, then all second views.
-  /// - queue: of SimCLR v2's memory, (K, D): further terms of the denominator.
+  /// - queue: SimCLR v2's memory, (K, D), which adds terms to the denominator.
   static func ntXent(_ z: Map, queue: Map? = nil, temperature: Double) -> Double {
     let batch = z.n / 2
     // The paper's order, counted from 1.
@@ -52,7 +52,7 @@ enum ReferenceLosses {
   }
 
   /// MoCo, arXiv:1911.05722, Algorithm 1: logits of the positive and of the queue, cross-entropy with label 0.
-  /// - q: (N, D), normalised here. k: (N, D) and queue: (Q, D), as they are.
+  /// - q: (N, D), normalised here. k: (N, D) and queue: (Q, D), used as given.
   static func infoNCE(_ q: Map, keys k: Map, queue: Map, temperature: Double) -> Double {
     let q = ReferenceLayers.normalise(q)
     var loss = 0.0

@@ -1,7 +1,7 @@
 import Engine
 
-/// A residual network and its head in Double. What it consists of is read from the names and shapes of the parameters,
-/// not from the engine's code.
+/// A residual network and its head in Double. Its structure is derived from the names and shapes of the parameters, not
+/// from the engine's code.
 final class ReferenceNetwork {
   let tape: ReferenceTape
   private(set) var parameters: [String: Node] = [:]
@@ -67,13 +67,13 @@ final class ReferenceNetwork {
     return convNorm(tape.mean(x, stride: stride), name + ".conv", name + ".bn", stride: 1)
   }
 
-  /// Selective kernels, of two streams.
+  /// Selective kernels with two streams.
   private func select(_ x: Node, _ name: String) -> Node {
     let u = tape.relu(convNorm(tape.pooledStreams(x), name + ".conv1", name + ".bn1", stride: 1))
     return tape.mix(x, tape.convolution(u, parameters[name + ".conv2.weight"]!, kernel: 1, stride: 1))
   }
 
-  /// What stands before the blocks.
+  /// The stem.
   private func stem(_ images: Node, _ prefix: String) -> Node {
     func unit(_ x: Node, _ i: Int, stride: Int) -> Node {
       tape.relu(convNorm(x, "\(prefix)stem.conv\(i)", "\(prefix)stem.bn\(i)", stride: stride))
@@ -101,8 +101,8 @@ final class ReferenceNetwork {
     return tape.averagePool(y)
   }
 
-  /// Embeddings (N, D) of features, or (N, H, W, D) of a map, without bias there.
-  /// - relu: whether a layer ends with a ReLU.
+  /// Embeddings (N, D) of features, or (N, H, W, D) of a map, then without bias.
+  /// - relu: for each layer, whether it ends with a ReLU.
   func project(_ input: Node, relu: [Bool], head: String = "head") -> Node {
     var y = input
     for (i, relu) in relu.enumerated() {

@@ -2,7 +2,7 @@
 enum ReferenceOptimizers {
   struct State { var w: [Double], v: [Double] }
 
-  /// torch.optim.SGD's documentation, with dampening 0.
+  /// SGD as in the documentation of torch.optim.SGD, with dampening 0.
   static func sgd(_ state: inout State, _ g: [Double], rate: Double, momentum: Double, decay: Double, nesterov: Bool) {
     for i in g.indices {
       var step = g[i] + decay * state.w[i]
@@ -12,7 +12,7 @@ enum ReferenceOptimizers {
     }
   }
 
-  /// LARS with the rate inside or outside of the momentum, and with one of the two trust ratios.
+  /// LARS with the rate inside or outside the momentum, and with one of the two trust ratios.
   static func lars(
     _ state: inout State, _ g: [Double], rate: Double, momentum: Double, decay: Double, trust: Double, inside: Bool,
     combined: Bool, excluded: Bool, nesterov: Bool = false
@@ -23,7 +23,7 @@ enum ReferenceOptimizers {
     let denominator = combined ? norm(total) : norm(g) + decay * norm(state.w)
     var ratio = 1.0
     if !excluded, norm(state.w) > 0, denominator > 0 { ratio = trust * norm(state.w) / denominator }
-    // apex's LARC adapts a gradient, and adds decay to it, only where it is not 0.
+    // apex's LARC adapts a gradient, and adds decay, only if the gradient is not 0.
     if !inside, !combined, norm(g) == 0 { ratio = 0 }
     for i in g.indices {
       let adapted = ratio * total[i]

@@ -1,16 +1,16 @@
 import Foundation
 
-/// The further layers of SimCLR v2's encoder, by their definitions, in Double: ResNet-D's mean over 2×2, and selective
+/// Additional layers of SimCLR v2's encoder by their definitions, in Double: ResNet-D's mean over 2×2, and selective
 /// kernels.
 enum ReferenceSelection {
-  /// The places that a mean is over: 2×2 from (stride·oh, stride·ow) on, those inside the image.
+  /// The pixels of a mean: those of the 2×2 from (stride·oh, stride·ow) on that lie inside the image.
   private static func places(_ x: Map, _ oh: Int, _ ow: Int, _ stride: Int) -> [(Int, Int)] {
     [(0, 0), (0, 1), (1, 0), (1, 1)].map { (stride * oh + $0.0, stride * ow + $0.1) }.filter {
       $0.0 < x.h && $0.1 < x.w
     }
   }
 
-  /// With stride 2 what is outside counts as zeros, with stride 1 it does not count.
+  /// The divisor of a mean: with stride 2, pixels outside count as zeros; with stride 1 they do not count.
   private static func count(_ places: [(Int, Int)], _ stride: Int) -> Double { stride == 2 ? 4 : Double(places.count) }
 
   static func mean(_ x: Map, stride: Int) -> Map {
@@ -39,7 +39,7 @@ enum ReferenceSelection {
     return dx
   }
 
-  /// s, (N, F), of streams (N, H, W, 2F): the mean over the pixels of their sum.
+  /// s, (N, F), of streams (N, H, W, 2F): the sum of the streams, averaged over the pixels.
   static func pooled(_ x: Map) -> Map {
     let f = x.c / 2
     var s = Map(n: x.n, c: f)
@@ -67,7 +67,7 @@ enum ReferenceSelection {
     return terms.map { $0 / (terms[0] + terms[1]) }
   }
 
-  /// Σ of the streams, (N, H, W, 2F), weighed by the softmax over them of e, (N, 2F).
+  /// Sum of the streams, (N, H, W, 2F), weighted by the softmax over the streams of e, (N, 2F).
   static func mix(_ x: Map, _ e: Map) -> Map {
     let f = x.c / 2
     var y = Map(n: x.n, h: x.h, w: x.w, c: f)

@@ -11,13 +11,14 @@ final class Node {
   func add(_ other: [Double]) { for i in gradient.indices { gradient[i] += other[i] } }
 }
 
-/// Reverse-mode differentiation of the reference layers: every layer leaves its backward behind. The order of the
-/// backward pass is thus not written down by hand, unlike the engine's.
+/// Reverse-mode differentiation of the reference layers: every layer records its backward step. So the order of the
+/// backward pass is not written by hand, unlike the engine's.
 final class ReferenceTape {
   private var steps: [() -> Void] = []
-  /// How far the nearest input of a ReLU or the runner-up of a max-pool is from the kink, in units of its map's rms.
+  /// Smallest distance of a ReLU's input from 0, or of a max-pool's second value from its maximum, in units of the
+  /// map's rms.
   private(set) var margin = Double.infinity
-  /// Every value and gradient is disturbed by normal noise of this size in units of its map's rms: what rounding does.
+  /// Normal noise of this size, in units of the map's rms, is added to every value and gradient, to simulate rounding.
   let noise: Double
   private var draws = Draws(seed: 11, .check, named: "noise")
 
@@ -60,7 +61,7 @@ final class ReferenceTape {
     }
   }
 
-  /// - frozen: running statistics, where they are used instead of the batch's.
+  /// - frozen: running statistics to use instead of the batch's; nil for the batch's.
   func norm(_ x: Node, _ gamma: Node, _ beta: Node?, groups: [Int], frozen: ReferenceBatchNorm.Moments?) -> Node {
     let layer = ReferenceBatchNorm(
       gamma: gamma.value.values, beta: beta?.value.values ?? [Double](repeating: 0, count: gamma.value.c))
@@ -87,7 +88,7 @@ final class ReferenceTape {
 
   func maxPool(_ x: Node) -> Node {
     let (y, winner) = ReferenceLayers.maxPool(x.value)
-    // Equal zeros after a ReLU are all behind its own kink: whoever wins, the gradient goes no further.
+    // Zeros after a ReLU may tie: whichever wins, the ReLU stops the gradient.
     var without = x.value
     for place in winner { without.values[place] = -.infinity }
     let size = rms(x.value.values)
@@ -109,12 +110,12 @@ final class ReferenceTape {
     }
   }
 
-  /// The mean of both streams' sum over height and width.
+  /// The sum of both streams, averaged over height and width.
   func pooledStreams(_ x: Node) -> Node {
     node(ReferenceSelection.pooled(x.value)) { x.add(ReferenceSelection.pooledBackward($0, like: x.value).values) }
   }
 
-  /// Both streams, weighed by the softmax of e.
+  /// Both streams, weighted by the softmax of e.
   func mix(_ x: Node, _ e: Node) -> Node {
     node(ReferenceSelection.mix(x.value, e.value)) { dy in
       let result = ReferenceSelection.mixBackward(dy, x.value, e.value)

@@ -1,4 +1,4 @@
-/// Winograd's matrices in Double, and how far Float32 may be from the truth with them.
+/// Winograd's matrices in Double, and a model of their rounding error in Float32.
 ///
 /// The model: a rounding changes a value by a relative error of variance u²/3, u = 2⁻²⁴, independent of all others; x,
 /// dy and the weight are independent normal. The product (p, q) of a tile then has the variance of one tap's product
@@ -6,16 +6,16 @@
 ///
 ///     rms error / rms output ≤ u/√3 · √roundings · √(G_i G_j),   G_i = Σ_p S_ip² ‖T_p‖² ‖K_p‖² / taps
 ///
-/// since the rounding errors of all products add up while the products themselves cancel down to nine taps. With stride
-/// 1, G is 7.1 at most: Winograd loses a factor of seven, three bits. For the weight gradient, K and S change places.
+/// since the rounding errors of all products add up while the products themselves cancel to nine taps. With stride 1, G
+/// is at most 7.1, so Winograd loses a factor of seven, or three bits. For the weight gradient, K and S are exchanged.
 struct WinogradError {
-  /// Of the input, by product: (P, inputs).
+  /// Transform of the input, (P, inputs).
   let t: [[Double]]
-  /// Of the kernel, by product: (P, 3).
+  /// Transform of the kernel, (P, 3).
   let k: [[Double]]
-  /// To the output: (outputs, P).
+  /// Transform of the products to the output, (outputs, P).
   let s: [[Double]]
-  /// Taps that an output sums up along one direction, in the mean.
+  /// Mean number of taps of an output along one direction.
   var taps = 3.0
 
   static let stride1: WinogradError = {
@@ -46,7 +46,7 @@ struct WinogradError {
     return WinogradError(t: t, k: outer + middle, s: (0..<4).map { points.s[$0] + unit($0, of: 4) })
   }()
 
-  /// The data gradient's, where even and odd samples take turns; of a kernel that is turned around.
+  /// For the data gradient with stride 2, in which even and odd samples alternate, with a reversed kernel.
   static let stride2Turned: WinogradError = {
     var t = points.t
     var s: [[Double]] = []
@@ -59,7 +59,7 @@ struct WinogradError {
     return WinogradError(t: t, k: stride2.k, s: s, taps: 1.5)
   }()
 
-  /// F(4, 2) at ±3/2, ±½, ∞, as its header has it.
+  /// F(4, 2) at ±3/2, ±½, ∞.
   private static let points: (t: [[Double]], k: [[Double]], s: [[Double]]) = (
     [
       [-0.375, -0.25, 1.5, 1, 0], [0.375, -0.25, -1.5, 1, 0], [-1.125, -2.25, 0.5, 1, 0], [1.125, -2.25, -0.5, 1, 0],
@@ -73,23 +73,23 @@ struct WinogradError {
 
   private static func squares(_ row: [Double]) -> Double { row.reduce(0) { $0 + $1 * $1 } }
 
-  /// Roundings in a row: two transforms of at most three in each direction, and half of the GEMM's additions (a partial
-  /// sum is half as large as the sum, on average).
+  /// Rounding of one result: two transforms of at most three roundings in each direction, and half of the GEMM's
+  /// additions (a partial sum is half as large as the sum on average).
   private static func unit(sum: Int) -> Double { 0x1p-24 / 3.0.squareRoot() * (12 + Double(sum) / 2).squareRoot() }
 
-  /// Of an output or data gradient, a sum over `channels`.
+  /// Relative error of an output or data gradient, a sum over `channels`.
   func output(channels: Int) -> Double {
     Self.unit(sum: channels) * growth(s, taps) { Self.squares(t[$0]) * Self.squares(k[$0]) }
   }
 
-  /// Of a weight gradient, a sum over `tiles`, in which products that share a weight count each.
+  /// Relative error of a weight gradient, a sum over `tiles`, in which products that share a weight count separately.
   func weightGradient(tiles: Int) -> Double {
     let shared = t.count == 9 ? 16 : 1
     let kT = (0..<3).map { i in k.map { $0[i] } }
     return Self.unit(sum: tiles * shared) * growth(kT, 4) { p in Self.squares(t[p]) * Self.squares(s.map { $0[p] }) }
   }
 
-  /// The greatest G_i; `terms` of one direction are summed up in the truth.
+  /// The largest G_i; the exact result has `terms` terms in one direction.
   private func growth(_ last: [[Double]], _ terms: Double, _ variance: (Int) -> Double) -> Double {
     last.map { row in row.indices.reduce(0) { $0 + row[$1] * row[$1] * variance($1) } / terms }.max()!
   }
