@@ -3,7 +3,7 @@ import Randomness
 import Testing
 import Training
 
-/// A batch that is computed in parts gives what the whole batch gives, where a recipe may ask for it.
+/// Gradient accumulation gives the same as the whole batch, for all settings that recipes allow.
 @Suite struct AccumulationTests {
   private struct Outcome {
     var loss: Double
@@ -55,7 +55,7 @@ import Training
     return norm(difference, difference.count) / norm(b, b.count)
   }
 
-  /// Sums in another order: a few roundings (2⁻²⁴) through twenty layers and three steps.
+  /// Sums are in another order, which gives a few roundings (2⁻²⁴) through twenty layers and three steps.
   @Test(arguments: [2, 4]) func partsAreTheWhole(parts: Int) {
     let whole = run(.shuffle(images: 4), parts: 1)
     let divided = run(.shuffle(images: 4), parts: parts)
@@ -66,7 +66,7 @@ import Training
     #expect(distance(divided.queue, whole.queue) < 1e-5)
   }
 
-  /// With statistics of the whole batch it would be another computation, which the recipe refuses.
+  /// Control: with statistics of the whole batch the result differs, so the recipe refuses it.
   @Test func aGroupThatIsCutIsNotTheWhole() {
     #expect(distance(run(.global, parts: 2).gradients, run(.global, parts: 1).gradients) > 1e-2)
   }

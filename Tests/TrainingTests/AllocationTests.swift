@@ -7,8 +7,8 @@ import Synchronization
 import Testing
 import Training
 
-/// After the first step, the threads that compute allocate no memory. Counted by an allocator that stands before the C
-/// library's, on the caller's thread and the team's, not on the loader's. The ranks are one, so that MPI takes no part.
+/// After the first step, computing threads allocate no memory. Allocations are counted by interposing malloc, on the
+/// caller's thread and the team's, not on the loader's. There is one rank, so MPI is not involved.
 @Suite(.serialized, .enabled(if: callocations_work(), "the C library's allocator cannot be replaced here"))
 final class AllocationTests {
   private let folder = FileManager.default.temporaryDirectory.appendingPathComponent("allocations-\(UUID().uuidString)")
@@ -52,7 +52,7 @@ final class AllocationTests {
   private static let symmetric =
     "method: {name: adco, head: [16], negatives: 40, symmetric: true}\nbatchNorm: {shuffle: 4}"
 
-  /// Every method, layer, way to compute a convolution and optimizer, on one thread and on two.
+  /// Every method, layer, convolution algorithm and optimizer, on one thread and on two.
   static let cases = [1, 2].flatMap { threads in
     [
       Case(method: simclr, threads: threads),
@@ -98,7 +98,7 @@ final class AllocationTests {
     return stageRun
   }
 
-  /// Has every thread of the team run `body` once: none gets two blocks while each waits for all the others.
+  /// Runs `body` once on every thread of the team: each thread waits for all others, so none gets two blocks.
   private func onEveryThread(of stageRun: StageRun, _ body: () -> Void) {
     let team = stageRun.context.team
     let arrived = Atomic<Int>(0)
@@ -109,11 +109,11 @@ final class AllocationTests {
     }
   }
 
-  /// Allocations of 16 steps, from the batch to the update, with smaller batches and an evaluation between them. Those
-  /// of the first steps are not counted, in which each of the loader's batches is met for the first time.
+  /// Counts the allocations of 16 steps, from the batch to the update, with smaller batches and an evaluation between
+  /// them. The first steps, in which the loader's batches are used for the first time, are not counted.
   /// - Parameters:
-  ///   - expected: in a step; the places of others are printed.
-  ///   - inside: done in the middle of a counted step.
+  ///   - expected: expected allocations per step; backtraces of others are printed.
+  ///   - inside: called in the middle of a counted step.
   private func allocations(_ test: Case, expected: Int = 0, inside: (StageRun) -> Void = { _ in }) throws -> Int {
     let stageRun = try stageRun(test)
     let loader = try stageRun.loader(from: 0, threads: 1)
@@ -186,7 +186,7 @@ final class AllocationTests {
     #expect(count == 0)
   }
 
-  /// A single allocation is noticed, on whichever thread it is.
+  /// Control: a single allocation is detected on every thread.
   @Test(arguments: [1, 2]) func oneIsNoticed(threads: Int) throws {
     let found = try allocations(Case(method: Self.simclr, threads: threads), expected: threads) { stageRun in
       self.onEveryThread(of: stageRun) { free(callocations_one()) }

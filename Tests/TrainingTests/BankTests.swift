@@ -7,11 +7,11 @@ import TestSupport
 import Testing
 import Training
 
-/// Methods whose state is spread over ranks: whole steps on ranks of one process.
+/// Whole steps of methods whose state is distributed over ranks, with ranks in one process.
 @Suite struct BankTests {
   private struct Outcome: Sendable {
     var losses: [Double], inBatch: [Double], weights: [Float]
-    /// By name, this rank's rows or all.
+    /// Saved state by name: this rank's rows, or all if it is replicated.
     var state: [String: [Float]]
   }
 
@@ -106,9 +106,9 @@ import Training
     return norm(difference, difference.count) / max(norm(b, b.count), .leastNormalMagnitude)
   }
 
-  /// Sums in another order: a few roundings (2⁻²⁴) through twenty layers and three steps, over temperatures of 0.1;
-  /// after a few more, a ReLU of so small a network falls on its other side. A part of a batch, or of a bank, that is
-  /// left out changes the second digit.
+  /// Sums are in another order, which gives a few roundings (2⁻²⁴) through twenty layers and three steps, divided by
+  /// temperatures of 0.1. After more steps a ReLU of so small a network switches sides. If a part of a batch or bank
+  /// were left out, the second digit would change.
   @Test(arguments: methods.keys.sorted(), [2, 3, 4]) func ranksDoNotMatter(method: String, ranks: Int) throws {
     let one = Self.run(method, SingleProcess())
     let all = try Ranks.run(ranks) { Self.run(method, $0) }
@@ -126,11 +126,11 @@ import Training
     }
   }
 
-  /// The rows of a bank start where no rank's place in the job can move them.
+  /// Initial rows of a bank do not depend on the ranks.
   @Test func rowsAreDrawnByNumber() throws {
     let first = Self.run("nce", SingleProcess()).state["bank/values"]!
     #expect(first.count == 11 * 8)
-    // Every row that was seen is of length one; none is zero.
+    // No row has a norm near zero.
     for row in 0..<11 { #expect(norm(Array(first[row * 8..<row * 8 + 8]), 8) > 0.1) }
   }
 }

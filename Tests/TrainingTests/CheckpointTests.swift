@@ -58,7 +58,7 @@ import Training
     }
   }
 
-  /// A damaged checkpoint is passed over, said, and the one before it is taken.
+  /// A damaged checkpoint is skipped with a notice, and the previous one is used.
   @Test(arguments: ["flip", "cut", "missing", "manifest"]) func damageIsPassedOver(_ damage: String) throws {
     try withFolder { folder in
       for step in [1, 2] { try Checkpoint.write(State(1).saved, manifest(step), in: folder, keep: 2) }
@@ -78,7 +78,7 @@ import Training
     }
   }
 
-  /// Half a checkpoint, as a kill leaves it, is no checkpoint.
+  /// A half-written checkpoint, as a kill leaves it, is ignored.
   @Test func whatWasBeingWrittenIsNotThere() throws {
     try withFolder { folder in
       try Checkpoint.write(State(1).saved, manifest(1), in: folder, keep: 2)
@@ -92,7 +92,7 @@ import Training
 
   // MARK: State that is spread over ranks
 
-  /// A matrix of 11 rows by 3 whose values are 3·row + column, and a number that all ranks have.
+  /// An (11, 3) matrix with values 3·row + column, distributed over the ranks, and a replicated number.
   private final class Spread {
     let rows: Range<Int>
     let floats: UnsafeMutableBufferPointer<Float>
@@ -113,7 +113,7 @@ import Training
         SavedState("bank/count", integers: integers),
       ]
     }
-    /// The state lives for as long as it is being written.
+    /// Writes the state, which lives until it is written.
     func write(_ manifest: Manifest, in folder: RunFolder, _ communicator: any Communicator) throws {
       try Checkpoint.write(saved, manifest, in: folder, keep: 2, communicator)
     }
@@ -122,7 +122,7 @@ import Training
     }
   }
 
-  /// Whatever wrote it, any number of ranks reads its rows; also more ranks than rows.
+  /// Any number of ranks reads the rows, independent of the number that wrote them; also more ranks than rows.
   @Test(arguments: [1, 2, 3, 13]) func slicesAreReadOnAnyNumberOfRanks(writers: Int) throws {
     try withFolder { folder in
       let manifest = manifest(3)
@@ -139,7 +139,7 @@ import Training
         }
         #expect(right.allSatisfy { $0 }, "\(writers) to \(readers)")
       }
-      // What is shown does not depend on the ranks, but for the number of slices.
+      // Apart from the number of slices, the listing does not depend on the ranks.
       let shown = try Checkpoint.arrays(path)
       #expect(shown.map(\.name) == ["bank/count", "bank/values"] && shown[1].shape == [11, 3])
       #expect(shown[0].slices == nil && shown[1].slices == writers)
@@ -164,7 +164,7 @@ import Training
     }
   }
 
-  /// A slice that is damaged makes the checkpoint so, on every rank.
+  /// A damaged slice makes the whole checkpoint damaged, on every rank.
   @Test func aDamagedSliceIsPassedOver() throws {
     try withFolder { folder in
       for step in [1, 2] {
@@ -183,14 +183,14 @@ import Training
     }
   }
 
-  /// What one rank cannot write is an error on all; the checkpoint before it stays.
+  /// If one rank cannot write, all ranks throw, and the previous checkpoint is kept.
   @Test func aRankThatFailsFailsAll() throws {
     try withFolder { folder in
       for step in [1, 2] {
         let manifest = manifest(step)
         let outcome = try Ranks.run(3) { communicator in
           let state = Spread(communicator, filled: true)
-          // One name twice cannot be written.
+          // Two arrays of the same name cannot be written.
           let saved = step == 2 && communicator.rank == 1 ? state.saved + state.saved.prefix(1) : state.saved
           return withExtendedLifetime(state) {
             do { try Checkpoint.write(saved, manifest, in: folder, keep: 2, communicator) } catch { return "\(error)" }

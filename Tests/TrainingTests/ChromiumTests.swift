@@ -2,7 +2,7 @@ import Foundation
 import Testing
 import Training
 
-/// The page in a real browser, where one is installed.
+/// The report in Chromium, if it is installed.
 @Suite(.serialized, .enabled(if: Chromium.path != nil, "Chromium is not installed")) struct ChromiumTests {
   @Test func opensWithoutComplaint() throws {
     let (dom, console) = try Chromium.open(Report.html(try .sample()))
@@ -16,7 +16,7 @@ import Training
     #expect(!dom.contains("<script"))
   }
 
-  /// The check sees what it is there to see.
+  /// Control: console messages are detected.
   @Test func complaintsAreSeen() throws {
     let page = Report.html(try .sample())
     for bad in [
@@ -34,7 +34,7 @@ enum Chromium {
     FileManager.default.isExecutableFile(atPath: $0)
   }
 
-  /// The page as the browser holds it, and what it wrote to its console.
+  /// The page's DOM, and its console messages.
   static func open(_ html: String) throws -> (dom: String, console: [String]) {
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("apus-browser-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
@@ -58,7 +58,7 @@ enum Chromium {
     DispatchQueue.global().asyncAfter(deadline: .now() + 60) { if process.isRunning { process.terminate() } }
     process.waitUntilExit()
     #expect(process.terminationStatus == 0)
-    // Chromium logs what a page says as `INFO:CONSOLE`, and what it did not load as a violation of its policy.
+    // Chromium logs console messages as `INFO:CONSOLE`, and blocked resources as violations of the policy.
     let lines = try String(decoding: Data(contentsOf: log), as: UTF8.self).split(separator: "\n").map(String.init)
     return (try String(decoding: Data(contentsOf: dom), as: UTF8.self), lines.filter { $0.contains("CONSOLE") })
   }

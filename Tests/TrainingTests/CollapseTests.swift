@@ -5,14 +5,14 @@ import Shards
 import Testing
 import Training
 
-/// Runs that go wrong in each of the ways that the watch knows, and healthy ones of the same methods: the watch says
-/// so of the former alone, and names the option to change.
+/// Runs that fail in each known way get a warning that names the option to change; healthy runs of the same methods
+/// get none.
 @Suite final class CollapseTests {
   private let folder = FileManager.default.temporaryDirectory.appendingPathComponent("collapse-\(UUID().uuidString)")
     .path
   private let data: DataSet
 
-  /// 96 images that differ: waves of their own.
+  /// Writes 96 images, each with its own wave.
   init() throws {
     let writer = try DataSetWriter(folder, classNames: [], shardSize: 1 << 20)
     let side = 12
@@ -33,7 +33,7 @@ import Training
 
   deinit { try? FileManager.default.removeItem(atPath: folder) }
 
-  /// What the watch says after some steps.
+  /// The health warnings after some steps.
   private func warnings(_ method: String, rate: Double, steps: Int = 25) throws -> [String] {
     let yaml = """
       encoder: {name: resnet18, width: 0.0625, stem: small}
@@ -91,9 +91,9 @@ import Training
     for word in test.words { #expect(warnings.contains { $0.contains(word) }, "\(word) not in \(warnings)") }
   }
 
-  /// SwAV's assignments come near to one another before they spread; BYOL's predictions do so for longer than a test
-  /// may take. Rates and lengths are such that twenty seeds of twenty are healthy: so small a run is chaotic, and
-  /// another order of a sum is as good as another seed.
+  /// SwAV's assignments approach one another before they spread; BYOL's predictions do so for longer than a test may
+  /// take. So small a run is chaotic, and another order of summation has the effect of another seed. Rates and lengths
+  /// are chosen so that twenty of twenty seeds are healthy.
   @Test(arguments: [
     ("{name: simclr, temperature: 0.2, head: [32, 16], headDeviation: 0.2}", 0.02, 25),
     ("{name: swav, head: [32, 16], prototypes: 20, freeze: 5 steps}", 0.03, 300),

@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 import Training
 
-/// An encoder beside random weights and raw pixels: which images, which classes, how much memory.
+/// Comparison of an encoder with random weights and raw pixels: images, classes and memory.
 @Suite final class ComparisonTests: Sendable {
   let tiny: TinyRun
   let run: String
@@ -61,7 +61,7 @@ import Training
   }
 
   @Test func ranksGetTheSame() throws {
-    // The probe's last iterations depend on rounding, which depends on the ranks.
+    // Only kNN is compared: the probe's last iterations depend on rounding, which depends on the ranks.
     @Sendable func neighbours(_ communicator: any Communicator) throws -> [String] {
       scores(try compare("test", communicator).outcome).filter { $0.hasPrefix("knn") }
     }
@@ -74,7 +74,7 @@ import Training
 
   // MARK: Classes
 
-  /// Two of three classes, in another order: the same names are the same classes.
+  /// Classes are matched by name, with two of three classes in another order.
   @Test func classesAreMatchedByTheirNames() throws {
     try tiny.pack("straight", count: 40, classes: ["a", "b", "c"], shown: ["a", "c"], part: 1)
     try tiny.pack("turned", count: 40, classes: ["c", "a"], shown: ["a", "c"], part: 1)
@@ -108,7 +108,7 @@ import Training
     #expect(training.contains("of the training set \(tiny.folder)/bare has one"))
   }
 
-  /// The monitor leaves out what it cannot name, and a run says so before it trains.
+  /// The monitor leaves out images of unknown classes, and the run gives a notice before it trains.
   @Test func theMonitorMatchesNamesToo() throws {
     try tiny.pack("more", count: 40, classes: ["d", "c", "b", "a"], part: 1)
     let recipe = try TinyRun.recipe()
@@ -122,8 +122,8 @@ import Training
 
   // MARK: Memory
 
-  /// 8 ranks of 4 GiB, 50,000 photographs of 224 px, ResNet-50: what the documentation asks for fits, without raw
-  /// pixels.
+  /// An evaluation of 50,000 photographs of 224 px with ResNet-50 on 8 ranks of 4 GiB, as in the documentation, fits
+  /// without raw pixels.
   @Test func photographsFitOnSmallRanks() {
     let given = Int(Comparison.memoryShare * 4 * Double(1 << 30))
     let features = EvaluationSize(
@@ -139,7 +139,7 @@ import Training
 
   @Test func rawPixelsAreLeftOutBeforeMemoryIsExceeded() throws {
     let pixels = EvaluationSize(train: 60, test: 40, dimension: 64, classes: 3).bytes
-    // The encoder itself takes more than these small pictures, so its part is left room.
+    // The encoder takes more memory than these small images, so leave room for it.
     try tiny.pack("large", count: 6000)
     let all = EvaluationSize(train: 6000, test: 40, dimension: 64, classes: 3).bytes
     #expect(pixels < all)
@@ -167,10 +167,9 @@ import Training
   }
 }
 
-/// An evaluation that gives no top-1 is a file and a row: tables, report and files show its scores by their names.
+/// An evaluation with other scores than top-1: tables, report and files show the scores by name.
 @Suite struct ScoreTests {
-  /// Of the test rows, how many have a row of their class among the k nearest training rows; and how well the first
-  /// feature follows the label.
+  /// Share of test rows with a row of their class among the 3 nearest, and a fixed number as second score.
   private struct Retrieval: Evaluation {
     static let name = "retrieval"
     static let version = 1
@@ -216,7 +215,7 @@ import Training
       cells(lines[3]) == [
         "linear-v1", "learned", "87.12 %", "[86.45, 87.76]", "8712/10000", "98.00 %", "12000", "128", "3.2 s",
       ])
-    // A score stands below its name, whatever other results lack.
+    // A score is below its name, even if other results lack some scores.
     let place = lines[0][..<lines[0].range(of: "top-5")!.upperBound].count
     #expect(lines[3].prefix(place).hasSuffix("98.00 %"), "\(lines)")
   }
@@ -228,7 +227,7 @@ import Training
     let html = Report.html(content)
     #expect(html.contains("<th class=\"n\">R²</th>") && html.contains("<b>0.4123</b>"))
     #expect(html.contains("<th class=\"n\">recall@3</th>") && html.contains("<td class=\"n\">100.00 %</td>"))
-    // Values of different kinds have tables and axes of their own.
+    // Values of different kinds have separate tables and axes.
     #expect(html.components(separatedBy: "<table class=\"results\">").count - 1 == 2)
     #expect(html.contains("<b>87.12 %</b>"))
     #expect(content.evaluations[0].summary.contains("the retrieval reaches R² 0.4123 on the learned features"))

@@ -4,10 +4,9 @@ import Shards
 import Testing
 import Training
 
-/// Every built-in recipe is planned as its run would be, on as many ranks as leave each 16 images, without their
-/// machines.
+/// Plans every built-in recipe with pretended ranks, as many as give each 16 images.
 @Suite(.serialized) struct DryRunTests {
-  /// What the papers give an anchor to be told from: the positive and K negatives, 2N − 1 views, or prototypes.
+  /// Number of candidates in the papers: the positive and K negatives, 2N − 1 views, or prototypes.
   private static let candidates: [String: Int] = [
     "adco-imagenet": 65537, "end-to-end-imagenet": 1024, "memory-bank-imagenet": 4097, "moco-v1-ig1b": 65537,
     "moco-v1-imagenet": 65537, "moco-v2-imagenet": 65537, "simclr-v1-imagenet": 8191, "simclr-v2-imagenet": 8191,
@@ -40,7 +39,7 @@ import Training
       }
       if let expected = Self.candidates[name] { #expect(outcome.figures[.candidates] == Double(expected)) }
       for view in stage.views { _ = try view.validate(channels: channels) }
-      // A view of 96 px or more leaves over 5 MiB in ResNet-50's layers, and a rank of 16 images fits a node.
+      // A view of 96 px or more keeps over 5 MiB in ResNet-50's layers, and a rank of 16 images fits into a node.
       let views = stage.views.reduce(0) { $0 + $1.count } * own
       if name.hasSuffix("imagenet") { #expect((views * 5 << 20..<64 << 30).contains(context.arena.peak)) }
       #expect(context.arena.peak > 0 && plan.totalSteps > 0)

@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 import Training
 
-/// Features do not depend on who computes them, nor on what the set says of itself.
+/// Features do not depend on the ranks, nor on the set's own statistics.
 @Suite struct FeatureExtractorTests {
   static func features(
     _ data: DataSet, _ samples: [Int], _ input: EncoderInput, _ communicator: any Communicator
@@ -37,7 +37,7 @@ import Training
     #expect(try Self.features(data, [], input, SingleProcess()).isEmpty)
   }
 
-  /// The same images, packed with other statistics.
+  /// The same images packed with other statistics have the same features.
   @Test func theSetsOwnStatisticsDoNotMatter() throws {
     let tiny = try TinyRun()
     let like = try tiny.pack("like", count: 20)

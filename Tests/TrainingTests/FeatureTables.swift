@@ -2,7 +2,7 @@ import Randomness
 import Training
 
 extension FeatureTable {
-  /// Classes as clouds around random centres; `spread` says how much they overlap.
+  /// Classes as clouds around random centres; a larger `spread` makes them overlap more.
   static func clouds(count: Int, dimension: Int, classes: Int, spread: Double, part: UInt64) -> FeatureTable {
     var centres = Draws(seed: 7, .check, 0)
     var draws = Draws(seed: 7, .check, 1, part)

@@ -2,7 +2,7 @@ import Foundation
 import Testing
 import Training
 
-/// Points of several runs, and what is drawn of them.
+/// Figures drawn from the points of several runs.
 @Suite struct FigureTests {
   private func figures(_ text: String) throws -> [Figure] {
     let path = FileManager.default.temporaryDirectory.appendingPathComponent("apus-\(UUID().uuidString).jsonl").path
@@ -34,7 +34,7 @@ import Training
     #expect(all[0].table.contains("<tr><td>bank</td><td class=\"n\">30.0</td><td class=\"n\"></td></tr>"))
   }
 
-  /// 64, 256 and 1024 are equally far apart; a deviation of 3 reaches as far as 3 units of the y axis.
+  /// On a logarithmic axis 64, 256 and 1024 are equally spaced, and error bars have the length of the deviation.
   @Test func aLogAxisSpreadsFactorsEvenly() throws {
     var curve = Curve("c", x: "K", [Curve.Series("a", [(64, 1), (256, 2), (1024, 4)], spread: [0, 1, 0])])
     func places(_ curve: Curve) throws -> [Double] {
@@ -50,7 +50,7 @@ import Training
     let line = try #require(
       svg.firstMatch(of: /class="spread s0" x1="[0-9.]+" y1="([0-9.]+)" x2="[0-9.]+" y2="([0-9.]+)"/))
     let heights = svg.matches(of: /cy="([0-9.]+)"/).map { Double($0.1)! }
-    // From 1 below to 1 above the middle point, on an axis where the first two points are 1 apart.
+    // The error bar extends from 1 below to 1 above the middle point; the first two points are 1 apart.
     #expect(abs(Double(line.1)! - Double(line.2)! - 2 * (heights[0] - heights[1])) <= 0.3)
     #expect(svg.components(separatedBy: "class=\"spread").count == 2)
   }

@@ -9,7 +9,7 @@ struct FixtureCase {
     var name: String, width: Double, stem: String, channels: Int
     var variant: String?, selectiveKernels: Double?
   }
-  /// What the method's own options do not say.
+  /// A key of the method's that is not among its options.
   struct Method: Decodable { var images: Int? }
   struct Optimizer: Decodable {
     var name: String, rate: Double, momentum: Double, nesterov: Bool, decay: Double, exclude: Bool, rateInside: Bool
@@ -25,7 +25,7 @@ struct FixtureCase {
   struct Header: Decodable {
     var format: Int, kind: String, recipe: Recipe, batch: Int, size: Int
     var steps: Int?, rates: [Double]?
-    /// Kinds of view: how many, and their size.
+    /// Number and size of the views, by kind.
     var views: [[Int]]?
     var bounds: [String: Double]
   }
@@ -42,7 +42,7 @@ struct FixtureCase {
     guard header.format == 1 else { throw RunError("\(path) has format \(header.format)") }
   }
 
-  /// The method, as a recipe of the same words says it.
+  /// The method, decoded like a recipe's.
   var method: any MethodRecipe {
     get throws {
       let text = file.metadata["case"] ?? ""
@@ -75,7 +75,7 @@ struct FixtureCase {
     }
   }
 
-  /// Images (N, C, H, W) of the file as ours, (N, H, W, C).
+  /// Images of the file, (N, C, H, W), as (N, H, W, C).
   func images(_ name: String, size: Int? = nil) throws -> [Float] {
     let shape = try file.shape(name)
     let planar = try file.floats(name)
@@ -95,7 +95,7 @@ struct FixtureCase {
 
   // MARK: Comparing
 
-  /// What came out, by the name that `bounds` has, in the exchanged layout.
+  /// Results by their names in `bounds`, in the exchanged layout.
   typealias Outcome = [String: (shape: [Int], values: [Double])]
 
   static func outcome(_ slab: ParameterSlab, _ prefix: String, into all: inout Outcome) {
@@ -106,7 +106,7 @@ struct FixtureCase {
     }
   }
 
-  /// - Returns: a line for each tensor that misses its bound, is missing, or has another shape.
+  /// - Returns: a line for each tensor that exceeds its bound, is missing, or has another shape.
   func failures(_ outcome: Outcome) throws -> [String] {
     try header.bounds.keys.sorted().compactMap { name in
       let bound = header.bounds[name]!

@@ -4,7 +4,7 @@ import Shards
 import Testing
 import Training
 
-/// Training runs against PyTorch's: every file in `Fixtures`, by its own words.
+/// Compares training runs with PyTorch's, one for each file in `Fixtures`.
 @Suite struct FixtureTests {
   @Test func thereAreCasesOfEveryKind() throws {
     let kinds = try Set(FixtureCase.all.map { try FixtureCase($0).header.kind })
@@ -20,7 +20,7 @@ import Training
       "\(failures.count) of \(fixture.header.bounds.count) in \(path): \(failures.prefix(6).joined(separator: "; "))")
   }
 
-  /// BYOL's two views as two kinds, as the paper augments them differently: the same run.
+  /// BYOL with its two views as two kinds, as for the paper's different augmentations, gives the same run.
   @Test(arguments: FixtureCase.all.filter { $0.contains("/byol-") }) func viewsOfTwoKindsAgreeToo(_ path: String) throws
   {
     let fixture = try FixtureCase(path)
@@ -30,8 +30,8 @@ import Training
       "\(failures.count) of \(fixture.header.bounds.count) in \(path): \(failures.prefix(6).joined(separator: "; "))")
   }
 
-  /// SwAV's head sees all crops at once. By kinds its BN has other statistics, which move twice a step: every gradient
-  /// of the head is another one.
+  /// By default SwAV's head runs on all crops at once. By kinds its BN has other statistics, updated twice per step,
+  /// and all gradients of the head differ.
   @Test func swavWithAHeadByKindsIsAnotherRun() throws {
     let fixture = try FixtureCase(FixtureCase.all.first { $0.contains("/swav-crops") }!)
     var method = try #require(try fixture.method as? SwAV)
@@ -42,7 +42,7 @@ import Training
     }
   }
 
-  /// Another bound than PyTorch's must fail: the comparison itself is tested.
+  /// Control: a wrong number is detected.
   @Test func aWrongNumberIsNoticed() throws {
     let fixture = try FixtureCase(FixtureCase.all.first { $0.contains("/encoder-") }!)
     var outcome = try encode(fixture)
@@ -103,8 +103,8 @@ import Training
   }
 
   /// - Parameters:
-  ///   - other: in place of the file's own method.
-  ///   - apart: whether every view is a kind of its own.
+  ///   - other: a method to use instead of the file's.
+  ///   - apart: whether every view is a separate kind.
   private func train(
     _ fixture: FixtureCase, _ other: (any MethodRecipe)? = nil, apart: Bool = false
   ) throws -> FixtureCase.Outcome {
@@ -151,7 +151,7 @@ import Training
       defer { for view in views { view.data.deallocate() } }
       var order: [Int]?
       if fixture.file.contains("step.\(step + 1).permutation") {
-        // The file has the sample at every place; ours is the place of every sample.
+        // The file has the sample at every place; `order` is the inverse, the place of every sample.
         let samples = try fixture.file.integers("step.\(step + 1).permutation").map(Int.init)
         order = samples.indices.sorted { samples[$0] < samples[$1] }
       }
@@ -184,12 +184,12 @@ import Training
     return outcome
   }
 
-  /// The first network's tensors have their bare names.
+  /// Prefix of a network's tensors; the first network's is empty.
   private func prefix(_ trained: Trained, _ method: any Method) -> String {
     trained === method.encoder ? "" : trained.name + "."
   }
 
-  /// The name that a piece of state has in a fixture.
+  /// The name of saved state in a fixture.
   private func name(_ state: SavedState) -> String {
     let bare = state.name.replacing("/parameters/", with: ".").replacing("/statistics/", with: ".")
     let known = [
@@ -202,7 +202,7 @@ import Training
     state.name.contains("/parameters/") || state.name.contains("/statistics/")
   }
 
-  /// State that the file gives.
+  /// Sets the method's state to the file's.
   private func fill(_ method: any Method, from fixture: FixtureCase) throws {
     for state in method.state where fixture.file.contains(name(state)) {
       guard case .floats(let buffer) = state.values else { throw RunError("\(state.name) holds no floats") }
@@ -218,7 +218,7 @@ import Training
     }
   }
 
-  /// Everything that a method keeps besides what it trains.
+  /// Adds the method's state besides its trained networks.
   private func addState(_ method: any Method, to outcome: inout FixtureCase.Outcome) {
     for state in method.state {
       let name = "final." + name(state)

@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 import Training
 
-/// What an encoder is fed is written down where it was trained, and used wherever it is looked at.
+/// The encoder's input description is stored with its run, and used whenever the encoder is.
 @Suite final class FrozenEncoderTests {
   let tiny: TinyRun
   init() throws {
@@ -18,7 +18,7 @@ import Training
     URL(fileURLWithPath: "\(run)/checkpoints/\(Checkpoint.name(step: step))/manifest.json")
   }
 
-  /// Takes out of a manifest what earlier versions did not write.
+  /// Removes the fields that earlier versions did not write from a manifest.
   private func age(_ url: URL) throws {
     var object = try #require(JSONSerialization.jsonObject(with: Data(contentsOf: url)) as? [String: Any])
     #expect(object.removeValue(forKey: "input") != nil)
@@ -30,7 +30,7 @@ import Training
     let encoder = try FrozenEncoder(run: run)
     #expect(encoder.input == EncoderInput(size: 8, mean: [0.25], deviation: [0.125]))
     #expect(encoder.step == 6 && encoder.notices.isEmpty)
-    // The set is not asked.
+    // The data set is not needed.
     try FileManager.default.removeItem(atPath: tiny.folder + "/train")
     #expect(try FrozenEncoder(run: run).input == encoder.input)
     #expect(try FrozenEncoder(run: run, .step(2)).step == 2)
@@ -52,7 +52,7 @@ import Training
     #expect(other?.description.contains("is not the set that it was trained on") == true)
   }
 
-  /// A recipe that has the numbers needs no set.
+  /// An older checkpoint whose recipe has explicit numbers needs no data set.
   @Test func anOlderCheckpointWithNumbersInItsRecipe() throws {
     let run = try tiny.train("run", on: "train", ["views.0.operations.2={normalise: {mean: [0.5], deviation: [2]}}"])
     try age(manifest(run, step: 6))
@@ -81,7 +81,7 @@ import Training
     #expect(try Exhibits.refresh(run, data: DataSet(at: tiny.folder + "/train")) == encoder.notices)
   }
 
-  /// What is spread over ranks, such as a bank, holds no encoder: it is not read, and its damage does no harm.
+  /// Files of distributed state, such as a bank, are not read, so damage in them does not matter.
   @Test func onlyTheFilesOfTheEncoderAreRead() throws {
     let bank = [
       "method={name: memory-bank, temperature: 0.2, head: [16], negatives: 20, momentum: 0.5}", "views.0.count=1",
@@ -102,7 +102,7 @@ import Training
     #expect(Set(checksums).count == 1)
   }
 
-  /// Numbers that are none are found where they are read, not in the first step.
+  /// Weights that are not finite are reported when they are read, not in the first step.
   @Test func weightsThatAreNotFiniteAreNamed() throws {
     let run = try tiny.train("run", on: "train")
     let encoder = try FrozenEncoder(run: run)
@@ -116,7 +116,7 @@ import Training
     #expect(error?.description.contains("`bn1.weight` holds nan at element 3, expected finite numbers") == true)
   }
 
-  /// An exported file says what its encoder is fed, to whoever reads it.
+  /// An exported file contains the encoder's input description.
   @Test func anExportHoldsTheInput() throws {
     let run = try tiny.train("run", on: "train")
     let encoder = try FrozenEncoder(run: run)

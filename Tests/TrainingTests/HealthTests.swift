@@ -51,7 +51,7 @@ import Training
   }
 
   @Test(arguments: [(600, 20), (10, 64), (40, 700)]) func rankCountsDimensionsInUse(n: Int, d: Int) {
-    // Points ± on three axes in turn: three equal eigenvalues.
+    // Points at ±1 on three axes in turn, so three equal eigenvalues.
     let rows = (0..<n / 6 * 6).map { i in (0..<d).map { $0 == i % 3 ? (i / 3 % 2 == 0 ? 1.0 : -1.0) : 0 } }
     let health = EmbeddingHealth(Self.normalised(rows), count: rows.count, dimension: d)
     #expect(abs(health.effectiveRank! - 3) < 1e-6)
@@ -78,7 +78,7 @@ import Training
     #expect(sorted([3], 1) == [3])
     #expect(symmetricEigenvalues([.nan], 1) == nil)
     #expect(zip(sorted([2, 1, 1, 2], 2), [1, 3]).allSatisfy { abs($0 - $1) < 1e-14 })
-    // The path's second difference: 2 − 2 cos(π k / (n + 1)).
+    // The second-difference matrix has eigenvalues 2 − 2 cos(π k / (n + 1)).
     for n in [3, 10, 65, 128] {
       let matrix = (0..<n * n).map { abs($0 / n - $0 % n) == 0 ? 2.0 : abs($0 / n - $0 % n) == 1 ? -1 : 0 }
       let expected = (1...n).map { 2 - 2 * cos(.pi * Double($0) / Double(n + 1)) }

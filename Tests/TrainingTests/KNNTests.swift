@@ -6,7 +6,7 @@ import Testing
 import Training
 
 @Suite struct KNNTests {
-  /// All in Double, all similarities, one full sort.
+  /// Reference: all similarities in Double, and one full sort.
   static func naive(_ train: FeatureTable, _ test: FeatureTable, k: Int, temperature: Double) -> [Int] {
     func unit(_ table: FeatureTable, _ row: Int) -> [Double] {
       let x = table.features[row * table.dimension..<(row + 1) * table.dimension].map(Double.init)
@@ -31,7 +31,7 @@ import Training
     let result = try KNN(neighbours: k).run(train: train, test: test, communicator: SingleProcess())
     let answers = Self.naive(train, test, k: k, temperature: 0.1)
     let correct = zip(answers, test.labels).count { $0 == Int($1) }
-    // Similarities differ by rounding (2⁻²⁴ √24 ≈ 3e-7); no two neighbours at a border are that close here.
+    // Similarities differ by rounding (2⁻²⁴ √24 ≈ 3e-7). Here no two neighbours at the k-th place are that close.
     #expect(result.main.hits == correct)
     #expect(correct > test.count / 2 && correct < test.count)
     #expect(result.testCount == 333 && result.trainCount == 1500 && result.dimension == 24)
@@ -57,7 +57,7 @@ import Training
   }
 
   @Test func neighboursComeInOrderAndTiesByTheLowerIndex() {
-    // Rows 0 ... 9 point in two directions by turns, so similarities tie.
+    // Rows 0 ... 9 alternate between two directions, so similarities tie.
     let features: [Float] = (0..<10).flatMap { $0 % 2 == 0 ? [1, 0] as [Float] : [3, 3] }
     let table = FeatureTable(features: features, labels: Array(repeating: 0, count: 10), classCount: 1)
     let query = FeatureTable(features: [2, 0], labels: [0], classCount: 1)

@@ -7,7 +7,7 @@ import Testing
 import Training
 
 @Suite struct LinearProbeTests {
-  /// The objective in Double, term by term.
+  /// Reference of the objective in Double, term by term.
   static func twin(_ table: FeatureTable, _ parameters: [Double], penalty: Double) -> (loss: Double, gradient: [Double])
   {
     let n = table.count
@@ -64,7 +64,7 @@ import Training
       up[i] += 1e-5
       down[i] -= 1e-5
       let slope = (Self.twin(table, up, penalty: 0.03).loss - Self.twin(table, down, penalty: 0.03).loss) / 2e-5
-      // Central differences: h² of the third derivative, and rounding 1e-16 / h.
+      // Error of central differences: h² times the third derivative, and rounding of 1e-16 / h.
       #expect(abs(slope - gradient[i]) < 1e-8)
     }
   }
@@ -144,7 +144,7 @@ import Training
         try LinearProbe().run(train: train, test: test, communicator: $0)
       }
       for result in results {
-        // The walks differ by rounding in Double alone; one answer at a border may.
+        // The iterations differ only by rounding in Double, which may change one answer at a decision boundary.
         #expect(abs(result.main.hits! - one.main.hits!) <= 1)
         #expect(result.options["penalty"] == one.options["penalty"])
         #expect(result.main.hits == results[0].main.hits)

@@ -65,7 +65,7 @@ import Training
       for step in [10, 20, 30, 40] { try writer.append(line(step)) }
       writer.close()
       let whole = try text(path)
-      // Every place at which a killed run can leave the file.
+      // Every length at which a killed run can leave the file.
       for length in 0...whole.utf8.count {
         try Data(whole.utf8.prefix(length)).write(to: URL(fileURLWithPath: path))
         let readable = try MetricsFile.read(path)
@@ -99,7 +99,7 @@ import Training
     }
   }
 
-  /// A figure that is not there differs from one that is 0, or no number.
+  /// A missing figure differs from one that is 0 or NaN.
   @Test func figuresAreThereOrNot() {
     var figures = Outcome.Figures()
     for figure in Outcome.Figure.allCases { #expect(figures[figure] == nil) }

@@ -25,7 +25,7 @@ import Training
     #expect(try MetricsFile.read(alone + "/metrics.jsonl").allSatisfy { $0["knn_top1"] == nil })
   }
 
-  /// The held-out set's own mean and deviation have no say in what the monitor finds.
+  /// The monitor's result does not depend on the held-out set's own mean and deviation.
   @Test func theHeldOutSetIsNormalisedByTheTrainingSet() throws {
     let tiny = try TinyRun()
     try tiny.pack("train", count: 40)

@@ -4,10 +4,10 @@ import Randomness
 import Shards
 import Training
 
-/// A folder with data sets of keyed noise, and runs on them that take milliseconds a step.
+/// A folder with data sets of keyed noise, and runs on them that take milliseconds per step.
 final class NoiseRun {
   let path = FileManager.default.temporaryDirectory.appendingPathComponent("tiny-\(UUID().uuidString)").path
-  /// What the last training said.
+  /// Lines printed by the last training.
   private(set) var said: [String] = []
   var run: RunFolder { RunFolder(path + "/run") }
 
@@ -58,7 +58,7 @@ final class NoiseRun {
       data: data ?? ["data": path + "/data"], run: run.path)
   }
 
-  /// Trains until the end, or until it was asked to stop at a step.
+  /// Trains to the end, or stops after a number of steps.
   @discardableResult
   func train(_ request: PretrainRequest, stopAfter steps: Int? = nil) throws -> Ending {
     var left = steps ?? Int.max
@@ -72,7 +72,7 @@ final class NoiseRun {
     return try trainer.run()
   }
 
-  /// What an attempt was refused with; nil where it was not.
+  /// The error with which a request is refused; nil if it is not.
   func refusal(_ request: PretrainRequest) -> String? {
     do {
       try train(request)
@@ -86,7 +86,7 @@ final class NoiseRun {
     return try Checkpoint.arrays(path).map { "\($0.name) \($0.crc32)" }
   }
 
-  /// The metrics without what a clock said.
+  /// The metrics without `timing`.
   func metrics(of run: RunFolder? = nil) throws -> [MetricsLine] {
     try MetricsFile.read((run ?? self.run).metrics).map { MetricsLine(step: $0.step, values: $0.values) }
   }

@@ -3,7 +3,7 @@ import Shards
 import Testing
 import Training
 
-/// The README and the pages of `Training.docc` say what the program says.
+/// The README and the pages of `Training.docc` agree with the program.
 @Suite struct PagesTests {
   static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
     .deletingLastPathComponent()
@@ -52,7 +52,7 @@ import Training
     #expect(Set(try names(in: "EvaluationProtocols", under: "## Overview")) == protocols)
   }
 
-  /// The recipe that explains every field has every field, and no other.
+  /// The annotated recipe has exactly the fields of a recipe.
   @Test func everyFieldOfARecipeIsExplained() throws {
     let page = try Self.text(Self.pages + "Recipes.md")
     let yaml = try #require(page.firstMatch(of: /```yaml\n([\s\S]*?)```/)).output.1
@@ -62,7 +62,7 @@ import Training
     #expect(known.subtracting(named).isEmpty, "not explained: \(known.subtracting(named).sorted())")
   }
 
-  /// The map of folders has every folder with sources, and no other.
+  /// The map of folders lists exactly the folders with sources.
   @Test func theMapOfFoldersIsWhole() throws {
     let sources = try #require(FileManager.default.enumerator(atPath: Self.root.path + "/Sources"))
     let files = sources.compactMap { $0 as? String }.filter { $0.hasSuffix(".swift") || $0.hasSuffix(".c") }
@@ -70,11 +70,11 @@ import Training
     #expect(try names(in: "Architecture", under: "## Folders").sorted() == folders.sorted())
   }
 
-  /// Files move; the pages must not name where they were.
+  /// Paths in the pages exist.
   @Test(arguments: try documents()) func pathsThatAreNamedExist(document: String) throws {
     for match in try Self.text(document).matches(of: /(?:Sources|Tests|Scripts|slurm)\/[A-Za-z0-9_\/.+-]*[A-Za-z0-9]/) {
       let path = String(match.output)
-      // A name in capitals stands for any.
+      // NAME is a placeholder.
       if path.contains("NAME") { continue }
       #expect(FileManager.default.fileExists(atPath: Self.root.path + "/" + path), "\(document) names \(path)")
     }

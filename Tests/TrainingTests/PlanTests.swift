@@ -5,7 +5,7 @@ import Shards
 import Testing
 import Training
 
-/// Runs of several stages: what is carried over, where they go on, and what is refused before step 0.
+/// Runs of several stages: what is carried over, how they resume, and what is refused before step 0.
 @Suite struct PlanTests {
   static let two = "stages: [{name: first}, {name: second, \(NoiseRun.moco)}]"
   static let three = """
@@ -15,7 +15,7 @@ import Training
     - {name: third, start: {from: stage first, carry: [encoder, head]}}
     """
 
-  /// The encoder goes over bit by bit, the head is drawn anew.
+  /// The encoder is carried over bit by bit, and the head is drawn anew.
   @Test func theNextStageStartsWithTheEncoder() throws {
     let tiny = try NoiseRun()
     let request = try tiny.request(Self.two)
@@ -29,7 +29,7 @@ import Training
     fresh.method.initialise()
     let source = try stageRun.start(from: plan.stages[1].start, SingleProcess()) { _ in checkpoint }
     #expect(source == checkpoint)
-    // The first stage's network, as its checkpoint has it.
+    // The first stage's network from its checkpoint.
     let before = try plan.make(0, context)
     try Checkpoint.read(before.method.saved, from: checkpoint)
     func values(_ stageRun: StageRun) -> [String: [UInt8]] {
@@ -43,7 +43,7 @@ import Training
       if isEncoder, name.contains("conv") { #expect(bytes != drawn[name], "\(name)") }
     }
     #expect(new.keys.contains { !$0.contains("/encoder.") })
-    // A key encoder follows the query that it starts from.
+    // A key encoder starts as a copy of the query encoder.
     let keys = stageRun.method.saved.filter { $0.name.hasPrefix("key/parameters/encoder.") }
     #expect(!keys.isEmpty)
     for key in keys {
@@ -52,8 +52,8 @@ import Training
     }
   }
 
-  /// Stopped after any step and begun again, a run of three stages ends with the same bits, also those of its earlier
-  /// stages, and tells every step once.
+  /// A run of three stages that is stopped after any step and resumed ends with the same bits in all stages, and with
+  /// each step once in its metrics.
   @Test func aRunThatIsStoppedAnywhereEndsTheSame() throws {
     let whole = try NoiseRun()
     #expect(try whole.train(whole.request(Self.three)) == .complete)
@@ -73,7 +73,7 @@ import Training
     }
   }
 
-  /// Of each stage the last checkpoint stays, and the newest of a stage can be asked for.
+  /// The last checkpoint of each stage is kept, and the newest of a stage can be selected.
   @Test func everyStageCanBeFound() throws {
     let tiny = try NoiseRun()
     try tiny.train(tiny.request(Self.three, ["length=8 steps"]))
@@ -83,7 +83,7 @@ import Training
       #expect(found.step == step && found.stage == stage)
     }
     #expect(try Checkpoint.newest(tiny.run, stage: 7).manifest == nil)
-    // Evaluation and export take a stage by its name.
+    // Evaluation and export select a stage by name.
     #expect(try FrozenEncoder(run: tiny.run.path).step == 21)
     for (stage, step) in [("first", 8), ("second", 13), ("third", 21)] {
       let encoder = try FrozenEncoder(run: tiny.run.path, .stage(stage))
@@ -102,7 +102,7 @@ import Training
     try tiny.train(tiny.request("stages: [{name: a}, {name: b, start: {from: nothing}}]"))
     let losses = try tiny.metrics().filter { $0["loss"] != nil }.map { $0["loss"]! }
     #expect(losses.count == 8 && losses[0] != losses[4])
-    // The first stage is the run that it would be alone.
+    // The first stage equals a run of it alone.
     let alone = try NoiseRun()
     try alone.train(alone.request())
     #expect(try alone.arrays(4) == tiny.arrays(4))
@@ -126,9 +126,9 @@ import Training
     let second = try #require(Checkpoint.newest(tiny.run).manifest)
     #expect(first.data == tiny.path + "/others" && first.images == 30)
     #expect(second.data == tiny.path + "/data" && second.images == 40)
-    // An epoch is one of the stage's own data.
+    // Epochs are of the stage's own data.
     #expect(second.stageSteps == [4, 6])
-    // The other run has changed nothing in the recipe of this one, and going on needs its data as well.
+    // The other run did not change this run's recipe, and resuming needs its data too.
     let missing = try #require(tiny.refusal(tiny.request(stages)))
     #expect(missing.contains("stage first reads the data set `others`, which was not given"))
     #expect(missing.contains("add --data others=PATH"))
@@ -155,7 +155,7 @@ import Training
     #expect(throws: RecipeError.self) { try request.start(from: file) }
   }
 
-  /// What is wrong with a file is said of the file, and not of the training that it would lead to.
+  /// Errors of a file name the file, instead of failing later in training.
   @Test func aFileWithoutWeightsIsRefused() throws {
     let tiny = try NoiseRun()
     let file = tiny.path + "/encoder.safetensors"
@@ -169,7 +169,7 @@ import Training
     state.initialise(seed: 1)
     let slice = try #require(state.parameters.layout.entry("encoder.layer2.0.conv1.weight")).slice
     state.parameters[slice][3] = .nan
-    // The file is there by then; it is refused when it is read back.
+    // The file exists by then; it is refused when it is read back.
     #expect(throws: RunError.self) { try Weights.export(state, metadata: [:], to: file) }
     let wild = try #require(tiny.refusal(tiny.request(start)))
     #expect(wild.contains("`layer2.0.conv1.weight` holds nan at element"), "\(wild)")
@@ -232,7 +232,7 @@ import Training
     Refused(stages: "parameters: [{trains: false}]", words: ["parameters: by these rules nothing trains"]),
   ]
 
-  /// Rules that are none are refused when the recipe is read.
+  /// Invalid rules are refused when the recipe is read.
   @Test(arguments: [
     ("{part: encoder}", "says nothing: give it `trains`, `rate` or `decay`"),
     ("{part: encoder, rate: -1}", "`rate` is -1.0; it must be 0 or more"),
@@ -246,7 +246,7 @@ import Training
     #expect(error?.description.contains(words) == true, "\(error?.description ?? "")")
   }
 
-  /// By a recipe's rules a frozen encoder keeps its bits through a stage, statistics included; the head moves.
+  /// An encoder frozen by rules keeps its bits through a stage, including statistics; the head changes.
   @Test func aFrozenEncoderGoesThroughAStage() throws {
     let tiny = try NoiseRun()
     let frozen = "{name: second, start: {carry: [encoder, head]}, parameters: [{part: encoder, trains: false}]}"
@@ -263,7 +263,7 @@ import Training
     #expect(tiny.said.contains { $0.contains("parameters, heads included") })
   }
 
-  /// Nothing is written by then, not even the run's folder.
+  /// When a request is refused, nothing has been written, not even the run's folder.
   @Test(arguments: refused + refusedRules) func whatCannotWorkIsRefusedBeforeStepZero(_ refused: Refused) throws {
     let tiny = try NoiseRun()
     try tiny.write("photos", images: 20, seed: 5)
@@ -295,7 +295,7 @@ import Training
 
   // MARK: Lengths
 
-  /// A stage that later ones began from keeps its length.
+  /// The length of a stage cannot be changed after a later stage has begun.
   @Test(arguments: ["6 steps", "2 steps"]) func anEarlierStageKeepsItsLength(_ length: String) throws {
     let tiny = try NoiseRun()
     try tiny.train(tiny.request(Self.two), stopAfter: 6)

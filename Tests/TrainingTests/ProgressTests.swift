@@ -3,7 +3,7 @@ import Shards
 import Testing
 import Training
 
-/// A clock and a screen for one progress line.
+/// A clock and a terminal for one progress line.
 private final class Screen {
   var now = 100.0
   var columns = 120
@@ -12,7 +12,7 @@ private final class Screen {
     RunProgress(
       from: 0, to: end, terminal: terminal, columns: { self.columns }, clock: { self.now }, sink: { self.text += $0 })
   }
-  /// What stands on the last line after carriage returns and erasures.
+  /// Contents of the last line after carriage returns and erasures.
   var visible: String {
     String(
       text.split(separator: "\n", omittingEmptySubsequences: false).last!.split(
@@ -80,7 +80,7 @@ private func step(_ step: Int) -> RunProgress.Step {
       progress.advance(step(i), logged: i == 555)
     }
     let lines = screen.text.split(separator: "\n")
-    // The first step, one each 10 s of the 100 s, the logged one, the last.
+    // The first step, one every 10 s of the 100 s, the logged one, and the last.
     #expect((11...13).contains(lines.count))
     #expect(lines.contains { $0.hasPrefix("step 555/1000  56 %") })
     #expect(

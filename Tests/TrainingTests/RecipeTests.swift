@@ -30,7 +30,7 @@ import Training
     if name.contains("imagenet") { #expect(once.contains("1.3333333333333333")) }
   }
 
-  /// TensorFlow's jitter is not torchvision's: recipes "as published" in TensorFlow or JAX have theirs.
+  /// Recipes of methods published in TensorFlow or JAX have TensorFlow's jitter, others torchvision's.
   @Test(arguments: BuiltInRecipes.names.filter { $0.hasSuffix("-imagenet") })
   func publishedJitter(_ name: String) throws {
     let isTensorFlows = name.hasPrefix("simclr") || name.hasPrefix("byol")
@@ -42,7 +42,7 @@ import Training
     }
   }
 
-  /// A run's folder stands for the recipe that it was made by.
+  /// The folder of a run can be given in the place of its recipe.
   @Test func aRunIsARecipe() throws {
     let run = FileManager.default.temporaryDirectory.appendingPathComponent("run-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: run, withIntermediateDirectories: true)
@@ -103,14 +103,14 @@ import Training
     #expect(error?.description.hasPrefix("recipe test: ") == true)
   }
 
-  /// What a run of an earlier version wrote down can still be read.
+  /// Recipes written by earlier versions can be read.
   @Test func optionsOfAnotherOptimizerAreReadFromOldRuns() throws {
     let old = "optimizer={name: sgd, rate: 0.06, trust: 0.001, rateIn: inside, ratio: combined}"
     let text = try Recipe(yaml: Self.tiny, from: "test", overrides: [old]).yaml
     #expect(try text == Recipe(yaml: Self.tiny, from: "test").yaml)
   }
 
-  /// Every optimizer is written with all of its options, and read back.
+  /// Every optimizer is written with all its options and reads back unchanged.
   @Test(arguments: Optimizers.all.map { $0.name }) func optimizersAreResolved(_ name: String) throws {
     let recipe = try Recipe(yaml: Self.tiny, from: "test", overrides: ["optimizer={name: \(name), rate: 0.1}"])
     let text = try recipe.yaml
@@ -118,7 +118,8 @@ import Training
     #expect(text.contains("decay: ") && text.contains("scaling: \(name == "adam" ? "none" : "linear")"), "\(text)")
   }
 
-  /// The head's initial weights go with the optimizer: as small as the reference's under LARS alone.
+  /// The default of the head's initial weights depends on the optimizer: only with LARS are they as small as the
+  /// reference's.
   @Test func theHeadGoesWithTheOptimizer() throws {
     func stage(_ optimizer: String, _ more: [String] = []) throws -> Stage {
       let overrides = ["optimizer={name: \(optimizer), rate: 0.1}"] + more
@@ -132,7 +133,7 @@ import Training
     #expect(try large.method.value.validate(large, images: 1000).isEmpty)
   }
 
-  /// Every file of the folder is in the table, with a line that describes it.
+  /// Every file of the folder is in the table, with a description.
   @Test func theTableOfRecipesIsTheFolder() throws {
     let folder = #filePath.components(separatedBy: "/Tests/")[0] + "/Sources/Training/Recipes"
     let files = try FileManager.default.contentsOfDirectory(atPath: folder).filter { $0.hasSuffix(".yaml") }
@@ -156,7 +157,7 @@ import Training
     #expect(throws: RecipeError.self) { try Recipe(yaml: Self.tiny, from: "test", overrides: ["nonsense"]) }
   }
 
-  /// An option that need not be there is in the resolved text where it is.
+  /// An optional group of options is in the resolved text if it is set.
   @Test func memoryIsResolved() throws {
     let recipe = try Recipe("simclr-v2-imagenet", overrides: ["method.memory={momentum: 0.99}"])
     let text = try recipe.yaml

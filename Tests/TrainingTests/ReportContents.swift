@@ -6,7 +6,7 @@ import Training
 let hostile = "<script>alert(1)</script>&\"'"
 
 extension EvaluationResult {
-  /// A result as its file would give it.
+  /// A result as decoded from a file.
   static func sample(_ name: String, _ features: String, correct: Int, of count: Int, k: Int? = nil, classes: Int = 10)
     throws -> EvaluationResult
   {
@@ -28,7 +28,7 @@ extension EvaluationResult {
 }
 
 extension EvaluationRecord {
-  /// Of the step that the sample of a report ends at.
+  /// A record of the last step of the sample report.
   static func sample(step: Int = 5000, data: String = "data/train", _ results: [EvaluationResult] = []) -> Self {
     EvaluationRecord(
       Subject(path: "runs/first", stage: 0, stageName: "pretrain", step: step),

@@ -27,7 +27,7 @@ import Training
     #expect(html.components(separatedBy: "&lt;script&gt;alert(1)&lt;/script&gt;&amp;&quot;&#39;").count - 1 >= 8)
     #expect(HTML.escape("a\u{0}\u{1B}é\n") == "a\u{FFFD}\u{FFFD}é\n")
     for fetch in ["http:", "https:", "//", "@import", "url(", "<script", "<iframe", "<object"] {
-      // Base64 has // too.
+      // Base64 may contain //.
       let outside = html.replacing(#/data:image\/png;base64,[A-Za-z0-9+\/=]*/#, with: "")
       #expect(!outside.contains(fetch), "\(fetch)")
     }
@@ -48,7 +48,7 @@ import Training
     #expect(error?.description.hasPrefix("cannot write /nowhere/at/all.html: ") == true)
   }
 
-  /// Figures of another step or of other images are never in one table.
+  /// Figures of different steps or images are in different tables.
   @Test func figuresThatDoNotBelongTogetherAreApart() throws {
     var content = try ReportContent.sample()
     let results = content.evaluations[0].results
@@ -60,13 +60,13 @@ import Training
     #expect(html.components(separatedBy: "<h3>After step 5000 (stage 0, pretrain)</h3>").count - 1 == 2)
     #expect(
       html.contains("<p>Learned from 12,000 of 60,000 images of other/train, judged on 10,000 images of data/test."))
-    // The latest comes first, and the table of classes is its.
+    // The latest comes first, with the table of classes.
     let places = ["other/train", "images of data/train", "After step 12"].map { html.range(of: $0)!.lowerBound }
     #expect(places == places.sorted())
     #expect(html.contains("by linear probe (linear-v1). After step 5000 (stage 0, pretrain).</p>"))
   }
 
-  /// A run of two stages: one curve behind the other, with the border between them.
+  /// A run of two stages has consecutive curves with a border between them.
   @Test func stagesFollowEachOther() throws {
     var content = try ReportContent.sample()
     content.stages = ["warm", "fine"]
@@ -107,7 +107,7 @@ import Training
     #expect(svg.contains("step 7777: x 9"))
   }
 
-  /// A decoder gives the pixels back; of two channels the first, of more than three the first three.
+  /// Encoded images decode to the same pixels: the first channel of two, and the first three of more than three.
   @Test(arguments: [(1, 1), (2, 1), (3, 3), (5, 3)]) func imagesBecomePNG(channels: Int, shown: Int) {
     for (number, size) in [1, 7, 200].enumerated() {
       let image = ReportContent.picture(number, size, channels)
@@ -123,7 +123,7 @@ import Training
     #expect(ReportContent.picture(1, 2, 3).dataURI.hasPrefix("data:image/png;base64,iVBORw0KGgo"))
   }
 
-  /// A flat picture takes less room than its pixels.
+  /// A constant image is compressed.
   @Test func picturesAreDeflated() {
     let flat = ReportImage(width: 96, height: 96, channels: 3, pixels: Array(repeating: 90, count: 96 * 96 * 3))
     #expect(flat.png.count < 96 * 96 * 3 / 50)
@@ -160,7 +160,7 @@ import Training
       for line in sample.metrics { try writer.append(line) }
       let loss = JSONValue.number(1)
       try writer.append(MetricsLine(step: 4990, values: ["loss": loss, "warnings": .list([.text("long ago")])]))
-      // As a run writes them: the monitor's line comes after the log's.
+      // In the order of a run, where the monitor's line comes after the log's.
       try writer.append(MetricsLine(step: 5000, values: ["loss": loss, "warnings": .list([.text("careful")])]))
       try writer.append(MetricsLine(step: 5000, values: ["knn_top1": .number(0.5)]))
       try Data(sample.recipe.utf8).write(to: URL(fileURLWithPath: run + "/recipe.yaml"))
@@ -174,11 +174,11 @@ import Training
       #expect(
         content.warnings == ["this run is not finished: the file `complete` is missing from its folder", "careful"])
       #expect(content.metrics.count == 503)
-      // 3 ... 8 were added last.
+      // Results 3 ... 8 were added last.
       #expect(content.evaluations == sample.evaluations)
       content.warnings = sample.warnings
       content.metrics.removeLast(3)
-      #expect(content.stages.isEmpty)  // The sample's recipe is none.
+      #expect(content.stages.isEmpty)  // The sample's recipe cannot be parsed.
       #expect(Report.html(content) == Report.html(sample))
       try Data().write(to: URL(fileURLWithPath: run + "/complete"))
       #expect(try ReportContent(run: run).warnings == ["careful"])
@@ -193,7 +193,7 @@ import Training
       #expect(!RunFiles.hasOldEvaluations(run))
       let error = #expect(throws: ReportError.self) { try RunFiles.evaluations(of: run) }
       #expect(error?.description.hasPrefix("cannot read \(run)/evaluations.json: ") == true)
-      // A picture that claims more pixels than it has.
+      // An image that claims more pixels than it has.
       let picture = #"{"caption":"","mark":"none","image":{"width":9,"height":9,"channels":3,"pixels":"AAAA"}}"#
       let grid = #"{"title":"","text":"","size":1,"rows":[{"name":"","pictures":[\#(picture)]}]}"#
       let lie = #"{"title":"","summary":"","facts":[],"grids":[\#(grid)]}"#
@@ -202,7 +202,7 @@ import Training
     }
   }
 
-  /// Results of earlier versions do not say what they are of.
+  /// Results of earlier versions, which do not name their data, are marked as old.
   @Test func oldEvaluationsAreSaidToBeOld() throws {
     try withRun { run in
       try Data(#"[{"name":"knn","version":1,"top1":0.5}]"#.utf8).write(
@@ -217,12 +217,12 @@ import Training
   }
 
   @Test func gridsTakeTheRightPixels() throws {
-    // (2 views, 2 images, 2 × 2, 1): the place of the one white pixel names view and image.
+    // (2 views, 2 images, 2 × 2, 1): the position of the white pixel identifies view and image.
     let views: [Float] = (0..<16).map { $0 % 4 == $0 / 4 ? 1 : 0 }
     let grid = ReportContent.Grid.views(views, count: 2, images: 2, size: 2, channels: 1, names: ["a", "b"])
     #expect(grid.rows.map(\.name) == ["a", "b"] && grid.rows.allSatisfy { $0.pictures.count == 2 })
     #expect(grid.rows[1].pictures.map(\.image.pixels) == [[0, 255, 0, 0], [0, 0, 0, 255]])
-    // (1, 2, 1, 3): filters are the fastest.
+    // (1, 2, 1, 3): filters are the fastest dimension.
     let kernels = ReportContent.Grid.kernels(
       [1, 0, -1, -1, 1, 1] + [0, 0, 0, 0, 0, 0], kernel: 2, channels: 1, filters: 3)
     #expect(

@@ -5,13 +5,13 @@ import Shards
 import Testing
 import Training
 
-/// A run that goes on from saved state computes the same bits; and it would be noticed if a part of the state were
-/// left out.
+/// A run resumed from saved state computes the same bits. Controls show that leaving out any part of the state is
+/// detected.
 @Suite final class ResumeTests {
   private let folder = FileManager.default.temporaryDirectory.appendingPathComponent("resume-\(UUID().uuidString)").path
   private let data: DataSet
 
-  /// 40 images of keyed noise.
+  /// Writes 40 images of keyed noise.
   init() throws {
     let writer = try DataSetWriter(folder, classNames: [], shardSize: 1 << 20)
     let side = 10
@@ -86,8 +86,8 @@ import Training
     Dictionary(uniqueKeysWithValues: stageRun.method.saved.map { ($0.name, Array($0.bytes)) })
   }
 
-  /// Six steps, the last three of them in another stageRun that was given the saved state, but not what `isLeftOut`.
-  /// - Returns: names of the arrays that differ from six steps in one go.
+  /// Runs six steps, the last three in another `StageRun` with the saved state, except the arrays that `isLeftOut`.
+  /// - Returns: names of the arrays that differ from six uninterrupted steps.
   private func differences(_ method: String, leavingOut isLeftOut: (String) -> Bool) throws -> Set<String> {
     let whole = try stageRun(method)
     let first = try stageRun(method)
@@ -110,7 +110,7 @@ import Training
     #expect(differing.isEmpty, "\(differing.sorted())")
   }
 
-  /// Without training in between nothing would differ whatever is left out.
+  /// Every array changes in training; otherwise leaving it out would not be detected.
   @Test(arguments: methods.keys.sorted()) func everyArrayMoves(_ method: String) throws {
     let trained = try stageRun(method)
     let before = state(trained)
@@ -120,7 +120,7 @@ import Training
     #expect(still.isEmpty, "\(still.sorted())")
   }
 
-  /// BYOL's target takes another encoder over, and keeps the projector that it was drawn.
+  /// BYOL's target adopts another encoder and keeps its own projector.
   @Test func aTargetKeepsItsProjector() throws {
     let stageRun = try stageRun("byol")
     let before = state(stageRun)
@@ -137,8 +137,8 @@ import Training
     #expect(isOwn)
   }
 
-  /// - part: what the names of the arrays hold.
-  /// - changed: an array that must not be the same any more.
+  /// - part: text in the names of the arrays to leave out.
+  /// - changed: an array that must then differ.
   @Test(arguments: [
     ("adam", "/momentum/", "encoder/parameters/encoder.conv1.weight"),
     ("adam", "/square/", "encoder/parameters/encoder.conv1.weight"),

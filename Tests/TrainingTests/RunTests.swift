@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 import Training
 
-/// What a run finds in its folder: nothing that it did not make is overwritten, and nothing that it made is lost.
+/// A run's folder: foreign files are not overwritten, and the run's own results are not lost.
 @Suite struct RunTests {
   private func folder(_ tiny: NoiseRun, _ step: Int) -> String {
     tiny.run.checkpoints + "/" + Checkpoint.name(step: step)
@@ -26,7 +26,7 @@ import Training
 
   enum Obstacle: String, CaseIterable { case newer, folder, link, damaged, gone, goneUnfinished }
 
-  /// A run never starts over because its checkpoints cannot be read, and nothing is changed.
+  /// If checkpoints cannot be read, the run fails and changes nothing; it does not start over.
   @Test(arguments: Obstacle.allCases) func unreadableCheckpointsAreNoBeginning(_ obstacle: Obstacle) throws {
     let tiny = try NoiseRun()
     let request = try tiny.request()
@@ -43,7 +43,7 @@ import Training
       }
       words = "has format 9, this build reads 1: update apus; nothing was changed"
     case .folder:
-      // A folder cannot be read as a file, whoever reads it.
+      // A folder cannot be read as a file, not even by root.
       try files.removeItem(atPath: manifests[1])
       try files.createDirectory(atPath: manifests[1], withIntermediateDirectories: false)
       words = "cannot read \(manifests[1])"
@@ -71,7 +71,7 @@ import Training
     #expect(try tiny.metrics().count > 3)
   }
 
-  /// Starting over is asked for, and sets aside what was there.
+  /// A requested restart sets the earlier run aside.
   @Test func aRestartSetsTheEarlierRunAside() throws {
     let tiny = try NoiseRun()
     var request = try tiny.request()
@@ -94,7 +94,7 @@ import Training
     #expect(FileManager.default.fileExists(atPath: tiny.run.path + "/earlier-2/metrics.jsonl"))
   }
 
-  /// What was damaged is passed over once, and goes when the run is past it.
+  /// A damaged checkpoint is skipped with a notice, and replaced when the run reaches its step again.
   @Test func damagedCheckpointsAreSetAside() throws {
     let tiny = try NoiseRun()
     try tiny.train(tiny.request())
@@ -108,7 +108,7 @@ import Training
     #expect(try tiny.metrics().filter { $0["loss"] != nil }.map(\.step) == [1, 2, 3, 4])
   }
 
-  /// One rank's fault is every rank's answer, and what only another use of the checkpoint reads is not looked at.
+  /// All ranks select the same checkpoint, or throw the same error.
   @Test func ranksAgreeOnACheckpoint() throws {
     let tiny = try NoiseRun()
     try tiny.train(tiny.request())
@@ -143,7 +143,7 @@ import Training
     #expect(try contents(tiny.run) == before)
   }
 
-  /// A folder may hold other things, and a recipe that says what would be written.
+  /// A folder may have other files, and a recipe equal to the one to be written.
   @Test func whatIsNotInTheWayMayBeThere() throws {
     let tiny = try NoiseRun()
     try FileManager.default.createDirectory(atPath: tiny.run.path, withIntermediateDirectories: true)
@@ -163,7 +163,7 @@ import Training
     let text = try #require(tiny.refusal(longer))
     #expect(text.contains("recipe.yaml is not what the run wrote"), "\(text)")
     #expect(tiny.text("recipe.yaml") == edited && tiny.run.isComplete)
-    // What the run wrote itself, before its first checkpoint as well, is its own.
+    // Files that the run wrote before its first checkpoint are its own.
     try FileManager.default.removeItem(atPath: tiny.run.recipe)
     #expect(try tiny.train(longer, stopAfter: 1) == .stopped)
     #expect(try tiny.train(tiny.request("", ["length=7 steps"])) == .complete)
@@ -184,13 +184,13 @@ import Training
     let data = try #require(tiny.refusal(tiny.request(data: ["data": tiny.path + "/others"])))
     #expect(data.contains("was trained on other data") && data.contains("others (30 images)"), "\(data)")
     #expect(try contents(tiny.run) == before)
-    // How often something is told makes no other run.
+    // Another `log` interval does not make another run.
     #expect(try tiny.train(tiny.request("", ["log=2 steps"])) == .complete)
     #expect(tiny.said.contains { $0.contains("is complete: 4 steps. To go on, lengthen it") })
     #expect(try contents(tiny.run) == before)
   }
 
-  /// A run that was killed right after its last checkpoint is finished by the next start.
+  /// A run that was killed right after its last checkpoint is completed by the next start.
   @Test func aRunThatLacksOnlyItsEndIsFinished() throws {
     let tiny = try NoiseRun()
     try tiny.train(tiny.request())
@@ -200,7 +200,7 @@ import Training
     #expect(try tiny.run.isComplete && tiny.text("report.html") != nil && tiny.arrays(4) == before)
   }
 
-  /// With another batch the same step is another epoch and another rate.
+  /// A change of the batch, which changes the epoch and rate of a step, gives a notice.
   @Test func aJumpOfTheScheduleIsTold() throws {
     let tiny = try NoiseRun()
     try tiny.train(tiny.request("", ["length=8 steps"]), stopAfter: 3)
@@ -214,7 +214,7 @@ import Training
     #expect(!same.said.contains { $0.contains("jump") } && same.said.contains { $0.contains("bit for bit") })
   }
 
-  /// Neither a stop nor its report reads the checkpoint that has just been written.
+  /// A stop writes no report, so it does not read the checkpoint that it has just written.
   @Test func aStoppedRunWritesNoReport() throws {
     let tiny = try NoiseRun()
     #expect(try tiny.train(tiny.request(), stopAfter: 2) == .stopped)
@@ -231,7 +231,7 @@ import Training
 
   // MARK: Memory
 
-  /// A queue of 34 GB is planned without being there, and refused in words.
+  /// A queue of 34 GB is refused before its memory is allocated.
   @Test func whatDoesNotFitIsRefusedBeforeItIsTaken() throws {
     let tiny = try NoiseRun()
     let moco = "method: {name: moco, temperature: 0.2, head: [128], queue: \(1 << 26)}\nbatchNorm: {shuffle: 6}"
@@ -264,7 +264,7 @@ import Training
 
   // MARK: Metrics
 
-  /// A million lines are cut by reading their end.
+  /// A file of a million lines is truncated by reading only its end.
   @Test func longMetricsAreCutFromTheirEnd() throws {
     let tiny = try NoiseRun()
     let path = tiny.path + "/metrics.jsonl"

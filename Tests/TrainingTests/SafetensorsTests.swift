@@ -2,7 +2,7 @@ import Foundation
 import Testing
 import Training
 
-/// A folder for one test, removed with it.
+/// A temporary folder of one test.
 private final class Folder {
   let path = FileManager.default.temporaryDirectory.appendingPathComponent("safetensors-\(UUID().uuidString)").path
   init() throws { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) }
@@ -55,7 +55,7 @@ private func bytes(_ header: String, _ data: [UInt8] = [], length: UInt64? = nil
     #expect(data[0] % 8 == 0 && data.count == 8 + Int(data[0]) + 20)
   }
 
-  /// Small types as Python's library writes them; the halves' values are exact.
+  /// 8- and 16-bit types as Python's library writes them.
   @Test func smallTypes() throws {
     let folder = try Folder()
     let path = folder.file("a")
@@ -76,7 +76,7 @@ private func bytes(_ header: String, _ data: [UInt8] = [], length: UInt64? = nil
     #expect(throws: SafetensorsError.self) { try file.shape("x") }
   }
 
-  /// Headers and lengths that lie. Each message names what is wrong.
+  /// Wrong headers and lengths. Each error names what is wrong.
   @Test(arguments: [
     (bytes("", length: 0), "claims a header of 0 bytes"),
     (Data([1, 2, 3]), "has 3 bytes"),
@@ -117,7 +117,7 @@ private func bytes(_ header: String, _ data: [UInt8] = [], length: UInt64? = nil
     #expect(text.hasPrefix("cannot read safetensors file \(path): ") && text.contains(message), "\(text)")
   }
 
-  /// Every cut and every changed header byte of a good file is an error or still reads: never a trap.
+  /// A good file with any truncation or changed header byte is refused or read, without a trap.
   @Test func cutsAndFlips() throws {
     let folder = try Folder()
     let path = folder.file("a")
@@ -150,7 +150,7 @@ private func bytes(_ header: String, _ data: [UInt8] = [], length: UInt64? = nil
     let folder = try Folder()
     let path = folder.file("a")
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-    // A folder stands where the file should go.
+    // A folder has the name of the file.
     #expect(throws: SafetensorsError.self) { try Safetensors.write([("a", [1], .floats([1]))], to: path) }
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["a"])
     #expect(throws: SafetensorsError.self) { try Safetensors.write([], to: folder.file("none/a")) }
@@ -158,7 +158,7 @@ private func bytes(_ header: String, _ data: [UInt8] = [], length: UInt64? = nil
 
   @Test(.enabled(if: FileManager.default.fileExists(atPath: "/dev/full"), "there is no /dev/full"))
   func fullDisk() throws {
-    // The device refuses every byte as a full disk does.
+    // /dev/full refuses every write, as a full disk does.
     let folder = try Folder()
     let path = folder.file("a")
     try FileManager.default.createSymbolicLink(atPath: path, withDestinationPath: "/dev/full")
@@ -170,7 +170,7 @@ private func bytes(_ header: String, _ data: [UInt8] = [], length: UInt64? = nil
 
 /// Files from and for Python's safetensors library.
 @Suite struct SafetensorsExchangeTests {
-  /// The fixtures were written by Python. Whatever stands in the folder follows the convention in its README.md.
+  /// The fixtures, which Python wrote, follow the convention in their README.md.
   @Test func fixturesHoldTheirConvention() throws {
     let folder = try #require(Bundle.module.resourceURL).appendingPathComponent("Fixtures")
     let paths = try FileManager.default.contentsOfDirectory(atPath: folder.path).filter { $0.hasSuffix(".safetensors") }

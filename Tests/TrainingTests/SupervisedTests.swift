@@ -4,12 +4,12 @@ import Shards
 import Testing
 import Training
 
-/// A method that learns from labels, or from the targets of a puzzle: softmax cross-entropy of every view. What a new
-/// method needs is in this file.
+/// A method that learns from labels or from the targets of a puzzle, with the softmax cross-entropy of every view. This
+/// file has all that a new method needs.
 private struct Supervised: MethodRecipe {
   static let name = "supervised"
   var classes = 3
-  /// What a view is to be recognised as: its puzzle's target instead of its image's label.
+  /// Whether a view's target is its puzzle's, instead of its image's label.
   var solvesPuzzle = false
 
   func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] { [] }
@@ -58,7 +58,7 @@ private struct Supervised: MethodRecipe {
 }
 
 @Suite struct SupervisedTests {
-  /// A stage of 60 steps of a method that no recipe has yet.
+  /// Runs 60 steps of a method that is not in `Methods.all`.
   private func train(
     _ method: Supervised, views: Int, of operations: String, _ check: (MethodInput) -> Bool
   ) throws -> [Outcome] {
@@ -85,7 +85,7 @@ private struct Supervised: MethodRecipe {
     }
   }
 
-  /// Labels reach the method, Adam moves it, and figures that are no contrast come out.
+  /// A method may use labels, be trained with Adam, and report figures of its own.
   @Test func aMethodMayLearnFromLabels() throws {
     let outcomes = try train(Supervised(), views: 1, of: "{normalise: dataset}") { input in
       input.labels.allSatisfy { (0..<3).contains($0) }
@@ -94,17 +94,17 @@ private struct Supervised: MethodRecipe {
     #expect(outcomes[0].figures[.candidates] == nil && outcomes[0].figures[.top1] == nil)
   }
 
-  /// Targets of a puzzle reach the method: by how many quarters each of four views was turned.
+  /// A method may use the targets of a puzzle: by how many quarters each of four views was rotated.
   @Test func aMethodMayLearnFromAPuzzle() throws {
     let method = Supervised(classes: 4, solvesPuzzle: true)
     let outcomes = try train(method, views: 4, of: "{rotate: each}, {normalise: dataset}") { input in
       (0..<input.views[0].n).allSatisfy { input.targets[0]![$0] == Int32($0 / input.count) }
     }
-    // Stripes look the same after half a turn, so one of two guesses is right at best.
+    // Stripes look the same after half a turn, so at best half of the guesses are right.
     #expect(outcomes.suffix(4).allSatisfy { $0.loss < 0.7 * log(4) && $0.figures[.accuracy]! > 0.4 }, "\(outcomes)")
   }
 
-  /// Other labels, or none, do not change a bit of what pre-training learns.
+  /// Self-supervised methods give the same bits with other labels or none.
   @Test(arguments: ResumeTests.methods.keys.sorted()) func preTrainingDoesNotSeeLabels(_ method: String) throws {
     let tiny = try TinyRun()
     let sets = [

@@ -14,9 +14,9 @@ final class TinyRun: Sendable {
 
   /// Images of one channel whose classes are stripes of different widths in noise.
   /// - Parameters:
-  ///   - classes: names; an image's class is one of `shown`, nil for all, and decides what it looks like by its name's
-  ///     place in `all`.
-  ///   - mean, deviation: what the set says of itself.
+  ///   - classes: the names of the classes. Images have the classes in `shown` (nil for all); the index of a name in
+  ///     `all` decides how its images look.
+  ///   - mean, deviation: the statistics that are stored in the set.
   @discardableResult
   func pack(
     _ name: String, count: Int, classes: [String] = ["a", "b", "c"], shown: [String]? = nil, labelled: Bool = true,

@@ -14,6 +14,7 @@ package struct ImageRecord: Sendable, Equatable {
   package var length: Int
   /// Upright width in pixels, after EXIF orientation.
   package var width: Int
+  /// Upright height in pixels, after EXIF orientation.
   package var height: Int
   /// Channels as stored: 4 for CMYK and YCCK.
   package var channels: Int
@@ -32,6 +33,7 @@ package struct ImageRecord: Sendable, Equatable {
   /// Number of the group that the image belongs to (a patient, a film); -1 for none.
   package var group: Int64
 
+  /// An entry; by default unlabelled and of no group.
   package init(
     offset: Int = 0, length: Int, width: Int, height: Int, channels: Int, depth: Int = 8, encoding: Encoding,
     orientation: UInt8 = 1, colour: UInt8 = 0, checksum: UInt32 = 0, label: Int32 = -1, group: Int64 = -1

@@ -41,6 +41,7 @@ package struct SimCLR: MethodRecipe {
     /// m
     package var momentum = 0.999
 
+    /// The defaults.
     package init() {}
 
     package func check() throws(RecipeError) {
@@ -49,6 +50,7 @@ package struct SimCLR: MethodRecipe {
     }
   }
 
+  /// The defaults.
   package init() {}
 
   package func check() throws(RecipeError) {
