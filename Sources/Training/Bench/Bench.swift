@@ -104,9 +104,8 @@ package struct Bench {
   /// Refuses a bench that does not fit into memory, before the memory is touched.
   private func checkMemory() throws(RunError) {
     let views = 2 * options.images * options.size * options.size * options.channels * MemoryLayout<Float>.stride
-    let state = method.saved.reduce(0) { $0 + $1.bytes.count }
-    let gradients = method.trained.reduce(0) { $0 + $1.gradients.count * MemoryLayout<Float>.stride }
-    let rank = context.arena.peak + 2 * views + state + gradients + method.unsavedBytes
+    let kept = method.stateBytes + method.gradientBytes + method.unsavedBytes
+    let rank = context.arena.peak + 2 * views + kept
     let needed = Int64(rank) * Int64(context.communicator.ranksOnNode)
     guard let room = MemoryRoom.ofNode(), needed > room.bytes else { return }
     throw RunError(

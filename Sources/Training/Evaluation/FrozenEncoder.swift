@@ -112,6 +112,7 @@ package final class FrozenEncoder {
         "run \(folder.path) has no stage `\(name)`\(suggestion(for: name, in: names)) its stages are "
           + names.joined(separator: ", "))
     }
+    if newest.stage == stage { return (newest, damaged) }
     let (ofStage, passedOver) = try Checkpoint.newest(folder, communicator, stage: stage, replicatedOnly: true)
     guard let ofStage else {
       throw RunError(

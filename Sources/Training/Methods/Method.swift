@@ -62,12 +62,10 @@ package struct MethodSetting {
     self.context = context
   }
 
-  /// A trained network, under the stage's rules.
-  /// - Parameters:
-  ///   - name: name of its state in a checkpoint, such as `encoder` or `query`.
-  ///   - encoder: nil for the stage's encoder. A method with several encoders gives each its own channels.
-  package func trained(_ name: String, _ encoder: ImageEncoder.Options? = nil, heads: [HeadPlan]) -> Trained {
-    Trained(name, Network(encoder ?? self.encoder, heads: heads, rules: rules), optimizer, context)
+  /// A network that is to be trained, under the stage's rules.
+  /// - Parameter name: of its state in a checkpoint, such as `encoder` or `query`.
+  package func trained(_ name: String, heads: [HeadPlan]) -> Trained {
+    Trained(name, Network(encoder, heads: heads, rules: rules), optimizer, context)
   }
 
   /// A trained network with one head, called `head`.
@@ -174,6 +172,10 @@ extension Method {
   package var embeddings: Embeddings? { nil }
   /// Everything that a checkpoint holds.
   package var saved: [SavedState] { trained.flatMap(\.saved) + state }
+  /// Bytes of what a checkpoint holds of this rank.
+  package var stateBytes: Int { saved.reduce(0) { $0 + $1.bytes.count } }
+  /// Bytes of the gradients of all that is trained.
+  package var gradientBytes: Int { trained.reduce(0) { $0 + $1.gradients.count } * MemoryLayout<Float>.stride }
 
   /// Gradients of a step's global batch, summed over ranks.
   package func gradients(_ input: MethodInput) -> Outcome {

@@ -115,8 +115,8 @@ package final class StageRun {
     let ranks = context.communicator.size
     var memory = StageMemory()
     memory.activations = context.arena.peak
-    memory.state = method.saved.reduce(0) { $0 + $1.bytes.count }
-    memory.gradients = method.trained.reduce(0) { $0 + $1.gradients.count * MemoryLayout<Float>.stride }
+    memory.state = method.stateBytes
+    memory.gradients = method.gradientBytes
     memory.kept = method.unsavedBytes
     memory.batches = Loader.batchBytes(
       data, order: reads.order, views: stage.views, rank: rank, ranks: ranks, ahead: stage.data.ahead)
