@@ -20,6 +20,9 @@ struct ExportCommand: ParsableCommand {
 
   @OptionGroup var checkpoint: CheckpointChoice
 
+  @Option(help: "Which encoder, for a method that has several.")
+  var encoder: String?
+
   @Option(help: "Also write images (N, C, H, W) and their features, to check another program's against.")
   var probe: String?
 
@@ -29,26 +32,28 @@ struct ExportCommand: ParsableCommand {
   func run() throws {
     try Job.run(threads: nil) { context in
       guard context.communicator.isRoot else { return }
-      let encoder = try FrozenEncoder(run: path, checkpoint.choice)
-      for notice in encoder.notices { print(notice) }
-      let proof = ExportProof(encoder, context: context)
+      let frozen = try FrozenEncoder(run: path, checkpoint.choice)
+      let source = try frozen.source(encoder)
+      for notice in frozen.notices { print(notice) }
+      let proof = ExportProof(source, context: context)
       let images = try proof.images(from: data.map { try DataSet(at: Trainer.paths($0, nil).train) })
-      try Weights.export(encoder.state, metadata: metadata(of: encoder), to: out)
+      try Weights.export(source.state, metadata: metadata(of: source, frozen), to: out)
       try proof.check(out, images)
       if let probe { try proof.write(images, to: probe) }
-      let parameters = encoder.network.parameters.parameterCount
-      print("\(out): \(parameters) parameters after \(encoder.step) steps, read back, same features")
+      let parameters = source.network.parameters.parameterCount
+      print("\(out): \(parameters) parameters after \(frozen.step) steps, read back, same features")
     }
   }
 
   /// Metadata of the file: where the encoder comes from.
-  private func metadata(of encoder: FrozenEncoder) throws -> [String: String] {
-    let recipe = encoder.stage.encoder
+  private func metadata(of source: FeatureSource, _ frozen: FrozenEncoder) throws -> [String: String] {
+    let recipe = frozen.stage.encoder
     return [
-      "format": "pt", "apus.recipe": try encoder.recipe.yaml, "apus.encoder": recipe.name.rawValue,
+      "format": "pt", Weights.recipeKey: try frozen.recipe.yaml, Weights.stageKey: frozen.stage.name,
+      "apus.encoder": recipe.name.rawValue,
       "apus.width": "\(recipe.width)", "apus.stem": recipe.stem.rawValue, "apus.variant": recipe.variant.rawValue,
-      "apus.selectiveKernels": "\(recipe.selectiveKernels)", "apus.channels": "\(encoder.input.channels)",
-      "apus.step": "\(encoder.step)", Weights.inputKey: try encoder.input.json,
+      "apus.selectiveKernels": "\(recipe.selectiveKernels)", "apus.channels": "\(source.input.channels)",
+      "apus.step": "\(frozen.step)", Weights.inputKey: try source.input.json,
     ]
   }
 }

@@ -15,7 +15,8 @@ import Training
     let state = network.makeState()
     state.initialise(seed: 3)
     let context = Context(communicator: communicator)
-    return try FeatureExtractor(network, state, input: input, context: context).features(of: data, samples)
+    return try FeatureExtractor([FeatureSource("encoder", network, state, input: input)], context: context).features(
+      of: data, samples)
   }
 
   @Test func ranksShareOutImagesAndGetTheSame() throws {

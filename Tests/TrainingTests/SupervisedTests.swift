@@ -8,11 +8,14 @@ import Training
 /// file has all that a new method needs.
 private struct Supervised: MethodRecipe {
   static let name = "supervised"
-  var classes = 3
-  /// Whether a view's target is its puzzle's, instead of its image's label.
-  var solvesPuzzle = false
+  /// Targets of the views' puzzle that it learns, instead of labels.
+  var answers: Int?
 
   func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] { [] }
+  func heads(features: Int, classes: Int) -> [HeadPlan] {
+    [HeadPlan(.head, [Head.Layer(answers ?? classes, bias: true)])]
+  }
+
   func make(_ setting: MethodSetting) -> any Method { Running(self, setting) }
 
   final class Running: Method {
@@ -23,8 +26,7 @@ private struct Supervised: MethodRecipe {
     init(_ recipe: Supervised, _ setting: MethodSetting) {
       self.recipe = recipe
       context = setting.context
-      let layer = Head.Layer(recipe.classes, bias: true)
-      trained = [setting.trained("encoder", head: [layer])]
+      trained = [setting.trained("encoder", recipe)]
     }
 
     func initialise() { encoder.state.initialise(seed: 1) }
@@ -39,7 +41,7 @@ private struct Supervised: MethodRecipe {
         if !context.isDry {
           let total = Double(input.batch * logits.n / input.count)
           for i in 0..<logits.n {
-            let label = recipe.solvesPuzzle ? input.targets[0]![i] : input.labels[i]
+            let label = recipe.answers == nil ? input.labels[i] : input.targets[0]![i]
             let row = UnsafeMutableBufferPointer(rebasing: logits.buffer[i * logits.c..<(i + 1) * logits.c])
             let sum = row.reduce(0) { $0 + exp(Double($1)) }
             if row.max() == row[Int(label)] { correct += 1 / total }
@@ -96,7 +98,7 @@ private struct Supervised: MethodRecipe {
 
   /// A method may use the targets of a puzzle: by how many quarters each of four views was rotated.
   @Test func aMethodMayLearnFromAPuzzle() throws {
-    let method = Supervised(classes: 4, solvesPuzzle: true)
+    let method = Supervised(answers: 4)
     let outcomes = try train(method, views: 4, of: "{rotate: each}, {normalise: dataset}") { input in
       (0..<input.views[0].n).allSatisfy { input.targets[0]![$0] == Int32($0 / input.count) }
     }

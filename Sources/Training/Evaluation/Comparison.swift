@@ -79,6 +79,10 @@ package struct Comparison {
         "raw pixels are left out: they need \(byteText(pixels(train, test).bytes)) on each rank, \(byteText(given)) "
           + "are given; take fewer images with --limit and --test-limit to see them")
     }
+    if encoder.sources.count > 1 {
+      let names = encoder.sources.map(\.name).joined(separator: ", ")
+      notes.append("features of the encoders \(names) stand side by side")
+    }
     for note in notes { say("Note: \(note)") }
     outcome.record.notes = notes
 
@@ -97,17 +101,14 @@ package struct Comparison {
       if name == "learned" { outcome.neighbours = neighbours(tables.train, tables.test, train, test) }
     }
     let classes = self.train.classNames.count
-    try evaluate("learned") { try extractor(encoder.state).table($0, classCount: classes) }
+    let learned = FeatureExtractor(encoder.sources, context: context)
+    try evaluate("learned") { try learned.table($0, classCount: classes) }
     if baselines {
-      let random = encoder.untrained()
-      try evaluate("random weights") { try extractor(random).table($0, classCount: classes) }
+      let random = FeatureExtractor(encoder.untrained(), context: context)
+      try evaluate("random weights") { try random.table($0, classCount: classes) }
     }
-    if takesPixels { try evaluate("raw pixels") { try encoder.input.table($0, classCount: classes, context) } }
+    if takesPixels { try evaluate("raw pixels") { try learned.pixelTable($0, classCount: classes) } }
     return outcome
-  }
-
-  private func extractor(_ state: NetworkState) -> FeatureExtractor {
-    FeatureExtractor(encoder.network, state, input: encoder.input, context: context)
   }
 
   private func neighbours(
@@ -129,10 +130,11 @@ package struct Comparison {
   // MARK: What is checked before work starts
 
   private func check(_ train: LabelledImages, _ test: LabelledImages) throws(RunError) {
-    for set in [train.set, test.set] where set.channels != encoder.input.channels {
+    let channels = encoder.input.imageChannels
+    for set in [train.set, test.set] where set.channels != channels {
       throw RunError(
-        "\(set.path) has images of \(set.channels) channels, the encoder takes \(encoder.input.channels): pack them "
-          + "with --channels \(encoder.input.channels)")
+        "\(set.path) has images of \(set.channels) channels, the encoder takes \(channels): pack them "
+          + "with --channels \(channels)")
     }
     for (images, what) in [(train, "training"), (test, "test")] where images.labelledCount == 0 {
       throw RunError(
@@ -161,14 +163,13 @@ package struct Comparison {
   }
 
   private func pixels(_ train: LabelledImages, _ test: LabelledImages) -> EvaluationSize {
-    let input = encoder.input
-    return size(train, test, dimension: input.size * input.size * input.channels)
+    size(train, test, dimension: encoder.sources.reduce(0) { $0 + $1.input.pixelCount })
   }
 
   private func checkMemory(_ train: LabelledImages, _ test: LabelledImages) throws(RunError) {
-    let extractor = extractor(encoder.state)
+    let extractor = FeatureExtractor(encoder.sources, context: context)
     context.dry { extractor.plan() }
-    let parameters = encoder.state.parameters.count + encoder.state.statistics.count
+    let parameters = encoder.sources.reduce(0) { $0 + $1.state.parameters.count + $1.state.statistics.count }
     let needed =
       size(train, test, dimension: extractor.dimension).bytes + context.arena.peak
       + 2 * parameters * MemoryLayout<Float>.stride

@@ -11,10 +11,10 @@ package enum Exhibits {
   package static func make(
     _ encoder: FrozenEncoder, run: String, data: DataSet, test: DataSet?, _ outcome: Comparison.Outcome?
   ) throws -> ReportExhibits {
-    guard data.channels == encoder.input.channels else {
+    guard data.channels == encoder.input.imageChannels else {
       throw RunError(
         "cannot show images of \(data.path): they have \(data.channels) channels, the encoder takes "
-          + "\(encoder.input.channels); give the run's data set")
+          + "\(encoder.input.imageChannels); give the run's data set")
     }
     var exhibits = ReportExhibits(
       title: URL(fileURLWithPath: run).lastPathComponent,
@@ -56,8 +56,7 @@ package enum Exhibits {
   /// Views of a few images, as the stage made them in its first epoch.
   private static func views(_ encoder: FrozenEncoder, _ data: DataSet) throws -> ReportContent.Grid {
     let seed = StageRun.seed(encoder.recipe.seed, stage: encoder.stageIndex)
-    let input = encoder.input
-    let recipe = encoder.stage.views[0].resolved(mean: input.mean, deviation: input.deviation)
+    let recipe = encoder.stage.views[0].normalised(by: encoder.input)
     let count = min(images, data.count)
     let order = Order(count: data.count, batch: count, seed: seed)
     let loader = try Loader(

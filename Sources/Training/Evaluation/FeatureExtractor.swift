@@ -3,30 +3,58 @@ import Engine
 import Ranks
 import Shards
 
-/// Features of images from a frozen encoder, shared out over ranks.
-package struct FeatureExtractor {
+/// An encoder, its weights, and what it is fed.
+package struct FeatureSource {
+  /// Names its state in a checkpoint, such as `encoder` or `query`.
+  package let name: String
   package let network: Network
   package let state: NetworkState
   package let input: EncoderInput
-  package let context: Context
-  /// Images in a forward pass; small, so that its maps stay in cache.
-  package var batch = 32
 
-  package init(_ network: Network, _ state: NetworkState, input: EncoderInput, context: Context) {
+  package init(_ name: String, _ network: Network, _ state: NetworkState, input: EncoderInput) {
+    self.name = name
     self.network = network
     self.state = state
     self.input = input
-    self.context = context
   }
 
   /// Numbers of an image's features.
   package var dimension: Int { network.encoder.options.features }
 
+  /// The same encoder before it learned anything.
+  package func untrained(seed: UInt64) -> FeatureSource {
+    let state = network.makeState()
+    state.initialise(seed: seed)
+    return FeatureSource(name, network, state, input: input)
+  }
+}
+
+/// Features of images from frozen encoders, shared out over ranks. Those of several encoders stand side by side.
+package struct FeatureExtractor {
+  package let sources: [FeatureSource]
+  package let context: Context
+  /// Images in a forward pass; small, so that its maps stay in cache.
+  package var batch = 32
+
+  package init(_ sources: [FeatureSource], context: Context) {
+    self.sources = sources
+    self.context = context
+  }
+
+  /// Numbers of an image's features.
+  package var dimension: Int { sources.reduce(0) { $0 + $1.dimension } }
+
+  /// Numbers of an image's pixels, as the encoders are fed them.
+  package var pixelCount: Int { sources.reduce(0) { $0 + $1.input.pixelCount } }
+
   /// Allocates as `features` does: for a dry run.
   package func plan() {
-    context.scratch { arena in
-      let images = arena.tensor(n: batch, h: input.size, w: input.size, c: input.channels)
-      _ = network.forward(images, tap: .features, pass(batch, arena))
+    for source in sources {
+      context.scratch { arena in
+        let input = source.input
+        let images = arena.tensor(n: batch, h: input.size, w: input.size, c: input.channels)
+        _ = source.network.forward(images, tap: .features, pass(source, batch, arena))
+      }
     }
   }
 
@@ -41,38 +69,67 @@ package struct FeatureExtractor {
   /// - Returns: (samples.count, D) row by row, on every rank.
   /// - Throws: `LoadError` for an image that cannot be loaded; `RunError` if the encoder changed on the way.
   package func features(of data: DataSet, _ samples: [Int]) throws -> [Float] {
-    let before = state.checksum
+    let before = sources.map(\.state.checksum)
     let features = try context.communicator.gatherRows(samples, width: dimension) { mine, rows in
-      for first in stride(from: 0, to: mine.count, by: batch) {
-        let part = Array(mine.dropFirst(first).prefix(batch))
-        try context.scratch { arena in
-          let images = arena.tensor(n: part.count, h: input.size, w: input.size, c: input.channels)
-          try input.fill(data, samples: part, into: images.data, context.team)
-          let features = network.forward(images, tap: .features, pass(part.count, arena)).features
-          (rows + first * dimension).update(from: features.data, count: part.count * dimension)
-        }
+      var column = 0
+      for source in sources {
+        try fill(rows + column, of: data, mine, from: source)
+        column += source.dimension
       }
     }
-    guard state.checksum == before else {
+    guard sources.map(\.state.checksum) == before else {
       throw RunError(
         "the encoder changed while its features were taken: an evaluation must not train; this is a defect of apus")
     }
     return features
   }
 
-  private func pass(_ images: Int, _ arena: Arena) -> Pass {
-    Pass(context, state, .inference, BatchGroups(images: images, in: arena))
+  /// Features of one encoder, a batch at a time.
+  /// - rows: where they begin in the first sample's row of `dimension` numbers.
+  private func fill(
+    _ rows: UnsafeMutablePointer<Float>, of data: DataSet, _ samples: [Int], from source: FeatureSource
+  ) throws {
+    let input = source.input
+    for first in stride(from: 0, to: samples.count, by: batch) {
+      let part = Array(samples.dropFirst(first).prefix(batch))
+      try context.scratch { arena in
+        let images = arena.tensor(n: part.count, h: input.size, w: input.size, c: input.channels)
+        try input.fill(data, samples: part, into: images.data, context.team)
+        let features = source.network.forward(images, tap: .features, pass(source, part.count, arena)).features
+        for row in part.indices {
+          (rows + (first + row) * dimension).update(
+            from: features.data + row * source.dimension, count: source.dimension)
+        }
+      }
+    }
+  }
+
+  private func pass(_ source: FeatureSource, _ images: Int, _ arena: Arena) -> Pass {
+    Pass(context, source.state, .inference, BatchGroups(images: images, in: arena))
+  }
+
+  /// The pixels of labelled images, as the encoders are fed them, as a table. Shared out over ranks.
+  package func pixelTable(_ images: LabelledImages, classCount: Int) throws -> FeatureTable {
+    let width = pixelCount
+    let pixels = try context.communicator.gatherRows(images.samples, width: width) { mine, rows in
+      if sources.count == 1 { return try sources[0].input.fill(images.set, samples: mine, into: rows, context.team) }
+      var column = rows
+      for input in sources.map(\.input) {
+        let count = input.pixelCount
+        let own = UnsafeMutablePointer<Float>.allocate(capacity: max(1, mine.count * count))
+        defer { own.deallocate() }
+        try input.fill(images.set, samples: mine, into: own, context.team)
+        for row in mine.indices { (column + row * width).update(from: own + row * count, count: count) }
+        column += count
+      }
+    }
+    return FeatureTable(features: pixels, labels: images.labels, classCount: classCount)
   }
 }
 
 extension EncoderInput {
-  /// The pixels of labelled images, as the encoder is fed them, as a table. Shared out over ranks.
-  package func table(_ images: LabelledImages, classCount: Int, _ context: Context) throws -> FeatureTable {
-    let pixels = try context.communicator.gatherRows(images.samples, width: size * size * channels) { mine, rows in
-      try fill(images.set, samples: mine, into: rows, context.team)
-    }
-    return FeatureTable(features: pixels, labels: images.labels, classCount: classCount)
-  }
+  /// Numbers of an image.
+  package var pixelCount: Int { size * size * channels }
 }
 
 extension Communicator {

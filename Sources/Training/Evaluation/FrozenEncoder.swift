@@ -3,14 +3,14 @@ import Foundation
 import Ranks
 import Shards
 
-/// A trained encoder, to be looked at and not to be changed.
+/// A trained encoder, to be looked at and not to be changed. A method may have several, each for a view of its own;
+/// their features stand side by side.
 package final class FrozenEncoder {
-  package let network: Network
-  package let state: NetworkState
+  /// The encoders, the first one first.
+  package let sources: [FeatureSource]
   package let recipe: Recipe
   /// The stage that it was trained in, and its index.
   package let stage: Stage, stageIndex: Int
-  package let input: EncoderInput
   /// Steps that it was trained for, over all stages; 0 for weights from a file.
   package let step: Int
   /// What the user should know, in words: checkpoints that were passed over, an input that had to be derived.
@@ -36,12 +36,14 @@ package final class FrozenEncoder {
     let (manifest, damaged) = try Self.choose(folder, choice, communicator)
     let recipe = try Recipe(yaml: manifest.recipe, from: run)
     let (input, derived) = try Self.input(of: manifest, recipe.stages[manifest.stage], run, communicator)
+    let further = (manifest.further ?? []).map { ($0.name, $0.input) }
     self.init(
-      recipe, stage: manifest.stage, input: input, step: manifest.step,
+      recipe, stage: manifest.stage, inputs: [(manifest.encoder, input)] + further, step: manifest.step,
       notices: damaged.map { "Passed over: \($0)" } + derived)
     try communicator.onEvery {
       try Checkpoint.read(
-        state.saved(manifest.encoder), from: folder.checkpoints + "/" + Checkpoint.name(step: manifest.step))
+        sources.flatMap { $0.state.saved($0.name) },
+        from: folder.checkpoints + "/" + Checkpoint.name(step: manifest.step))
     }
   }
 
@@ -59,26 +61,54 @@ package final class FrozenEncoder {
     } else if view.normalise == .dataset {
       notices = ["\(path) does not say how its input is normalised: taken are mean and deviation of \(data.path)"]
     }
-    self.init(recipe, stage: stage, input: input, step: 0, notices: notices)
+    self.init(recipe, stage: stage, inputs: [("encoder", input)], step: 0, notices: notices)
     try Weights.load(path, into: state)
   }
 
-  private init(_ recipe: Recipe, stage index: Int, input: EncoderInput, step: Int, notices: [String]) {
+  private init(
+    _ recipe: Recipe, stage index: Int, inputs: [(name: String, input: EncoderInput)], step: Int, notices: [String]
+  ) {
     self.recipe = recipe
     stage = recipe.stages[index]
     stageIndex = index
-    self.input = input
     self.step = step
     self.notices = notices
-    network = Network(stage.encoder.options(channels: input.channels))
-    state = network.makeState()
+    let encoder = stage.encoder
+    sources = inputs.map { name, input in
+      let network = Network(encoder.options(channels: input.channels))
+      return FeatureSource(name, network, network.makeState(), input: input)
+    }
   }
 
-  /// The same encoder before it learned anything.
-  package func untrained() -> NetworkState {
-    let state = network.makeState()
-    state.initialise(seed: recipe.seed)
-    return state
+  /// The first encoder.
+  package var network: Network { sources[0].network }
+  /// The first encoder's weights.
+  package var state: NetworkState { sources[0].state }
+  /// What the first encoder is fed.
+  package var input: EncoderInput { sources[0].input }
+
+  /// The same encoders before they learned anything.
+  package func untrained() -> [FeatureSource] { sources.map { $0.untrained(seed: recipe.seed) } }
+
+  /// The encoder of a name.
+  /// - Parameter name: nil for the only one.
+  /// - Throws: `RunError` where there is none of that name, or where one of several was not named.
+  package func source(_ name: String?) throws(RunError) -> FeatureSource {
+    let names = sources.map(\.name)
+    guard let name else {
+      guard sources.count == 1 else {
+        throw RunError(
+          "the run has \(sources.count) encoders, each for a view of its own: choose one with --encoder, of "
+            + names.joined(separator: ", "))
+      }
+      return sources[0]
+    }
+    guard let source = sources.first(where: { $0.name == name }) else {
+      throw RunError(
+        "the run has no encoder `\(name)`\(suggestion(for: name, in: names)) its encoders are "
+          + names.joined(separator: ", "))
+    }
+    return source
   }
 
   /// What a record of evaluations calls it.

@@ -3,13 +3,13 @@ import Foundation
 import Randomness
 import Shards
 
-/// Shows that exported weights compute what the run's encoder computes.
+/// Shows that exported weights compute what a run's encoder computes.
 package struct ExportProof {
-  private let encoder: FrozenEncoder
+  private let encoder: FeatureSource
   private let context: Context
   private let count = 4
 
-  package init(_ encoder: FrozenEncoder, context: Context) {
+  package init(_ encoder: FeatureSource, context: Context) {
     self.encoder = encoder
     self.context = context
   }

@@ -5,6 +5,8 @@ import Foundation
 package enum Weights {
   /// Where a file's metadata say what the encoder is fed: an `EncoderInput` as JSON.
   package static let inputKey = "apus.input"
+  /// Where they have the recipe that the encoder was trained by, and the name of its stage.
+  package static let recipeKey = "apus.recipe", stageKey = "apus.stage"
 
   /// A convolution is (K, C, R, S) there and (R, S, C, K) here, a linear layer (out, in) there and (in, out) here.
   package static func exchangedShape(_ shape: [Int]) -> [Int] {

@@ -99,6 +99,10 @@ package struct AdCo: MethodRecipe {
       : "lower method.bankRate, in proportion to method.negatives, or optimizer.rate"
   }
 
+  package func heads(features: Int, classes: Int) -> [HeadPlan] {
+    [HeadPlan(.head, head.plain(features: features))]
+  }
+
   package func make(_ setting: MethodSetting) -> any Method { Running(self, setting) }
 
   final class Running: Method {
@@ -130,9 +134,8 @@ package struct AdCo: MethodRecipe {
     init(_ recipe: AdCo, _ setting: MethodSetting) {
       self.recipe = recipe
       self.setting = setting
-      let layers = recipe.head.plain(features: setting.encoder.features)
-      let d = layers.last!.outputs
-      trained = [setting.trained("query", head: layers)]
+      trained = [setting.trained("query", recipe)]
+      let d = trained[0].network.head(.head).outputs!
       groups = StepGroups(setting)
       key = MomentumEncoder(of: trained[0], momentum: recipe.momentum)
       loss = SpreadInfoNCE(temperature: Float(recipe.temperature))

@@ -62,6 +62,11 @@ package struct BYOL: MethodRecipe {
       + "each, whose batch statistics do, raise method.momentum towards 1, or lower optimizer.rate"
   }
 
+  package func heads(features: Int, classes: Int) -> [HeadPlan] {
+    let layers = head.normalised(features: features, lastBias: false)
+    return [HeadPlan(.head, layers + predictor.normalised(features: features, lastBias: false))]
+  }
+
   package func make(_ setting: MethodSetting) -> any Method { Running(self, setting) }
 
   final class Running: Method {
@@ -83,13 +88,10 @@ package struct BYOL: MethodRecipe {
     init(_ recipe: BYOL, _ setting: MethodSetting) {
       self.recipe = recipe
       self.setting = setting
-      let features = setting.encoder.features
-      let head = recipe.head.normalised(features: features, lastBias: false)
-      let predictor = recipe.predictor.normalised(features: features, lastBias: false)
-      let online = setting.trained("online", head: head + predictor)
+      let online = setting.trained("online", recipe)
       trained = [online]
       target = online.network.makeState()
-      dimension = head.last!.outputs
+      dimension = recipe.head.last!.resolved(features: setting.encoder.features)
       embeddings = Embeddings(dimension: dimension)
       groups = StepGroups(setting)
     }

@@ -29,6 +29,10 @@ package struct EndToEnd: MethodRecipe {
     return StepGroups.leaks(Self.name, stage)
   }
 
+  package func heads(features: Int, classes: Int) -> [HeadPlan] {
+    [HeadPlan(.head, head.plain(features: features))]
+  }
+
   package func make(_ setting: MethodSetting) -> any Method { Running(self, setting) }
 
   final class Running: Method {
@@ -43,9 +47,8 @@ package struct EndToEnd: MethodRecipe {
 
     init(_ recipe: EndToEnd, _ setting: MethodSetting) {
       self.setting = setting
-      let layers = recipe.head.plain(features: setting.encoder.features)
-      trained = [setting.trained("query", head: layers), setting.trained("key", head: layers)]
-      embeddings = Embeddings(dimension: layers.last!.outputs)
+      trained = [setting.trained("query", recipe), setting.trained("key", recipe)]
+      embeddings = Embeddings(dimension: trained[0].network.head(.head).outputs!)
       loss = BatchInfoNCE(temperature: Float(recipe.temperature))
       groups = StepGroups(setting)
     }

@@ -65,6 +65,10 @@ package struct MemoryBank: MethodRecipe {
       : "lower optimizer.rate, or lengthen schedule.warmup"
   }
 
+  package func heads(features: Int, classes: Int) -> [HeadPlan] {
+    [HeadPlan(.head, head.plain(features: features))]
+  }
+
   package func make(_ setting: MethodSetting) -> any Method { Running(self, setting) }
 
   final class Running: Method {
@@ -88,9 +92,9 @@ package struct MemoryBank: MethodRecipe {
       self.recipe = recipe
       self.setting = setting
       groups = StepGroups(setting)
-      let layers = recipe.head.plain(features: setting.encoder.features)
-      trained = [setting.trained("encoder", head: layers)]
-      bank = SpreadRows(count: setting.images, dimension: layers.last!.outputs, setting.context)
+      trained = [setting.trained("encoder", recipe)]
+      let dimension = trained[0].network.head(.head).outputs!
+      bank = SpreadRows(count: setting.images, dimension: dimension, setting.context)
       embeddings = Embeddings(dimension: bank.dimension)
       z[0] = 0
     }

@@ -10,6 +10,13 @@ package protocol MethodRecipe: Options, Sendable {
   /// - Parameter images: number of images in the data set.
   /// - Returns: warnings.
   func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String]
+  /// Networks that the method asks and does not train. A stage loads their weights before its first step.
+  var teachers: [StageStart.Source] { get }
+  /// Heads of the network whose encoder is the result.
+  /// - Parameters:
+  ///   - features: D of the encoder's output.
+  ///   - classes: number of classes of the data set.
+  func heads(features: Int, classes: Int) -> [HeadPlan]
   /// Builds the running method.
   func make(_ setting: MethodSetting) -> any Method
   /// Fills in the defaults that depend on the optimizer.
@@ -20,14 +27,17 @@ package protocol MethodRecipe: Options, Sendable {
 
 extension MethodRecipe {
   package static var title: String { name }
+  package var teachers: [StageStart.Source] { [] }
   package func completed(for optimizer: any Optimizer) -> Self { self }
   package func remedy(_ symptom: Symptom) -> String { "lower optimizer.rate, or lengthen schedule.warmup" }
 }
 
 /// Everything that a method is built from, besides its own options.
 package struct MethodSetting {
-  /// Options of the stage's encoder.
+  /// Options of the stage's encoder, for the first kind of view.
   package let encoder: ImageEncoder.Options
+  /// Channels of each kind of view.
+  package let channels: [Int]
   /// Groups of batch normalisation.
   package let normalisation: NormalisationGroups
   /// The run's seed.
@@ -36,6 +46,10 @@ package struct MethodSetting {
   package let accumulate: Int
   /// Number of images in the data set.
   package let images: Int
+  /// Number of classes in the data set.
+  package let classes: Int
+  /// The networks of the recipe's `teachers`, in their order.
+  package let teachers: [Teacher]
   /// Length of the stage, for the method's own schedules.
   package let plan: RunPlan
   /// The optimizer, which decides the state kept with trained parameters.
@@ -47,30 +61,34 @@ package struct MethodSetting {
 
   /// A setting; what is left out has a default for tests.
   package init(
-    encoder: ImageEncoder.Options, normalisation: NormalisationGroups = .global, seed: UInt64 = 1, accumulate: Int = 1,
-    images: Int, plan: RunPlan, optimizer: any Optimizer = SGD(), rules: [Rule] = [],
-    context: Context
+    encoder: ImageEncoder.Options, channels: [Int]? = nil, normalisation: NormalisationGroups = .global,
+    seed: UInt64 = 1, accumulate: Int = 1, images: Int, classes: Int = 0, teachers: [Teacher] = [], plan: RunPlan,
+    optimizer: any Optimizer = SGD(),
+    rules: [Rule] = [], context: Context
   ) {
     self.encoder = encoder
+    self.channels = channels ?? [encoder.channels]
     self.normalisation = normalisation
     self.seed = seed
     self.accumulate = accumulate
     self.images = images
+    self.classes = classes
+    self.teachers = teachers
     self.plan = plan
     self.optimizer = optimizer
     self.rules = rules
     self.context = context
   }
 
-  /// A network that is to be trained, under the stage's rules.
-  /// - Parameter name: of its state in a checkpoint, such as `encoder` or `query`.
-  package func trained(_ name: String, heads: [HeadPlan]) -> Trained {
-    Trained(name, Network(encoder, heads: heads, rules: rules), optimizer, context)
-  }
-
-  /// A trained network with one head, called `head`.
-  package func trained(_ name: String, head layers: [Head.Layer]) -> Trained {
-    trained(name, heads: [HeadPlan(.head, layers)])
+  /// A network that is to be trained, under the stage's rules, with the heads of a method's recipe.
+  /// - Parameters:
+  ///   - name: of its state in a checkpoint, such as `encoder` or `query`.
+  ///   - kind: the kind of view that it sees, which decides on its channels.
+  package func trained(_ name: String, _ recipe: some MethodRecipe, kind: Int = 0) -> Trained {
+    var options = encoder
+    options.channels = channels[kind]
+    let heads = recipe.heads(features: options.features, classes: classes)
+    return Trained(name, Network(options, heads: heads, rules: rules), optimizer, context)
   }
 }
 
@@ -144,8 +162,11 @@ package struct Embeddings {
 /// `step` computes gradients. It changes no state that a checkpoint holds, except running statistics. The trainer sums
 /// the gradients over ranks, checks them, updates the parameters, and then calls `commit`.
 package protocol Method: AnyObject {
-  /// The trained networks. The first one's encoder is the result.
+  /// The trained networks.
   var trained: [Trained] { get }
+  /// The networks whose encoders are the result, each fed the kind of view of its place in this list: their features
+  /// are put side by side. The first of `trained` alone, unless views of a method differ in their channels.
+  var results: [Trained] { get }
   /// State that a checkpoint must hold besides `trained`.
   var state: [SavedState] { get }
   /// Bytes of large buffers that are not saved, besides the gradients of `trained`.
@@ -163,8 +184,9 @@ package protocol Method: AnyObject {
 }
 
 extension Method {
-  /// The network whose encoder is the result.
+  /// The network whose encoder is the result, or the first of them.
   package var encoder: Trained { trained[0] }
+  package var results: [Trained] { [trained[0]] }
   package func adoptEncoder() {}
   package func commit() {}
   package var state: [SavedState] { [] }
@@ -195,8 +217,8 @@ extension Method {
 
 /// The table of methods.
 package enum Methods {
-  /// All methods.
-  package static let all: [any MethodRecipe.Type] = [
+  /// All methods. Tests add their own for a while.
+  @TaskLocal package static var all: [any MethodRecipe.Type] = [
     SimCLR.self, MoCo.self, EndToEnd.self, BYOL.self, SwAV.self, MemoryBank.self, AdCo.self,
   ]
 }

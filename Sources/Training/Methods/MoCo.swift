@@ -66,6 +66,10 @@ package struct MoCo: MethodRecipe {
     }
   }
 
+  package func heads(features: Int, classes: Int) -> [HeadPlan] {
+    [HeadPlan(.head, head.plain(features: features))]
+  }
+
   package func make(_ setting: MethodSetting) -> any Method { Running(self, setting) }
 
   final class Running: Method {
@@ -86,12 +90,11 @@ package struct MoCo: MethodRecipe {
     init(_ recipe: MoCo, _ setting: MethodSetting) {
       self.recipe = recipe
       self.setting = setting
-      let layers = recipe.head.plain(features: setting.encoder.features)
-      trained = [setting.trained("query", head: layers)]
+      trained = [setting.trained("query", recipe)]
       key = MomentumEncoder(of: trained[0], momentum: recipe.momentum)
       loss = InfoNCE(temperature: Float(recipe.temperature), scale: Float(recipe.lossScale))
       groups = StepGroups(setting)
-      queue = KeyQueue(count: recipe.queue, dimension: layers.last!.outputs)
+      queue = KeyQueue(count: recipe.queue, dimension: trained[0].network.head(.head).outputs!)
       embeddings = Embeddings(dimension: queue.dimension)
     }
 

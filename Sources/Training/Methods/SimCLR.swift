@@ -99,13 +99,17 @@ package struct SimCLR: MethodRecipe {
   }
 
   /// The head's layers, for an encoder of so many features.
-  package func layers(features: Int) -> [Head.Layer] {
+  private func layers(features: Int) -> [Head.Layer] {
     head.enumerated().map { i, width in
       let isLast = i == head.count - 1
       return Head.Layer(
         width.resolved(features: features), bias: false, isLast ? .scale : .scaleAndShift, relu: !isLast,
         weight: headDeviation.map(Initialisation.normal))
     }
+  }
+
+  package func heads(features: Int, classes: Int) -> [HeadPlan] {
+    [HeadPlan(.head, layers(features: features))]
   }
 
   package func make(_ setting: MethodSetting) -> any Method { Running(self, setting) }
@@ -127,9 +131,8 @@ package struct SimCLR: MethodRecipe {
       self.recipe = recipe
       self.setting = setting
       groups = StepGroups(setting)
-      let layers = recipe.layers(features: setting.encoder.features)
-      let encoder = setting.trained("encoder", head: layers)
-      let dimension = layers.last!.outputs
+      let encoder = setting.trained("encoder", recipe)
+      let dimension = encoder.network.head(.head).outputs!
       trained = [encoder]
       self.dimension = dimension
       embeddings = Embeddings(dimension: dimension)

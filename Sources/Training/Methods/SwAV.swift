@@ -86,6 +86,11 @@ package struct SwAV: MethodRecipe {
     }
   }
 
+  package func heads(features: Int, classes: Int) -> [HeadPlan] {
+    let layers = head.normalised(features: features, lastBias: true)
+    return [HeadPlan(.head, layers), .prototypes(prototypes, of: layers.last!.outputs)]
+  }
+
   package func make(_ setting: MethodSetting) -> any Method { Running(self, setting) }
 
   final class Running: Method {
@@ -116,10 +121,8 @@ package struct SwAV: MethodRecipe {
     init(_ recipe: SwAV, _ setting: MethodSetting) {
       self.recipe = recipe
       self.setting = setting
-      let layers = recipe.head.normalised(features: setting.encoder.features, lastBias: true)
-      let prototypes = HeadPlan.prototypes(recipe.prototypes, of: layers.last!.outputs)
-      trained = [setting.trained("encoder", heads: [HeadPlan(.head, layers), prototypes])]
-      dimension = layers.last!.outputs
+      trained = [setting.trained("encoder", recipe)]
+      dimension = trained[0].network.head(.head).outputs!
       embeddings = Embeddings(dimension: dimension)
       sinkhorn = Sinkhorn(epsilon: recipe.epsilon, iterations: recipe.iterations)
       loss = SwappedPrediction(temperature: Float(recipe.temperature))

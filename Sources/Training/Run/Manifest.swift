@@ -17,6 +17,12 @@ package struct Manifest: Codable, Sendable, Equatable {
     var rows: Range<Int> { first..<first + count }
   }
 
+  /// A network beside the first one, and what its encoder is fed.
+  package struct FurtherEncoder: Codable, Sendable, Equatable {
+    package let name: String
+    package let input: EncoderInput
+  }
+
   package static let currentFormat = 1
   package var format = Manifest.currentFormat
   /// Which of the recipe's stages was being trained, counted from 0.
@@ -36,13 +42,20 @@ package struct Manifest: Codable, Sendable, Equatable {
   package var channels: Int
   /// What the encoder is fed; nil in checkpoints of earlier versions.
   package var input: EncoderInput?
+  /// Further networks whose features stand beside the first one's; nil where there are none.
+  package var further: [FurtherEncoder]?
+  /// Classes of the data set, in the order of a classifier's outputs; nil in checkpoints of earlier versions.
+  package var classNames: [String]?
+  /// Checksums of the teachers' weights, in the recipe's order; nil where the method has none.
+  package var teachers: [UInt32]?
   package var fingerprint: [String: String]
   package var files: [File] = []
 
   /// - Parameter stageSteps: steps of each stage, those of the present stage last.
   package init(
     stageSteps: [Int], recipe: String, data: String, dataFingerprint: String, images: Int, encoder: String,
-    channels: Int, input: EncoderInput? = nil, fingerprint: [String: String]
+    channels: Int, input: EncoderInput? = nil, further: [FurtherEncoder]? = nil, classNames: [String]? = nil,
+    teachers: [UInt32]? = nil, fingerprint: [String: String]
   ) {
     stage = stageSteps.count - 1
     step = stageSteps.reduce(0, +)
@@ -54,8 +67,17 @@ package struct Manifest: Codable, Sendable, Equatable {
     self.encoder = encoder
     self.channels = channels
     self.input = input
+    self.further = further
+    self.classNames = classNames
+    self.teachers = teachers
     self.fingerprint = fingerprint
   }
+
+  /// The networks whose encoders are the result.
+  var encoders: [String] { [encoder] + (further ?? []).map(\.name) }
+
+  /// What the encoder of each is fed; nil where it is not known.
+  var inputs: [EncoderInput?] { [input] + (further ?? []).map(\.input) }
 
   /// Steps of each stage up to this one, with at least one element; nil where an earlier build did not write them down.
   var knownStageSteps: [Int]? { stageSteps ?? (stage == 0 ? [step] : nil) }

@@ -14,11 +14,14 @@ package struct Plan {
     package let data: DataSet
     package let heldOut: DataSet?
     package let start: Start
+    package let teachers: [PlannedTeacher]
     package let steps: Int
     /// The step after which its first checkpoint is written at the latest.
     let firstCheckpoint: Int
-    /// Shapes of the trained network's parameters and statistics by name.
-    let shapes: [String: [Int]]
+    /// The networks whose encoders are the result, and what the first one is fed.
+    let networks: [Network], input: EncoderInput
+    /// The first of them.
+    var network: Network { networks[0] }
   }
 
   /// Where a stage's first weights come from.
@@ -42,8 +45,12 @@ package struct Plan {
     var planned: [Planned] = []
     for (index, stage) in request.recipe.stages.enumerated() {
       let (data, heldOut) = sets[stage.data.set]!
-      let stageRun = try Plan.named(stage, of: request.recipe) {
-        try StageRun(stage, data: data, heldOut: heldOut, seed: request.recipe.seed, index: index, context)
+      let (stageRun, teachers) = try Plan.named(stage, of: request.recipe) {
+        let teachers = try Plan.teachers(of: stage, planned, data, context)
+        let stageRun = try StageRun(
+          stage, data: data, heldOut: heldOut, seed: request.recipe.seed, index: index,
+          teachers: teachers.map { $0.make() }, context)
+        return (stageRun, teachers)
       }
       try Plan.checkRoom(stageRun, folder)
       let start = try Plan.named(stage, of: request.recipe) {
@@ -51,9 +58,10 @@ package struct Plan {
       }
       planned.append(
         Planned(
-          index: index, stage: stage, data: data, heldOut: heldOut, start: start, steps: stageRun.plan.totalSteps,
+          index: index, stage: stage, data: data, heldOut: heldOut, start: start, teachers: teachers,
+          steps: stageRun.plan.totalSteps,
           firstCheckpoint: min(max(1, stageRun.plan.steps(stage.checkpoint.every)), stageRun.plan.totalSteps),
-          shapes: Plan.shapes(of: stageRun.method.encoder.state)))
+          networks: stageRun.method.results.map(\.network), input: stageRun.inputs[0]))
     }
     stages = planned
   }
@@ -62,7 +70,8 @@ package struct Plan {
   package func make(_ index: Int, _ context: Context) throws -> StageRun {
     let planned = stages[index]
     return try StageRun(
-      planned.stage, data: planned.data, heldOut: planned.heldOut, seed: recipe.seed, index: index, context)
+      planned.stage, data: planned.data, heldOut: planned.heldOut, seed: recipe.seed, index: index,
+      teachers: planned.teachers.map { $0.make() }, context)
   }
 
   /// Steps of the stages before one.
@@ -122,50 +131,95 @@ package struct Plan {
     of index: Int, _ recipe: Recipe, _ stageRun: StageRun, _ earlier: [Planned], _ context: Context
   ) throws -> Start {
     let start = recipe.stages[index].start
-    let state = stageRun.method.encoder.state
     if start.from == .nothing { return .nothing }
-    let wanted = try parts(start.parts, of: state)
+    let wanted = try stageRun.method.results.map { try parts(start.parts, of: shapes(of: $0.network)) }
+    func compareAll(with sources: [[String: [Int]]], of name: String) throws {
+      for (wanted, source) in zip(wanted, sources) { try compare(wanted, with: source, of: name) }
+    }
     switch start.from {
     case .nothing: return .nothing
-    case .previous:
-      try compare(wanted, with: earlier[index - 1].shapes, of: "stage \(earlier[index - 1].stage.name)")
-      return .stage(index - 1)
-    case .stage(let name):
-      guard let found = earlier.first(where: { $0.stage.name == name }) else {
-        let names = earlier.map(\.stage.name)
-        let near = suggestion(for: name, in: names)
-        throw RecipeError(
-          "start.from is `stage \(name)`, but no stage of that name comes before this one\(near) "
-            + (names.isEmpty ? "it is the first" : "before it come \(names.joined(separator: ", "))"))
-      }
-      try compare(wanted, with: found.shapes, of: "stage \(name)")
+    case .previous, .stage:
+      let found = try stage(start.from, among: earlier, for: "start.from")
+      try compareAll(with: found.networks.map(shapes), of: "stage \(found.stage.name)")
       return .stage(found.index)
     case .run(let path):
       let folder = RunFolder(path)
-      let (manifest, _) = try Checkpoint.newest(folder, context.communicator, replicatedOnly: true)
-      guard let manifest else {
-        throw RunError("start.from is `run \(path)`, but there is no checkpoint in \(folder.checkpoints)")
-      }
+      let manifest = try newest(path, for: "start.from", context.communicator)
       let checkpoint = folder.checkpoints + "/" + Checkpoint.name(step: manifest.step)
-      try compare(wanted, with: Checkpoint.shapes(of: manifest.encoder, in: checkpoint), of: "run \(path)")
+      try compareAll(
+        with: manifest.encoders.map { try Checkpoint.shapes(of: $0, in: checkpoint) }, of: "run \(path)")
       return .run(folder)
     case .file(let path):
       guard start.carry == ["encoder"] else {
         throw RecipeError("start.from is `file \(path)`, which holds an encoder alone; carry is \(start.carry)")
       }
-      try Weights.load(path, into: state)
+      try Weights.load(path, into: stageRun.method.encoder.state)
       return .file(path)
     }
   }
 
-  private static func shapes(of state: NetworkState) -> [String: [Int]] {
-    let entries = state.parameters.layout.entries + state.statistics.layout.entries
+  /// Resolves the teachers of a stage's method.
+  static func teachers(
+    of stage: Stage, _ earlier: [Planned], _ data: DataSet, _ context: Context
+  ) throws -> [PlannedTeacher] {
+    try stage.method.value.teachers.map { source in
+      let teacher =
+        switch source {
+        case .nothing:
+          throw RecipeError("teacher is `nothing`; it can be `previous`, `stage NAME`, `run FOLDER` or `file PATH`")
+        case .previous, .stage:
+          PlannedTeacher(source, stage: try Plan.stage(source, among: earlier, for: "teacher"))
+        case .run(let path): try PlannedTeacher(source, run: path, context.communicator)
+        case .file(let path): try PlannedTeacher(source, file: path)
+        }
+      guard teacher.input.imageChannels == data.channels else {
+        throw RecipeError(
+          "teacher \(source) takes images of \(teacher.input.imageChannels) channels, those of \(data.path) have "
+            + "\(data.channels): take another teacher, or pack the images with --channels")
+      }
+      return teacher
+    }
+  }
+
+  /// The earlier stage that a source means.
+  private static func stage(
+    _ source: StageStart.Source, among earlier: [Planned], for key: String
+  ) throws(RecipeError) -> Planned {
+    let names = earlier.map(\.stage.name)
+    guard case .stage(let name) = source else {
+      guard let last = earlier.last else {
+        throw RecipeError(
+          "\(key) is `\(source)`, but this stage is the first; give stage NAME, run FOLDER or file PATH")
+      }
+      return last
+    }
+    guard let found = earlier.first(where: { $0.stage.name == name }) else {
+      let near = suggestion(for: name, in: names)
+      throw RecipeError(
+        "\(key) is `stage \(name)`, but no stage of that name comes before this one\(near) "
+          + (names.isEmpty ? "it is the first" : "before it come \(names.joined(separator: ", "))"))
+    }
+    return found
+  }
+
+  /// The manifest of a run's newest checkpoint.
+  static func newest(_ path: String, for key: String, _ communicator: any Communicator) throws -> Manifest {
+    let folder = RunFolder(path)
+    guard let manifest = try Checkpoint.newest(folder, communicator, replicatedOnly: true).manifest else {
+      throw RunError("\(key) is `run \(path)`, but there is no checkpoint in \(folder.checkpoints)")
+    }
+    return manifest
+  }
+
+  private static func shapes(of network: Network) -> [String: [Int]] {
+    let entries = network.parameters.entries + network.statistics.entries
     return Dictionary(uniqueKeysWithValues: entries.map { ($0.name, $0.shape) })
   }
 
   /// Shapes of what some parts of a network consist of, by name.
-  private static func parts(_ parts: [PartName], of state: NetworkState) throws(RecipeError) -> [String: [Int]] {
-    let shapes = shapes(of: state)
+  private static func parts(
+    _ parts: [PartName], of shapes: [String: [Int]]
+  ) throws(RecipeError) -> [String: [Int]] {
     for part in parts where !shapes.keys.contains(where: part.covers) {
       throw RecipeError("start.carry: this stage's network has no part `\(part)`\(part.advice(among: shapes.keys))")
     }

@@ -34,7 +34,10 @@ package struct ReplicaCheck {
     let data = try DataSet(at: Trainer.paths(path, nil).train)
     let ranks = context.communicator.size
     if control == .localBatchNorm { stage.batchNorm = BatchNormRecipe(.group(images: stage.batch / ranks)) }
-    let stageRun = try StageRun(stage, data: data, heldOut: nil, seed: recipe.seed, index: 0, context)
+    let teachers = try Plan.teachers(of: stage, [], data, context)
+    let stageRun = try StageRun(
+      stage, data: data, heldOut: nil, seed: recipe.seed, index: 0, teachers: teachers.map { $0.make() }, context)
+    try stageRun.loadTeachers(teachers, context.communicator) { _ in "" }
     guard stageRun.plan.totalSteps >= steps else {
       throw RunError(
         "the recipe has \(stageRun.plan.totalSteps) steps, \(steps) are to be compared: --set length=\"\(steps) steps\""

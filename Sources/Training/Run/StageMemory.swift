@@ -8,6 +8,8 @@ package struct StageMemory: Sendable, Equatable {
   /// What a checkpoint holds of this rank: parameters, statistics, the optimizer's, queues and banks.
   package var state = 0
   package var gradients = 0
+  /// Weights of networks that the method asks.
+  package var teachers = 0
   /// What a method keeps from one step to the next besides its state.
   package var kept = 0
   /// Batches ahead.
@@ -21,13 +23,14 @@ package struct StageMemory: Sendable, Equatable {
 
   package init() {}
 
-  package var total: Int { activations + state + gradients + kept + batches + cache + index + monitor }
+  package var total: Int { activations + state + gradients + teachers + kept + batches + cache + index + monitor }
 }
 
 extension StageMemory: CustomStringConvertible {
   package var description: String {
     let parts = [
-      (activations, "activations"), (state, "state"), (gradients + kept, "gradients"), (batches, "batches ahead"),
+      (activations, "activations"), (state, "state"), (gradients + kept, "gradients"), (teachers, "teachers"),
+      (batches, "batches ahead"),
       (cache, "images kept for later"), (index, "index of the images"), (monitor, "the monitor's features"),
     ]
     let words = parts.filter { megabytes($0.0) > 1 || $0.1 == "state" || $0.1 == "activations" }

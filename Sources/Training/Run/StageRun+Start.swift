@@ -12,27 +12,37 @@ extension StageRun {
     from start: Plan.Start, _ communicator: any Communicator, checkpoint: (Int) -> String
   ) throws -> String? {
     method.initialise()
-    let path: String
-    switch start {
-    case .nothing: return nil
-    case .file(let weights):
+    if case .file(let weights) = start {
       try communicator.onEvery { try Weights.load(weights, into: method.encoder.state) }
       method.adoptEncoder()
       return weights
-    case .stage(let index): path = checkpoint(index)
-    case .run(let folder):
-      guard let manifest = try Checkpoint.newest(folder, communicator, replicatedOnly: true).manifest else {
-        throw RunError("there is no checkpoint in \(folder.checkpoints) any more")
-      }
-      path = folder.checkpoints + "/" + Checkpoint.name(step: manifest.step)
     }
+    guard let path = try start.checkpoint(communicator, of: checkpoint) else { return nil }
     let manifest = try Checkpoint.verify(path, communicator, replicatedOnly: true)
     try communicator.onEvery {
-      let state = method.encoder.state.saved(manifest.encoder)
-      try Checkpoint.read(state.filter { carries($0, network: manifest.encoder) }, from: path)
+      for (trained, name) in zip(method.results, manifest.encoders) {
+        try Checkpoint.read(trained.state.saved(name).filter { carries($0, network: name) }, from: path)
+      }
     }
     method.adoptEncoder()
     return path
+  }
+
+  /// Reads the weights of the networks that the method asks.
+  /// - Parameters:
+  ///   - planned: where they are, in the teachers' order.
+  ///   - checkpoint: the path of a stage's last checkpoint, by its index.
+  package func loadTeachers(
+    _ planned: [Plan.PlannedTeacher], _ communicator: any Communicator, checkpoint: (Int) -> String
+  ) throws {
+    for (teacher, planned) in zip(teachers, planned) {
+      if case .file(let weights) = planned.start {
+        try communicator.onEvery { try Weights.load(weights, into: teacher.state) }
+      } else if let path = try planned.start.checkpoint(communicator, of: checkpoint) {
+        let manifest = try Checkpoint.verify(path, communicator, replicatedOnly: true)
+        try communicator.onEvery { try Checkpoint.read(teacher.state.saved(manifest.encoder), from: path) }
+      }
+    }
   }
 
   /// Whether an array of the network belongs to a part that is taken over.
@@ -41,6 +51,22 @@ extension StageRun {
       let prefix = "\(network)/\(kind)/"
       return array.name.hasPrefix(prefix)
         && stage.start.parts.contains { $0.covers(String(array.name.dropFirst(prefix.count))) }
+    }
+  }
+}
+
+extension Plan.Start {
+  /// The path of the checkpoint that it means; nil where it means none. All ranks get the same.
+  /// - Parameter stage: the path of a stage's last checkpoint, by its index.
+  fileprivate func checkpoint(_ communicator: any Communicator, of stage: (Int) -> String) throws -> String? {
+    switch self {
+    case .nothing, .file: return nil
+    case .stage(let index): return stage(index)
+    case .run(let folder):
+      guard let manifest = try Checkpoint.newest(folder, communicator, replicatedOnly: true).manifest else {
+        throw RunError("there is no checkpoint in \(folder.checkpoints) any more")
+      }
+      return folder.checkpoints + "/" + Checkpoint.name(step: manifest.step)
     }
   }
 }

@@ -15,8 +15,10 @@ package final class StageRun {
   package let plan: RunPlan
   package let method: any Method
   package let optimizer: any Optimizer
-  /// What the encoder is fed: of the training set, or as the run began with.
-  package private(set) var encoderInput: EncoderInput
+  /// Networks that the method asks; without weights until `loadTeachers`.
+  package let teachers: [Teacher]
+  /// What each encoder of the result is fed: by the training set, or as the run began with.
+  package private(set) var inputs: [EncoderInput]
   package let context: Context
   /// The run's seed and the stage, in one.
   private let seed: UInt64
@@ -33,12 +35,18 @@ package final class StageRun {
   private var views: [Tensor] = []
   private var targets: [UnsafePointer<Int32>?] = []
 
-  /// - Parameter index: of the stage in its run; each has draws of its own.
+  /// - Parameters:
+  ///   - index: of the stage in its run; each has draws of its own.
+  ///   - teachers: those of the method's recipe, without weights.
   /// - Throws: `RecipeError` or `RunError`, the same on every rank.
-  package init(_ stage: Stage, data: DataSet, heldOut: DataSet?, seed: UInt64, index: Int, _ context: Context) throws {
+  package init(
+    _ stage: Stage, data: DataSet, heldOut: DataSet?, seed: UInt64, index: Int, teachers: [Teacher] = [],
+    _ context: Context
+  ) throws {
     self.stage = stage
     self.data = data
     self.heldOut = heldOut
+    self.teachers = teachers
     self.context = context
     let ranks = context.communicator.size
     let seed = StageRun.seed(seed, stage: index)
@@ -53,14 +61,18 @@ package final class StageRun {
     rate = stage.optimizer.rate * rateScale
     optimizer = stage.optimizer.algorithm
     context.convolution = stage.convolution
-    method = StageRun.makeMethod(stage, data, seed: seed, plan, optimizer, context)
+    method = StageRun.makeMethod(stage, data, seed: seed, teachers, plan, optimizer, context)
     try ParameterRule.check(stage.parameters, method.trained.map(\.network))
-    encoderInput = EncoderInput(stage.views[0], mean: data.mean, deviation: data.deviation)
-    let extractor = FeatureExtractor(
-      method.encoder.network, method.encoder.state, input: encoderInput, context: context)
+    try StageRun.checkChannels(stage, data, results: method.results.count)
+    inputs = stage.views.prefix(method.results.count).map {
+      EncoderInput($0, mean: data.mean, deviation: data.deviation)
+    }
+    let extractor = StageRun.extractor(method, inputs, context)
     shares = (0..<ranks).map { share(of: stage.batch, rank: $0, ranks: ranks).count }
     (candidates, chance) = StageRun.planStep(method, stage, shares: shares, channels: data.channels, extractor, context)
-    memory = StageRun.memory(method, stage, data, heldOut, reads, extractor, context)
+    var memory = StageRun.memory(method, stage, data, heldOut, reads, extractor, context)
+    memory.teachers = teachers.reduce(0) { $0 + $1.bytes }
+    self.memory = memory
     notices = warnings + reads.notices + stage.schedule.warnings(plan) + StageRun.monitorNotices(data, heldOut)
   }
 
@@ -68,12 +80,15 @@ package final class StageRun {
   package static func seed(_ seed: UInt64, stage index: Int) -> UInt64 { seed &+ UInt64(index) << 32 }
 
   private static func makeMethod(
-    _ stage: Stage, _ data: DataSet, seed: UInt64, _ plan: RunPlan, _ optimizer: any Optimizer, _ context: Context
+    _ stage: Stage, _ data: DataSet, seed: UInt64, _ teachers: [Teacher], _ plan: RunPlan,
+    _ optimizer: any Optimizer, _ context: Context
   ) -> any Method {
-    stage.method.value.make(
+    let channels = stage.views.map { $0.channels(of: data.channels) }
+    return stage.method.value.make(
       MethodSetting(
-        encoder: stage.encoder.options(channels: data.channels), normalisation: stage.batchNorm.groups, seed: seed,
-        accumulate: stage.accumulate, images: data.count, plan: plan, optimizer: optimizer,
+        encoder: stage.encoder.options(channels: channels[0]), channels: channels,
+        normalisation: stage.batchNorm.groups, seed: seed, accumulate: stage.accumulate, images: data.count,
+        classes: data.classNames.count, teachers: teachers, plan: plan, optimizer: optimizer,
         rules: stage.parameters.map(\.rule), context: context))
   }
 
@@ -124,7 +139,7 @@ package final class StageRun {
     memory.index = data.indexBytes + (heldOut?.indexBytes ?? 0)
     if let heldOut {
       let rows = min(stage.monitor.train, data.count) + min(stage.monitor.test, heldOut.count)
-      memory.monitor = 2 * rows * extractor.network.encoder.options.features * MemoryLayout<Float>.stride
+      memory.monitor = 2 * rows * extractor.dimension * MemoryLayout<Float>.stride
     }
     return memory
   }
@@ -159,18 +174,21 @@ package final class StageRun {
     }
     var notices = try stage.method.value.validate(stage, images: data.count)
     for view in stage.views { notices += try view.validate(channels: data.channels) }
-    let channels = stage.views[0].channels(of: data.channels)
-    guard channels == data.channels else {
-      throw RecipeError(
-        "views: the first kind has \(channels) channels, the data \(data.channels): its encoder is what is evaluated, "
-          + "on images as they are; let a kind that keeps all channels be the first")
-    }
     try checkParts(stage, ranks: ranks)
     if let heldOut, heldOut.channels != data.channels {
       throw RunError(
         "held-out data \(heldOut.path) has \(heldOut.channels) channels, the training data \(data.channels)")
     }
     return notices
+  }
+
+  /// One encoder sees all kinds of view unless the method has several.
+  private static func checkChannels(_ stage: Stage, _ data: DataSet, results: Int) throws(RecipeError) {
+    let channels = stage.views.map { $0.channels(of: data.channels) }
+    guard results == 1, let other = channels.firstIndex(where: { $0 != channels[0] }) else { return }
+    throw RecipeError(
+      "views: kind \(other + 1) has \(channels[other]) channels, kind 1 has \(channels[0]), and "
+        + "\(type(of: stage.method.value).name) has one encoder for all; give all kinds the same channels")
   }
 
   /// A batch may be computed in parts where no BN group spans two of them.
@@ -213,22 +231,36 @@ package final class StageRun {
 
   /// Features of images for the monitor.
   package var extractor: FeatureExtractor {
-    FeatureExtractor(method.encoder.network, method.encoder.state, input: encoderInput, context: context)
+    StageRun.extractor(method, inputs, context)
+  }
+
+  private static func extractor(
+    _ method: any Method, _ inputs: [EncoderInput], _ context: Context
+  ) -> FeatureExtractor {
+    let sources = zip(method.results, inputs).map { trained, input in
+      FeatureSource(trained.name, trained.network, trained.state, input: input)
+    }
+    return FeatureExtractor(sources, context: context)
   }
 
   /// Goes on with the statistics that the stage began with, though the data may be others by now.
-  package func keep(_ input: EncoderInput?) {
-    guard stage.views[0].normalise == .dataset, let input, input.channels == encoderInput.channels else { return }
-    encoderInput.mean = input.mean
-    encoderInput.deviation = input.deviation
+  /// - Parameter began: what each encoder was fed then; nil where it is not known.
+  package func keep(_ began: [EncoderInput?]) {
+    for (index, input) in began.enumerated() where inputs.indices.contains(index) {
+      let isOfData = stage.views[index].normalise == .dataset
+      guard let input, isOfData, input.channels == inputs[index].channels else { continue }
+      inputs[index].mean = input.mean
+      inputs[index].deviation = input.deviation
+    }
   }
 
-  /// The views with the statistics that they are normalised by.
+  /// The views with the statistics that they are normalised by: those of an encoder that takes the same channels.
   private var resolvedViews: [ViewRecipe] {
-    let isOfData = stage.views[0].normalise == .dataset
-    return stage.views.map {
-      $0.resolved(
-        mean: isOfData ? encoderInput.mean : data.mean, deviation: isOfData ? encoderInput.deviation : data.deviation)
+    stage.views.map { view in
+      let same = inputs.indices.first {
+        stage.views[$0].normalise == .dataset && inputs[$0].selections == view.selections
+      }
+      return same.map { view.normalised(by: inputs[$0]) } ?? view
     }
   }
 

@@ -13,10 +13,14 @@ extension Trainer {
     try compareReplicas(stageRun, done: stageSteps.reduce(0, +))
     try metrics?.synchronize()
     let data = stageRun.data
+    let sources = stageRun.extractor.sources
+    let further = sources.dropFirst().map { Manifest.FurtherEncoder(name: $0.name, input: $0.input) }
+    let teachers = stageRun.teachers.map(\.state.checksum)
     let manifest = Manifest(
       stageSteps: stageSteps, recipe: recipe, data: data.path, dataFingerprint: String(data.fingerprint, radix: 16),
-      images: data.count, encoder: stageRun.method.encoder.name, channels: data.channels,
-      input: stageRun.encoderInput, fingerprint: Launch.fingerprint(context))
+      images: data.count, encoder: sources[0].name, channels: sources[0].input.channels, input: sources[0].input,
+      further: further.isEmpty ? nil : further, classNames: data.classNames,
+      teachers: teachers.isEmpty ? nil : teachers, fingerprint: Launch.fingerprint(context))
     let keep = stageRun.stage.checkpoint.keep
     try Checkpoint.write(stageRun.method.saved, manifest, in: folder, keep: keep, communicator)
   }
@@ -151,8 +155,20 @@ extension Trainer {
         + (isSame ? "bit for bit" : "equal within rounding where nothing else changed") + ".")
     let path = folder.checkpoints + "/" + Checkpoint.name(step: manifest.step)
     try communicator.onEvery { try Checkpoint.read(stageRun.method.saved, from: path) }
-    stageRun.keep(manifest.input)
+    stageRun.keep(manifest.inputs)
+    try refuseOtherTeachers(stageRun, manifest)
     try rewind(to: manifest.step)
+  }
+
+  /// A method that went on with another teacher would not end as it had begun.
+  private func refuseOtherTeachers(_ stageRun: StageRun, _ manifest: Manifest) throws {
+    guard let before = manifest.teachers, before != stageRun.teachers.map(\.state.checksum), !request.force else {
+      return
+    }
+    let sources = stageRun.stage.method.value.teachers.map(\.description).joined(separator: ", ")
+    throw RunError(
+      "run \(folder.path) was trained with a teacher of other weights than \(sources) holds now; nothing was changed: "
+        + "put those weights back, choose another --run, or go on with these by --force")
   }
 
   /// Goes on at the end of one stage with the next.

@@ -74,14 +74,17 @@ package final class Trainer {
   private func run(_ planned: Plan.Planned, from step: Int, _ resumed: Manifest?) throws -> Ending {
     let stageRun = try plan.make(planned.index, context)
     let offset = plan.steps(before: planned.index)
+    func lastCheckpoint(of stage: Int) -> String {
+      folder.checkpoints + "/" + Checkpoint.name(step: plan.steps(before: stage + 1))
+    }
+    try stageRun.loadTeachers(planned.teachers, communicator, checkpoint: lastCheckpoint)
+    for teacher in planned.teachers { say("Stage \(planned.stage.name) asks the network of \(teacher.source)") }
     if let resumed, resumed.stage == planned.index {
       stageRun.method.initialise()
       try resume(stageRun, resumed)
     } else {
       if let resumed, resumed.step == offset { try resumeBetween(planned, resumed) }
-      let source = try stageRun.start(from: planned.start, communicator) { stage in
-        folder.checkpoints + "/" + Checkpoint.name(step: plan.steps(before: stage + 1))
-      }
+      let source = try stageRun.start(from: planned.start, communicator, checkpoint: lastCheckpoint)
       let parts = planned.stage.start.carry.joined(separator: ", ")
       if let source { say("Stage \(planned.stage.name) starts with \(parts) of \(source)") }
     }

@@ -1,0 +1,23 @@
+import Engine
+import Shards
+
+/// A network that a method asks and does not train: its state never changes, and no gradient reaches it.
+///
+/// Run it with `network.forward(x, tap: …, Pass(context, state, .inference, groups))`.
+package final class Teacher {
+  /// Encoder and heads, as the stage that trained them had them.
+  package let network: Network
+  /// Its weights, once `StageRun.loadTeachers` has read them.
+  package let state: NetworkState
+  /// What its encoder was fed.
+  package let input: EncoderInput
+
+  package init(_ network: Network, input: EncoderInput) {
+    self.network = network
+    self.input = input
+    state = network.makeState()
+  }
+
+  /// Bytes of its weights on a rank.
+  package var bytes: Int { (state.parameters.count + state.statistics.count) * MemoryLayout<Float>.stride }
+}
