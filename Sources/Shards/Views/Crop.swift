@@ -47,9 +47,10 @@ package struct Crop: Framing, Options {
   package var interpolation = Interpolation.bilinear
   package var sampling = CropSampling.retry
 
+  /// An option that is not given has its default.
   package init(
-    scale: Bounds = Bounds(0.08, 1), ratio: Bounds = Bounds(0.75, 4.0 / 3), interpolation: Interpolation = .bilinear,
-    sampling: CropSampling = .retry
+    scale: Bounds = Crop().scale, ratio: Bounds = Crop().ratio, interpolation: Interpolation = Crop().interpolation,
+    sampling: CropSampling = Crop().sampling
   ) {
     self.scale = scale
     self.ratio = ratio
@@ -148,7 +149,8 @@ package struct Centre: Framing, Options {
   package var margin = 1.0
   package var interpolation = Interpolation.bilinear
 
-  package init(margin: Double = 1, interpolation: Interpolation = .bilinear) {
+  /// An option that is not given has its default.
+  package init(margin: Double = Centre().margin, interpolation: Interpolation = Centre().interpolation) {
     self.margin = margin
     self.interpolation = interpolation
   }
