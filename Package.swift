@@ -126,8 +126,9 @@ let package = Package(
     .testTarget(name: "LimitsTests", dependencies: ["Limits"], swiftSettings: swift),
     .testTarget(name: "ThreadingTests", dependencies: ["Threading", "CSystem"], swiftSettings: swift),
     .testTarget(name: "RanksTests", dependencies: ["Ranks", "Randomness", "TestSupport"], swiftSettings: swift),
-    .testTarget(name: "HDF5Tests", dependencies: ["HDF5"], swiftSettings: swift),
-    .testTarget(name: "ShardsTests", dependencies: ["Shards"], resources: [.copy("Fixtures")], swiftSettings: swift),
+    .testTarget(name: "HDF5Tests", dependencies: ["Files", "HDF5"], swiftSettings: swift),
+    .testTarget(
+      name: "ShardsTests", dependencies: ["Files", "Shards"], resources: [.copy("Fixtures")], swiftSettings: swift),
     .testTarget(name: "EngineTests", dependencies: ["Engine", "TestSupport"], swiftSettings: swift),
     .testTarget(
       name: "TrainingTests", dependencies: ["Training", "CAllocations", "CPNG", "CZlib", "TestSupport"],

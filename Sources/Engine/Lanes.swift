@@ -18,6 +18,12 @@ extension Lanes {
     let value = accumulate ? self + Lanes(loading: to) : self
     UnsafeMutableRawPointer(to).storeBytes(of: value, as: Lanes.self)
   }
+
+  /// self + factor · other.
+  @inline(__always)
+  func addingProduct(_ factor: Float, _ other: Self) -> Self {
+    addingProduct(Self(repeating: factor), other)
+  }
 }
 
 extension UnsafePointer<Float> {

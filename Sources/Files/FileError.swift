@@ -1,6 +1,7 @@
 import Foundation
 
-/// What could not be done with a file: which, what was attempted, what was found, what to do.
+/// What could not be done with a file or folder: which, what was attempted, what was found, what to do. It reads
+/// "cannot `attempt` `path`: `found`".
 package struct FileError: Error, CustomStringConvertible {
   package let path: String
   package let attempt: String

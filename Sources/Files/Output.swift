@@ -37,11 +37,17 @@ package enum Output {
     isatty(descriptor) == 1 && ProcessInfo.processInfo.environment["TERM"] != "dumb"
   }
 
-  /// - Throws: `FileError` where something that was printed is lost.
-  package static func check() throws(FileError) {
+  /// - Throws: `OutputError` where something that was printed is lost.
+  package static func check() throws(OutputError) {
     let code = csystem_flush_output()
     if code == 0 { return }
     let found = code < 0 ? "its reader is gone, or its disk is full" : FileError.words(code)
-    throw FileError("standard output", "write to", found)
+    throw OutputError(found: found)
   }
+}
+
+/// Something that was printed is lost.
+package struct OutputError: Error, CustomStringConvertible {
+  let found: String
+  package var description: String { "cannot write to standard output: \(found)" }
 }

@@ -32,7 +32,7 @@ struct Apus: ParsableCommand {
   private static func end(_ error: any Error, _ isForOutput: Bool) -> Never {
     let isHelp = exitCode(for: error) == .success
     if isHelp { print(fullMessage(for: error)) }
-    if isHelp || isForOutput, !(error is FileError) {
+    if isHelp || isForOutput, !(error is OutputError) {
       do { try Output.check() } catch { exit(withError: error) }
     }
     if isHelp { Foundation.exit(0) }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Files
 import Foundation
 import Shards
 import Threading
@@ -40,7 +41,7 @@ struct InspectCommand: PrintsResults {
     guard let kind = Self.kinds.first(where: { $0.fits(path) }) else {
       let known = Self.kinds.map(\.name).joined(separator: ", ")
       let there = FileManager.default.fileExists(atPath: path)
-      throw ShardError(path, "inspect", there ? "it is none of: \(known)" : "No such file or directory")
+      throw FileError(path, "inspect", there ? "it is none of: \(known)" : "No such file or directory")
     }
     try interruptible { try kind.show(self) }
   }

@@ -1,3 +1,4 @@
+import Files
 import Foundation
 import HDF5
 import Testing
@@ -71,7 +72,7 @@ import Testing
         #expect(try read.attribute("a\(number)", on: "g/x") == value)
       }
       #expect(!read.hasAttribute("a0") && read.hasAttribute("a0", on: "g/x"))
-      #expect(throws: HDF5Error.self) { try read.attribute("missing") }
+      #expect(throws: FileError.self) { try read.attribute("missing") }
     }
   }
 
@@ -102,7 +103,7 @@ import Testing
       let whole = try Data(contentsOf: URL(fileURLWithPath: path))
       for keep in stride(from: 8, to: whole.count, by: 97) {
         try whole.prefix(keep).write(to: URL(fileURLWithPath: path))
-        #expect(throws: HDF5Error.self) { _ = try HDF5File.open(path).read("x", as: Float.self) }
+        #expect(throws: FileError.self) { _ = try HDF5File.open(path).read("x", as: Float.self) }
       }
     }
   }

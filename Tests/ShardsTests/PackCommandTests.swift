@@ -1,3 +1,4 @@
+import Files
 import Foundation
 import Shards
 import Synchronization
@@ -112,7 +113,7 @@ struct Run {
       return .pixels([UInt8](repeating: 7, count: side * side), width: side, height: side, channels: 1)
     }
     var packer = Packer(growing, Packer.Options())
-    let full = #expect(throws: ShardError.self) { _ = try packer.pack(to: disk + "/out") { _ in } }
+    let full = #expect(throws: FileError.self) { _ = try packer.pack(to: disk + "/out") { _ in } }
     let words = full?.description ?? "no error"
     #expect(words.contains("No space left on device; free some space"), "\(words)")
     #expect(try FileManager.default.contentsOfDirectory(atPath: disk).isEmpty)
@@ -125,7 +126,7 @@ struct Run {
     // Image bytes fit but the index does not, so that HDF5 fails at several places. It must still work afterwards.
     for size in [250, 400, 600, 900, 1200] {
       #expect(try Run("/bin/mount", ["-o", "remount,size=\(size)k", disk]).status == 0)
-      let error = #expect(throws: ShardError.self, "\(size) kB") { try writeTinyImages(disk + "/set") }
+      let error = #expect(throws: FileError.self, "\(size) kB") { try writeTinyImages(disk + "/set") }
       #expect(error?.description.contains("No space left on device") == true, "\(error?.description ?? "")")
       try FileManager.default.removeItem(atPath: disk + "/set")
     }

@@ -1,3 +1,4 @@
+import Files
 import Foundation
 import HDF5
 import Randomness
@@ -56,7 +57,7 @@ import Testing
       let at = draws.integer(below: whole.count)
       if images.contains(at) { continue }
       try patch(at, [whole[at] ^ UInt8(1 + draws.integer(below: 255))])
-      #expect(throws: ShardError.self, "byte \(at)") { _ = try DataSet(at: path) }
+      #expect(throws: FileError.self, "byte \(at)") { _ = try DataSet(at: path) }
       try patch(at, [whole[at]])
     }
     _ = try DataSet(at: path)
@@ -85,7 +86,7 @@ import Testing
     let whole = try Data(contentsOf: URL(fileURLWithPath: shard))
     for keep in [0, 7, 8, 100, 4096, whole.count / 2, whole.count - 1] {
       try whole.prefix(keep).write(to: URL(fileURLWithPath: shard))
-      #expect(throws: ShardError.self, "\(keep) bytes") { _ = try DataSet(at: path) }
+      #expect(throws: FileError.self, "\(keep) bytes") { _ = try DataSet(at: path) }
     }
   }
 

@@ -1,7 +1,6 @@
 import CAllocations
 import Engine
 import Foundation
-import Randomness
 import Shards
 import Synchronization
 import Testing
@@ -10,26 +9,12 @@ import Training
 /// After the first step, computing threads allocate no memory. Allocations are counted by interposing malloc, on the
 /// caller's thread and the team's, not on the loader's. There is one rank, so MPI is not involved.
 @Suite(.serialized, .enabled(if: callocations_work(), "the C library's allocator cannot be replaced here"))
-final class AllocationTests {
-  private let folder = FileManager.default.temporaryDirectory.appendingPathComponent("allocations-\(UUID().uuidString)")
-    .path
-  private let data: DataSet
+struct AllocationTests {
+  /// Three batches of 12, and one of 4.
+  private let images: GreyImages
+  private var data: DataSet { images.data }
 
-  /// 40 images of keyed noise: three batches of 12, and one of 4.
-  init() throws {
-    let writer = try DataSetWriter(folder, classNames: [], shardSize: 1 << 20)
-    let side = 40
-    let record = ImageRecord(length: side * side, width: side, height: side, channels: 1, encoding: .raw, colour: 1)
-    for sample in 0..<40 {
-      var draws = Draws(seed: 4, .check, UInt64(sample))
-      let bytes = (0..<side * side).map { _ in UInt8(truncatingIfNeeded: draws.bits()) }
-      try bytes.withUnsafeBytes { try writer.append($0, record, key: "\(sample)") }
-    }
-    try writer.finish(mean: [0.5], deviation: [0.3])
-    data = try DataSet(at: folder)
-  }
-
-  deinit { try? FileManager.default.removeItem(atPath: folder) }
+  init() throws { images = try .noise(count: 40, side: 40) }
 
   struct Case: CustomStringConvertible {
     var method: String, encoder = "{name: resnet18, width: 0.25, stem: small}", size = 16, optimizer = "sgd"

@@ -1,37 +1,27 @@
 import Engine
 import Foundation
-import Randomness
 import Shards
 import Testing
 import Training
 
 /// Runs that fail in each known way get a warning that names the option to change; healthy runs of the same methods
 /// get none.
-@Suite final class CollapseTests {
-  private let folder = FileManager.default.temporaryDirectory.appendingPathComponent("collapse-\(UUID().uuidString)")
-    .path
-  private let data: DataSet
+@Suite struct CollapseTests {
+  private let images: GreyImages
+  private var data: DataSet { images.data }
 
-  /// Writes 96 images, each with its own wave.
+  /// 96 images, each with its own wave.
   init() throws {
-    let writer = try DataSetWriter(folder, classNames: [], shardSize: 1 << 20)
     let side = 12
-    let record = ImageRecord(length: side * side, width: side, height: side, channels: 1, encoding: .raw, colour: 1)
-    for sample in 0..<96 {
-      var draws = Draws(seed: 4, .check, UInt64(sample))
+    images = try GreyImages(count: 96, side: side) { draws in
       let fx = draws.normal()
       let fy = draws.normal()
       let phase = draws.normal()
-      let bytes = (0..<side * side).map { i in
+      return (0..<side * side).map { i in
         UInt8(128 + 100 * cos(fx * Double(i % side) + fy * Double(i / side) + 3 * phase))
       }
-      try bytes.withUnsafeBytes { try writer.append($0, record, key: "\(sample)") }
     }
-    try writer.finish(mean: [0.5], deviation: [0.3])
-    data = try DataSet(at: folder)
   }
-
-  deinit { try? FileManager.default.removeItem(atPath: folder) }
 
   /// The health warnings after some steps.
   private func warnings(_ method: String, rate: Double, steps: Int = 25) throws -> [String] {

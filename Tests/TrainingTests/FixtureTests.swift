@@ -102,6 +102,7 @@ import Training
     }
   }
 
+  /// Runs the file's steps.
   /// - Parameters:
   ///   - other: a method to use instead of the file's.
   ///   - apart: whether every view is a separate kind.
@@ -110,68 +111,28 @@ import Training
   ) throws -> FixtureCase.Outcome {
     let context = Context()
     let header = fixture.header
-    let steps = try #require(header.steps)
-    let groups = try #require(header.recipe.batchNorm).groups
-    let o = try #require(header.recipe.optimizer)
     let s = try #require(header.recipe.schedule)
+    let rates = try #require(header.rates)
+    let base = try #require(header.recipe.optimizer).rate
     let plan = RunPlan(stepsPerEpoch: 1, batch: header.batch, length: .steps(s.steps))
-    let method = try (other ?? fixture.method).make(
-      MethodSetting(
-        encoder: try fixture.encoder, normalisation: groups, images: header.recipe.method?.images ?? header.batch,
-        plan: plan, context: context))
-    method.initialise()
-    let encoder = method.encoder
-    try Weights.fill(encoder.state, from: fixture.file, fixture.path)
-    method.adoptEncoder()
-    try fill(method, from: fixture)
-    let optimizer = try optimizer(fixture)
     let schedule = Schedule(
       try #require(Schedule.Shape(rawValue: s.name)), warmup: .steps(s.warmup), start: s.start ?? 0,
       warmupEnds: s.warmupEnds ?? .exclusive)
+    let method = try method(fixture, other, plan, context)
+    let optimizer = try optimizer(fixture)
     var outcome: FixtureCase.Outcome = [:]
-    var kinds = header.views ?? [[2, header.size]]
-    if apart { kinds = kinds.flatMap { Array(repeating: [1, $0[1]], count: $0[0]) } }
-    for step in 0..<steps {
-      var pixels: [[Float]] = []
-      var number = 0
-      for kind in kinds {
-        pixels.append([])
-        for _ in 0..<kind[0] {
-          pixels[pixels.count - 1] += try fixture.images("step.\(step + 1).view.\(number)", size: kind[1])
-          number += 1
-        }
-      }
-      let views = zip(kinds, pixels).map { kind, pixels in
-        let tensor = Tensor(
-          .allocate(capacity: pixels.count), n: kind[0] * header.batch, h: kind[1], w: kind[1],
-          c: header.recipe.encoder.channels)
-        tensor.data.initialize(from: pixels, count: pixels.count)
-        return tensor
-      }
+    for step in 0..<(try #require(header.steps)) {
+      let views = try views(fixture, step: step, apart: apart)
       defer { for view in views { view.data.deallocate() } }
-      var order: [Int]?
-      if fixture.file.contains("step.\(step + 1).permutation") {
-        // The file has the sample at every place; `order` is the inverse, the place of every sample.
-        let samples = try fixture.file.integers("step.\(step + 1).permutation").map(Int.init)
-        order = samples.indices.sorted { samples[$0] < samples[$1] }
-      }
-      func given(_ name: String) throws -> [Int]? {
-        let name = "step.\(step + 1)." + name
-        return fixture.file.contains(name) ? try fixture.file.integers(name).map(Int.init) : nil
-      }
-      let samples = try given("samples") ?? Array(0..<header.batch)
-      let drawn = try given("negatives")
-      let told = method.gradients(
-        MethodInput(
-          step: step, batch: header.batch, shares: [header.batch], rank: 0, samples: samples, views: views,
-          order: order, drawn: drawn))
-      outcome["step.\(step + 1).loss"] = ([1], [told.loss])
-      if let inBatch = told.figures[.inBatch] { outcome["step.\(step + 1).inBatch"] = ([1], [inBatch]) }
+      let told = method.gradients(try input(fixture, step: step, views))
+      let prefix = "step.\(step + 1)."
+      outcome[prefix + "loss"] = ([1], [told.loss])
+      if let inBatch = told.figures[.inBatch] { outcome[prefix + "inBatch"] = ([1], [inBatch]) }
       for trained in method.trained {
-        FixtureCase.outcome(trained.gradients, "step.\(step + 1).gradient." + prefix(trained, method), into: &outcome)
+        FixtureCase.outcome(trained.gradients, prefix + "gradient." + self.prefix(trained, method), into: &outcome)
       }
-      let rate = schedule.rate(step: step, base: o.rate, scale: 1, plan)
-      #expect(abs(rate - (try #require(header.rates))[step]) <= 1e-12 * o.rate)
+      let rate = schedule.rate(step: step, base: base, scale: 1, plan)
+      #expect(abs(rate - rates[step]) <= 1e-12 * base)
       method.update(optimizer, step: step, rate: rate, context)
     }
     for trained in method.trained {
@@ -182,6 +143,59 @@ import Training
     }
     addState(method, to: &outcome)
     return outcome
+  }
+
+  /// The file's method, or another, with the file's state.
+  private func method(
+    _ fixture: FixtureCase, _ other: (any MethodRecipe)?, _ plan: RunPlan, _ context: Context
+  ) throws -> any Method {
+    let header = fixture.header
+    let method = try (other ?? fixture.method).make(
+      MethodSetting(
+        encoder: try fixture.encoder, normalisation: try #require(header.recipe.batchNorm).groups,
+        images: header.recipe.method?.images ?? header.batch, plan: plan, context: context))
+    method.initialise()
+    try Weights.fill(method.encoder.state, from: fixture.file, fixture.path)
+    method.adoptEncoder()
+    try fill(method, from: fixture)
+    return method
+  }
+
+  /// The views of a step, a tensor for each kind, which the caller deallocates.
+  private func views(_ fixture: FixtureCase, step: Int, apart: Bool) throws -> [Tensor] {
+    let header = fixture.header
+    var kinds = header.views ?? [[2, header.size]]
+    if apart { kinds = kinds.flatMap { Array(repeating: [1, $0[1]], count: $0[0]) } }
+    var number = 0
+    let pixels = try kinds.map { kind in
+      var all: [Float] = []
+      for _ in 0..<kind[0] {
+        all += try fixture.images("step.\(step + 1).view.\(number)", size: kind[1])
+        number += 1
+      }
+      return all
+    }
+    return zip(kinds, pixels).map { kind, pixels in
+      let tensor = Tensor(
+        .allocate(capacity: pixels.count), n: kind[0] * header.batch, h: kind[1], w: kind[1],
+        c: header.recipe.encoder.channels)
+      tensor.data.initialize(from: pixels, count: pixels.count)
+      return tensor
+    }
+  }
+
+  /// What the method gets in a step: its views, and what PyTorch drew.
+  private func input(_ fixture: FixtureCase, step: Int, _ views: [Tensor]) throws -> MethodInput {
+    func given(_ name: String) throws -> [Int]? {
+      let name = "step.\(step + 1)." + name
+      return fixture.file.contains(name) ? try fixture.file.integers(name).map(Int.init) : nil
+    }
+    let batch = fixture.header.batch
+    // The file has the sample at every place; `order` is the inverse, the place of every sample.
+    let order = try given("permutation").map { samples in samples.indices.sorted { samples[$0] < samples[$1] } }
+    return MethodInput(
+      step: step, batch: batch, shares: [batch], rank: 0, samples: try given("samples") ?? Array(0..<batch),
+      views: views, order: order, drawn: try given("negatives"))
   }
 
   /// Prefix of a network's tensors; the first network's is empty.

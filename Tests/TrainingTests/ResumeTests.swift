@@ -1,31 +1,16 @@
 import Engine
 import Foundation
-import Randomness
 import Shards
 import Testing
 import Training
 
 /// A run resumed from saved state computes the same bits. Controls show that leaving out any part of the state is
 /// detected.
-@Suite final class ResumeTests {
-  private let folder = FileManager.default.temporaryDirectory.appendingPathComponent("resume-\(UUID().uuidString)").path
-  private let data: DataSet
+@Suite struct ResumeTests {
+  private let images: GreyImages
+  private var data: DataSet { images.data }
 
-  /// Writes 40 images of keyed noise.
-  init() throws {
-    let writer = try DataSetWriter(folder, classNames: [], shardSize: 1 << 20)
-    let side = 10
-    let record = ImageRecord(length: side * side, width: side, height: side, channels: 1, encoding: .raw, colour: 1)
-    for sample in 0..<40 {
-      var draws = Draws(seed: 4, .check, UInt64(sample))
-      let bytes = (0..<side * side).map { _ in UInt8(truncatingIfNeeded: draws.bits()) }
-      try bytes.withUnsafeBytes { try writer.append($0, record, key: "\(sample)") }
-    }
-    try writer.finish(mean: [0.5], deviation: [0.3])
-    data = try DataSet(at: folder)
-  }
-
-  deinit { try? FileManager.default.removeItem(atPath: folder) }
+  init() throws { images = try .noise(count: 40, side: 10) }
 
   static let methods = [
     "simclr": "method: {name: simclr, temperature: 0.5, head: [features, 16], headDeviation: 0.1}\nbatchNorm: global",

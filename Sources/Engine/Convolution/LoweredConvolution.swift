@@ -135,15 +135,13 @@ extension LoweredConvolution {
       let works = arena.array(of: Float.self, count: context.team.count * transposedWork).baseAddress!
       context.run(sums * parts) { index, thread in
         let sum = index / parts
-        let part = index % parts
-        let range = share(sum, of: sums, lines)
-        let target = sums > 1 ? partial + sum * count : dw
-        let matrix = matrices + thread * floats
-        let work = works + thread * transposedWork
+        let part = GradientPart(
+          lines: share(sum, of: sums, lines), index: index % parts, count: parts,
+          target: sums > 1 ? partial + sum * count : dw, overwrites: sums > 1, work: works + thread * transposedWork)
         if shape.isMatrix {
-          addMatrix(dy, x, range, part, of: parts, to: target, clear: sums > 1, work)
+          add(part, dy, x)
         } else {
-          addLowered(dy, x, range, part, of: parts, block, matrix, to: target, clear: sums > 1, work)
+          add(part, dy, x, loweredInto: matrices + thread * floats, blockLines: block)
         }
       }
       if sums > 1 { merge(partial, sums, count, into: dw) }
@@ -158,37 +156,50 @@ extension LoweredConvolution {
     return max(1, min(limit, (shape.isMatrix ? max(shape.c, shape.k) : shape.k) / 256))
   }
 
-  private func addMatrix(
-    _ dy: UnsafePointer<Float>, _ x: UnsafePointer<Float>, _ lines: Range<Int>, _ part: Int, of parts: Int,
-    to dw: UnsafeMutablePointer<Float>, clear: Bool, _ work: UnsafeMutablePointer<Float>
-  ) {
-    let (c, k) = (shape.c, shape.k)
-    let first = lines.lowerBound * shape.width
-    let (channels, filters) = c >= k ? (share(part, of: parts, c), 0..<k) : (0..<c, share(part, of: parts, k))
-    multiplyTransposed(
-      channels.count, filters.count, lines.count * shape.width, x + first * c + channels.lowerBound, lda: c,
-      dy + first * k + filters.lowerBound, ldb: k, into: dw + channels.lowerBound * k + filters.lowerBound, ldc: k,
-      accumulate: !clear, work: work)
+  /// A part of the weight's gradient over some lines of the output: what a thread computes at a time.
+  private struct GradientPart {
+    let lines: Range<Int>
+    /// Which part it is, of how many.
+    let index: Int, count: Int
+    /// The whole gradient, or a partial sum of it.
+    let target: UnsafeMutablePointer<Float>
+    /// Whether the part overwrites the target or is added to it.
+    let overwrites: Bool
+    /// The thread's, for `multiplyTransposed`.
+    let work: UnsafeMutablePointer<Float>
   }
 
-  private func addLowered(
-    _ dy: UnsafePointer<Float>, _ x: UnsafePointer<Float>, _ lines: Range<Int>, _ part: Int, of parts: Int,
-    _ block: Int, _ matrix: UnsafeMutablePointer<Float>, to dw: UnsafeMutablePointer<Float>, clear: Bool,
-    _ work: UnsafeMutablePointer<Float>
+  /// The weight's gradient of a 1×1 convolution with stride 1.
+  private func add(_ part: GradientPart, _ dy: UnsafePointer<Float>, _ x: UnsafePointer<Float>) {
+    let (c, k) = (shape.c, shape.k)
+    let first = part.lines.lowerBound * shape.width
+    let (channels, filters) =
+      c >= k ? (share(part.index, of: part.count, c), 0..<k) : (0..<c, share(part.index, of: part.count, k))
+    multiplyTransposed(
+      channels.count, filters.count, part.lines.count * shape.width, x + first * c + channels.lowerBound, lda: c,
+      dy + first * k + filters.lowerBound, ldb: k,
+      into: part.target + channels.lowerBound * k + filters.lowerBound, ldc: k, accumulate: !part.overwrites,
+      work: part.work)
+  }
+
+  /// The weight's gradient of any other, from lowered rows.
+  private func add(
+    _ part: GradientPart, _ dy: UnsafePointer<Float>, _ x: UnsafePointer<Float>,
+    loweredInto matrix: UnsafeMutablePointer<Float>, blockLines block: Int
   ) {
     let k = shape.k
     let (kernelRows, filters) =
       shape.kernel > 1
-      ? (share(part, of: parts, shape.kernel), 0..<k) : (0..<1, share(part, of: parts, k))
+      ? (share(part.index, of: part.count, shape.kernel), 0..<k) : (0..<1, share(part.index, of: part.count, k))
     let lowering = Lowering(shape, kernelRows: kernelRows)
-    for index in 0..<pieces(lines.count, of: block) {
-      let some = piece(index, of: block, in: lines)
-      lowering.lower(x, lines: some, into: matrix)
+    for index in 0..<pieces(part.lines.count, of: block) {
+      let lines = piece(index, of: block, in: part.lines)
+      lowering.lower(x, lines: lines, into: matrix)
       multiplyTransposed(
-        lowering.depth, filters.count, some.count * shape.width, matrix, lda: lowering.depth,
-        dy + some.lowerBound * shape.width * k + filters.lowerBound, ldb: k,
-        into: dw + kernelRows.lowerBound * shape.kernel * shape.c * k + filters.lowerBound, ldc: k,
-        accumulate: !clear || index > 0, work: work)
+        lowering.depth, filters.count, lines.count * shape.width, matrix, lda: lowering.depth,
+        dy + lines.lowerBound * shape.width * k + filters.lowerBound, ldb: k,
+        into: part.target + kernelRows.lowerBound * shape.kernel * shape.c * k + filters.lowerBound, ldc: k,
+        accumulate: !part.overwrites || index > 0, work: part.work)
     }
   }
 

@@ -19,12 +19,16 @@ struct Lowering {
   /// Floats of a lowered row.
   var depth: Int { kernelRows.count * shape.kernel * shape.c }
 
-  /// Calls `body` for every run: its place in the matrix and in the input (-1 where all of it is padding), and how many
-  /// floats are padding before the input, lie in the input, and are padding after it.
+  /// The floats of one kernel row of one output.
+  private struct Run {
+    /// Place in the matrix, and in the input (-1 where all of it is padding).
+    let to: Int, from: Int
+    /// How many floats are padding before the input, lie in the input, and are padding after it.
+    let before: Int, within: Int, after: Int
+  }
+
   @inline(__always)
-  private func forEachRun(
-    _ lines: Range<Int>, _ body: (_ at: Int, _ from: Int, _ before: Int, _ within: Int, _ after: Int) -> Void
-  ) {
+  private func forEachRun(_ lines: Range<Int>, _ body: (Run) -> Void) {
     let h = shape.h
     let w = shape.w
     let c = shape.c
@@ -41,9 +45,9 @@ struct Lowering {
           let inputLine = outputLine &* shape.stride &- shape.padding &+ kernelRow
           if inputLine >= 0 && inputLine < h && last > first {
             let from = ((image &* h &+ inputLine) &* w &+ left &+ first) &* c
-            body(at, from, first &* c, (last &- first) &* c, (taps &- last) &* c)
+            body(Run(to: at, from: from, before: first &* c, within: (last &- first) &* c, after: (taps &- last) &* c))
           } else {
-            body(at, -1, taps &* c, 0, 0)
+            body(Run(to: at, from: -1, before: taps &* c, within: 0, after: 0))
           }
           at &+= taps &* c
         }
@@ -53,20 +57,20 @@ struct Lowering {
 
   /// Fills `matrix` (lines · W' rows of `depth`) from the input.
   func lower(_ x: UnsafePointer<Float>, lines: Range<Int>, into matrix: UnsafeMutablePointer<Float>) {
-    forEachRun(lines) { at, from, before, within, after in
-      var to = matrix + at
-      for i in 0..<before { to[i] = 0 }
-      to += before
-      if within > 0 { copy(x + from, to: to, count: within) }
-      to += within
-      for i in 0..<after { to[i] = 0 }
+    forEachRun(lines) { run in
+      var to = matrix + run.to
+      for i in 0..<run.before { to[i] = 0 }
+      to += run.before
+      if run.within > 0 { copy(x + run.from, to: to, count: run.within) }
+      to += run.within
+      for i in 0..<run.after { to[i] = 0 }
     }
   }
 
   /// Adds the rows of `matrix` to the places of `dx` that they were lowered from.
   func raise(_ matrix: UnsafePointer<Float>, lines: Range<Int>, addingTo dx: UnsafeMutablePointer<Float>) {
-    forEachRun(lines) { at, from, before, within, _ in
-      if within > 0 { (dx + from).add(matrix + at + before, count: within) }
+    forEachRun(lines) { run in
+      if run.within > 0 { (dx + run.from).add(matrix + run.to + run.before, count: run.within) }
     }
   }
 }

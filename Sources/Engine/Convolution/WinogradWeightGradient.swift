@@ -68,7 +68,7 @@ struct WinogradWeightGradient<S: WinogradScheme> {
       for top in stride(from: 0, to: c, by: Panels.depth) {
         let rows = min(Panels.depth, c - top)
         for weight in 0..<Winograd.allWeights {
-          multiply(rows, top, column, weight, into: du + weight * panels.step, bench)
+          multiply(weight: weight, channels: top..<top + rows, column: column, into: du + weight * panels.step, bench)
         }
         for row in 0..<rows {
           Winograd.addWeightGradient(
@@ -84,7 +84,9 @@ struct WinogradWeightGradient<S: WinogradScheme> {
     context.run(blocks.sums) { sum, thread in
       for index in blocks.blocks(of: sum) {
         gather(WinogradSlice(tiles: blocks.block(index), slot: thread, at: 0), bench, thread)
-        for weight in 0..<Winograd.allWeights { multiply(index, slot: thread, weight, sum, sums, bench, thread) }
+        for weight in 0..<Winograd.allWeights {
+          multiply(weight: weight, block: index, slot: thread, sum: sum, sums, bench, thread)
+        }
       }
     }
   }
@@ -98,7 +100,9 @@ struct WinogradWeightGradient<S: WinogradScheme> {
         let wave = first..<min(first + threads, some.upperBound)
         blocks.runSlices(of: wave, context) { slice, thread in gather(slice, bench, thread) }
         context.run(Winograd.allWeights) { weight, thread in
-          for index in wave { multiply(index, slot: index - first, weight, sum, sums, bench, thread) }
+          for index in wave {
+            multiply(weight: weight, block: index, slot: index - first, sum: sum, sums, bench, thread)
+          }
         }
       }
     }
@@ -118,7 +122,7 @@ struct WinogradWeightGradient<S: WinogradScheme> {
 
   /// dU[p] += V[p]ᵀ · E[p] over a block; the first of a sum's blocks overwrites.
   private func multiply(
-    _ index: Int, slot: Int, _ weight: Int, _ sum: Int, _ sums: Sums, _ bench: WinogradWorkbench, _ thread: Int
+    weight: Int, block index: Int, slot: Int, sum: Int, _ sums: Sums, _ bench: WinogradWorkbench, _ thread: Int
   ) {
     let du = sums.matrix(sum, weight)
     let before = blocks.block(blocks.blocks(of: sum).lowerBound).lowerBound
@@ -135,19 +139,18 @@ struct WinogradWeightGradient<S: WinogradScheme> {
     if !accumulate && isLast { memset(du, 0, count * MemoryLayout<Float>.stride) }
   }
 
-  /// A panel of dU[p] = V[p]ᵀ · E[p]: `rows` channels from `top`, filters from `column`.
+  /// A panel of dU[p] = V[p]ᵀ · E[p]: some channels, filters from `column`.
   private func multiply(
-    _ rows: Int, _ top: Int, _ column: Int, _ weight: Int, into du: UnsafeMutablePointer<Float>,
-    _ bench: WinogradWorkbench
+    weight: Int, channels: Range<Int>, column: Int, into du: UnsafeMutablePointer<Float>, _ bench: WinogradWorkbench
   ) {
     var accumulate = false
     blocks.forEachProduct(S.self, of: weight, blocks.block(0)) { product, at, count in
       multiplyTransposedByPanel(
-        rows, count, bench.v(0, product) + (at * c + top), lda: c, bench.m(0, product) + (at * k + column), ldb: k,
-        into: du, ldc: Panels.width, accumulate: accumulate)
+        channels.count, count, bench.v(0, product) + (at * c + channels.lowerBound), lda: c,
+        bench.m(0, product) + (at * k + column), ldb: k, into: du, ldc: Panels.width, accumulate: accumulate)
       accumulate = true
     }
-    if !accumulate { memset(du, 0, rows * Panels.width * MemoryLayout<Float>.stride) }
+    if !accumulate { memset(du, 0, channels.count * Panels.width * MemoryLayout<Float>.stride) }
   }
 
   /// dW += Kᵀ dU K, summed over the partial sums.

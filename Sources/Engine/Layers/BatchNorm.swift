@@ -62,7 +62,7 @@ package struct BatchNorm {
       } else {
         useRunningStatistics(tape, pass)
       }
-      apply(x, residual, relu, y, tape, pass)
+      apply(to: x, residual: residual, relu: relu, into: y, tape, pass)
     }
     pass.context.watch?.look(at: y, name)
     return tape
@@ -95,7 +95,7 @@ package struct BatchNorm {
     let running = pass.state.statistics[mean]
     let runningVariance = pass.state.statistics[variance]
     pass.context.scratch { arena in
-      let sums = sumsByGroup(x.n, pass, arena, travel: pass.groups.isShared) { image, into in
+      let sums = sumsByGroup(images: x.n, acrossRanks: pass.groups.isShared, pass, arena) { image, into in
         Self.moments(x.data + image * x.rowsPerImage * channels, rows: x.rowsPerImage, channels, shift: running, into)
       }
       pass.context.run(1) { _, _ in
@@ -132,11 +132,13 @@ package struct BatchNorm {
   package func recompute(_ x: Tensor, residual: Tensor?, relu: Bool, into y: Tensor, _ tape: Tape, _ pass: Pass) {
     let maps = residual == nil ? 2 : 3
     pass.context.part(.normalisation, bytes: maps * x.bytes, layer: "\(channels) @ \(x.h) normalisation recompute") {
-      apply(x, residual, relu, y, tape, pass)
+      apply(to: x, residual: residual, relu: relu, into: y, tape, pass)
     }
   }
 
-  private func apply(_ x: Tensor, _ residual: Tensor?, _ relu: Bool, _ y: Tensor, _ tape: Tape, _ pass: Pass) {
+  private func apply(
+    to x: Tensor, residual: Tensor?, relu: Bool, into y: Tensor, _ tape: Tape, _ pass: Pass
+  ) {
     let c = channels
     let rows = x.rowsPerImage
     let single = groupCount(pass) == 1
@@ -184,12 +186,12 @@ package struct BatchNorm {
     pass.context.part(.normalisation, bytes: maps * x.bytes, layer: "\(channels) @ \(x.h) normalisation backward") {
       pass.context.scratch { arena in
         if !relu {
-          differentiate(dy, x, tape, NoMask(), pass, arena)
+          differentiate(dy, x: x, mask: NoMask(), tape, pass, arena)
         } else if let y {
-          differentiate(dy, x, tape, KeptMask(y: y.data), pass, arena)
+          differentiate(dy, x: x, mask: KeptMask(y: y.data), tape, pass, arena)
         } else {
           let (scale, shift) = coefficients(tape, pass, arena)
-          differentiate(dy, x, tape, MadeMask(scale: scale, shift: shift), pass, arena)
+          differentiate(dy, x: x, mask: MadeMask(scale: scale, shift: shift), tape, pass, arena)
         }
       }
     }
@@ -197,7 +199,7 @@ package struct BatchNorm {
   }
 
   private func differentiate(
-    _ dy: Tensor, _ x: Tensor, _ tape: Tape, _ mask: some ReLUMask, _ pass: Pass, _ arena: Arena
+    _ dy: Tensor, x: Tensor, mask: some ReLUMask, _ tape: Tape, _ pass: Pass, _ arena: Arena
   ) {
     let c = channels
     let rows = x.rowsPerImage
@@ -205,7 +207,9 @@ package struct BatchNorm {
     let width = 2 * c + 1
     let gamma = gamma.map { pass.state.parameters[$0] }
     let local = arena.array(of: Double.self, count: 2 * c).baseAddress!
-    let sums = sumsByGroup(x.n, pass, arena, travel: pass.groups.spansRanks, keeping: local) { image, into in
+    let sums = sumsByGroup(
+      images: x.n, acrossRanks: pass.groups.spansRanks, keeping: local, pass, arena
+    ) { image, into in
       let start = image * rows * c
       let g = groups == 1 ? 0 : Int(pass.groups.group[image])
       Self.moments(
@@ -251,12 +255,12 @@ package struct BatchNorm {
 
   /// Sums 2·C values over the images of each group: blocks of images in parallel, then all blocks in order, then ranks.
   /// - Parameters:
-  ///   - travel: whether to sum over ranks.
+  ///   - acrossRanks: whether to sum over ranks.
   ///   - keeping: overwritten by this rank's sums over all its groups, (2C).
   ///   - add: adds one image's 2·C values.
   /// - Returns: per group: images, then 2·C sums.
   private func sumsByGroup(
-    _ images: Int, _ pass: Pass, _ arena: Arena, travel: Bool, keeping local: UnsafeMutablePointer<Double>? = nil,
+    images: Int, acrossRanks: Bool, keeping local: UnsafeMutablePointer<Double>? = nil, _ pass: Pass, _ arena: Arena,
     _ add: (_ image: Int, _ into: UnsafeMutablePointer<Double>) -> Void
   ) -> UnsafeMutablePointer<Double> {
     let groups = groupCount(pass)
@@ -283,7 +287,7 @@ package struct BatchNorm {
         if let local { for i in 0..<c2 { local[i] += from[i] } }
       }
     }
-    if usesBatchStatistics(pass) && travel {
+    if usesBatchStatistics(pass) && acrossRanks {
       pass.context.allReduce(sums, on: .statistics, .batchStatistics.of(name))
     }
     return sums.baseAddress!

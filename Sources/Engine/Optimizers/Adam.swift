@@ -46,7 +46,7 @@ package struct Adam: Optimizer, Equatable {
       let g = gradients[entry.slice]
       let m = state[0][entry.slice]
       let v = state[1][entry.slice]
-      let decay = exclude.contains { $0.covers(entry.kind) } ? 0 : Float(self.decay) * entry.decayFactor
+      let decay = decay(of: entry)
       let rate = rate * entry.rateFactor
       let size = Float(Double(rate) / firstScale)
       let keep = decoupled ? 1 - rate * decay : 1

@@ -26,9 +26,11 @@ package struct LARS: Optimizer, Equatable {
 
   package init() {}
 
+  /// An option that is not given has its default.
   package init(
-    momentum: Double = 0.9, nesterov: Bool = false, decay: Double = 1e-6, trust: Double = 1e-3,
-    rateIn: RatePlacement = .inside, ratio: TrustRatio = .combined, exclude: [Exclusion] = [.normalisation, .bias]
+    momentum: Double = LARS().momentum, nesterov: Bool = LARS().nesterov, decay: Double = LARS().decay,
+    trust: Double = LARS().trust, rateIn: RatePlacement = LARS().rateIn, ratio: TrustRatio = LARS().ratio,
+    exclude: [Exclusion] = LARS().exclude
   ) {
     self.momentum = momentum
     self.nesterov = nesterov
@@ -53,9 +55,8 @@ package struct LARS: Optimizer, Equatable {
       let g = gradients[entry.slice]
       let v = state[0][entry.slice]
       let count = entry.slice.count
-      let excluded = exclude.contains { $0.covers(entry.kind) }
-      let decay = excluded ? 0 : Float(self.decay) * entry.decayFactor
-      let r = excluded ? 1 : trustRatio(w, g, count, decay)
+      let decay = decay(of: entry)
+      let r = excludes(entry) ? 1 : trustRatio(w, g, count, decay)
       let rate = rate * entry.rateFactor
       let inside = rateIn == .inside ? rate * r : r
       let outside = rateIn == .inside ? 1 : rate

@@ -8,6 +8,10 @@ package protocol Optimizer: Codable, Sendable {
   static var slabs: [String] { get }
   /// Whether its rate is usually given for a batch of 256 and grows with the batch.
   static var scalesWithBatch: Bool { get }
+  /// λ, the weight decay.
+  var decay: Double { get }
+  /// Kinds of parameters without decay.
+  var exclude: [Exclusion] { get }
   /// Every option at its default.
   init()
   /// Options that cannot work: key, value, and what it must be.
@@ -30,6 +34,14 @@ package enum Optimizers {
 
 extension Optimizer {
   package static var scalesWithBatch: Bool { true }
+
+  /// Whether a parameter is of a kind without decay.
+  func excludes(_ entry: ParameterLayout.Entry) -> Bool { exclude.contains { $0.covers(entry.kind) } }
+
+  /// λ of a parameter, by its kind and its rule.
+  func decay(of entry: ParameterLayout.Entry) -> Float {
+    excludes(entry) ? 0 : Float(decay) * entry.decayFactor
+  }
 
   /// A refusal of each value that is negative or not finite.
   func negative(_ values: [(String, Double)]) -> [(key: String, value: Double, range: String)] {

@@ -13,7 +13,11 @@ package struct SGD: Optimizer, Equatable {
 
   package init() {}
 
-  package init(momentum: Double = 0.9, nesterov: Bool = false, decay: Double = 1e-4, exclude: [Exclusion] = []) {
+  /// An option that is not given has its default.
+  package init(
+    momentum: Double = SGD().momentum, nesterov: Bool = SGD().nesterov, decay: Double = SGD().decay,
+    exclude: [Exclusion] = SGD().exclude
+  ) {
     self.momentum = momentum
     self.nesterov = nesterov
     self.decay = decay
@@ -33,7 +37,7 @@ package struct SGD: Optimizer, Equatable {
       let w = parameters[entry.slice]
       let g = gradients[entry.slice]
       let v = state[0][entry.slice]
-      let decay = exclude.contains { $0.covers(entry.kind) } ? 0 : Float(self.decay) * entry.decayFactor
+      let decay = decay(of: entry)
       let rate = rate * entry.rateFactor
       context.elementwise(entry.slice.count) { range in
         for i in range {

@@ -1,3 +1,4 @@
+import Files
 import Foundation
 
 /// A folder of shards, opened and validated: every offset lies inside its file, and the shards belong together. Images
@@ -24,18 +25,18 @@ package final class DataSet: @unchecked Sendable {
   package var indexBytes: Int { records.count * MemoryLayout<CompactRecord>.stride }
 
   /// Opens a folder of shards. Reads and checks every index, at about four million images per second.
-  package convenience init(at path: String) throws(ShardError) {
+  package convenience init(at path: String) throws(FileError) {
     try self.init(files: try Self.shardFiles(path), at: path)
   }
 
   /// Opens one shard alone, for inspection. Its samples are numbered from 0.
-  package convenience init(shard path: String) throws(ShardError) {
+  package convenience init(shard path: String) throws(FileError) {
     let reader = try ShardReader(path)
     let (shard, records) = try reader.load(first: 0)
     self.init(path, reader.header, [shard], records.map(CompactRecord.init), fingerprint: reader.ownFingerprint)
   }
 
-  private convenience init(files: [String], at path: String) throws(ShardError) {
+  private convenience init(files: [String], at path: String) throws(FileError) {
     var shards: [Shard] = []
     var records: [CompactRecord] = []
     var header: ShardHeader?
@@ -48,7 +49,7 @@ package final class DataSet: @unchecked Sendable {
         throw reader.damaged("it does not belong to the same data set as \(files[0]), or not at this place")
       }
       guard same.shards == files.count else {
-        throw ShardError(
+        throw FileError(
           path, "read", "it has \(files.count) shards, they belong to a set of \(same.shards); copy the rest")
       }
       header = same
@@ -63,7 +64,7 @@ package final class DataSet: @unchecked Sendable {
     }
     guard let header else { preconditionFailure("no shard files") }
     guard records.count == header.imagesTotal, fingerprint.value == header.fingerprint else {
-      throw ShardError(path, "read", "its \(records.count) images are not those that it was packed with; copy it again")
+      throw FileError(path, "read", "its \(records.count) images are not those that it was packed with; copy it again")
     }
     self.init(path, header, shards, records, fingerprint: header.fingerprint)
   }
@@ -83,20 +84,20 @@ package final class DataSet: @unchecked Sendable {
   }
 
   /// Names of the shards in a folder, in order. Throws if one is missing.
-  private static func shardFiles(_ path: String) throws(ShardError) -> [String] {
+  private static func shardFiles(_ path: String) throws(FileError) -> [String] {
     let names: [String]
     do { names = try FileManager.default.contentsOfDirectory(atPath: path) } catch {
-      throw ShardError(path, "read", "it is not a folder that can be read")
+      throw FileError(path, "read", "it is not a folder that can be read")
     }
     let numbers = names.compactMap(Format.shardNumber).sorted()
     guard !numbers.isEmpty else {
       let parts = ["train", "test"].filter(names.contains)
       let hint =
         parts.isEmpty ? "pack images with `apus pack`" : "name \(path)/\(parts.joined(separator: " or \(path)/"))"
-      throw ShardError(path, "read", "it has no shard-00000.h5; \(hint)")
+      throw FileError(path, "read", "it has no shard-00000.h5; \(hint)")
     }
     for (place, number) in numbers.enumerated() where place != number {
-      throw ShardError(path, "read", "\(Format.shardName(place)) is missing; copy it again")
+      throw FileError(path, "read", "\(Format.shardName(place)) is missing; copy it again")
     }
     return numbers.map(Format.shardName)
   }
@@ -113,10 +114,10 @@ package final class DataSet: @unchecked Sendable {
   }
 
   /// Name of a sample, such as `cat/0001.jpg`. Each call reads it from the file.
-  package func key(_ sample: Int) throws(ShardError) -> String {
+  package func key(_ sample: Int) throws(FileError) -> String {
     let shard = shards[self.shard(of: sample)]
     var bytes = [UInt8](repeating: 0, count: shard.keyLength)
-    try bytes.withUnsafeMutableBufferPointer { (buffer) throws(ShardError) in
+    try bytes.withUnsafeMutableBufferPointer { (buffer) throws(FileError) in
       try shard.file.read(
         into: UnsafeMutableRawBufferPointer(buffer),
         at: shard.keysOffset + (sample - shard.samples.lowerBound) * shard.keyLength)
@@ -139,13 +140,13 @@ package final class DataSet: @unchecked Sendable {
   // MARK: Bytes
 
   /// Reads the bytes of one image into the start of `bytes`, which grows if it is too short.
-  package func read(_ sample: Int, into bytes: inout [UInt8]) throws(ShardError) {
+  package func read(_ sample: Int, into bytes: inout [UInt8]) throws(FileError) {
     try read(samples: sample..<sample + 1, into: &bytes)
   }
 
   /// Reads the bytes of consecutive images of one shard with one call into the start of `bytes`, which grows if it is
   /// too short. Sample s starts at `record(s).offset - record(samples.lowerBound).offset`.
-  package func read(samples: Range<Int>, into bytes: inout [UInt8]) throws(ShardError) {
+  package func read(samples: Range<Int>, into bytes: inout [UInt8]) throws(FileError) {
     precondition(!samples.isEmpty, "no samples to read")
     let shard = shards[self.shard(of: samples.lowerBound)]
     precondition(samples.upperBound <= shard.samples.upperBound, "samples \(samples) are not all in \(shard.path)")
@@ -153,7 +154,7 @@ package final class DataSet: @unchecked Sendable {
     let last = records[samples.upperBound - 1]
     let count = Int(last.offset) + Int(last.length) - Int(first.offset)
     if bytes.count < count { bytes = [UInt8](repeating: 0, count: count) }
-    try bytes.withUnsafeMutableBufferPointer { (buffer) throws(ShardError) in
+    try bytes.withUnsafeMutableBufferPointer { (buffer) throws(FileError) in
       let part = UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[..<count])
       try shard.file.read(into: part, at: shard.bytesOffset + Int(first.offset))
     }

@@ -1,3 +1,4 @@
+import Files
 import Foundation
 
 /// Writes a folder of shards: images in the order of `append`, and a new shard when one is full.
@@ -19,18 +20,18 @@ package final class DataSetWriter {
   ///   - path: the folder, which is created; it must not exist.
   ///   - classNames: names of the classes 0, 1, ...; empty if there are none.
   ///   - shardSize: largest number of image bytes in a shard; a single image may exceed it.
-  package init(_ path: String, classNames: [String], shardSize: Int) throws(ShardError) {
+  package init(_ path: String, classNames: [String], shardSize: Int) throws(FileError) {
     self.path = path
     self.classNames = classNames
     self.shardSize = shardSize
-    if mkdir(path, 0o777) != 0 { throw ShardError.system(path, "create") }
+    if mkdir(path, 0o777) != 0 { throw FileError.system(path, "create") }
   }
 
   /// Adds an image.
   /// - Parameters:
   ///   - bytes: encoded as the record says.
   ///   - record: its offset, length and checksum are filled in here.
-  package func append(_ bytes: UnsafeRawBufferPointer, _ record: ImageRecord, key: String) throws(ShardError) {
+  package func append(_ bytes: UnsafeRawBufferPointer, _ record: ImageRecord, key: String) throws(FileError) {
     if let shard = current, shard.byteCount + bytes.count > shardSize { try finishShard(shard) }
     let shard: ShardWriter
     if let open = current {
@@ -49,7 +50,7 @@ package final class DataSetWriter {
     byteCount += bytes.count
   }
 
-  private func finishShard(_ shard: ShardWriter) throws(ShardError) {
+  private func finishShard(_ shard: ShardWriter) throws(FileError) {
     try shard.finish(classNames: classNames)
     let images = shard.records.count
     finished.append((shard.path, count - images, images, own.value, shard.bytesRange))
@@ -61,7 +62,7 @@ package final class DataSetWriter {
   /// be at least one image.
   /// - Parameter mean, deviation: one value per channel.
   @discardableResult
-  package func finish(mean: [Double], deviation: [Double]) throws(ShardError) -> DataSet {
+  package func finish(mean: [Double], deviation: [Double]) throws(FileError) -> DataSet {
     precondition(mean.count == deviation.count && !mean.isEmpty, "\(mean.count) means, \(deviation.count) deviations")
     if let shard = current { try finishShard(shard) }
     let description = SetDescription(

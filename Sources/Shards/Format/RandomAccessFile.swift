@@ -6,10 +6,10 @@ final class RandomAccessFile: @unchecked Sendable {
   let path: String
   private var descriptor: Int32
 
-  init(opening path: String) throws(ShardError) {
+  init(opening path: String) throws(FileError) {
     self.path = path
     descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    if descriptor < 0 { throw ShardError.system(path, "open") }
+    if descriptor < 0 { throw FileError.system(path, "open") }
   }
 
   /// Takes ownership of an open descriptor.
@@ -18,57 +18,57 @@ final class RandomAccessFile: @unchecked Sendable {
     self.path = path
   }
 
-  init(creating path: String) throws(ShardError) {
+  init(creating path: String) throws(FileError) {
     self.path = path
     descriptor = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
-    if descriptor < 0 { throw ShardError.system(path, "create") }
+    if descriptor < 0 { throw FileError.system(path, "create") }
   }
 
-  init(updating path: String) throws(ShardError) {
+  init(updating path: String) throws(FileError) {
     self.path = path
     descriptor = open(path, O_RDWR | O_CLOEXEC)
-    if descriptor < 0 { throw ShardError.system(path, "open") }
+    if descriptor < 0 { throw FileError.system(path, "open") }
   }
 
   deinit { if descriptor >= 0 { _ = Foundation.close(descriptor) } }
 
-  func size() throws(ShardError) -> Int {
+  func size() throws(FileError) -> Int {
     var status = stat()
-    if fstat(descriptor, &status) != 0 { throw ShardError.system(path, "read") }
+    if fstat(descriptor, &status) != 0 { throw FileError.system(path, "read") }
     return Int(status.st_size)
   }
 
   /// Fills the whole buffer from `offset`.
-  func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(ShardError) {
+  func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(FileError) {
     guard let done = Descriptor.read(descriptor, at: offset, into: buffer) else {
-      throw ShardError.system(path, "read")
+      throw FileError.system(path, "read")
     }
     guard done == buffer.count else {
-      throw ShardError(path, "read", "it ends at byte \(offset + done), \(buffer.count - done) before it should")
+      throw FileError(path, "read", "it ends at byte \(offset + done), \(buffer.count - done) before it should")
     }
   }
 
   /// The bytes of a range, which must lie inside the file.
-  func read(_ range: Range<Int>) throws(ShardError) -> [UInt8] {
+  func read(_ range: Range<Int>) throws(FileError) -> [UInt8] {
     var bytes = [UInt8](repeating: 0, count: range.count)
-    try bytes.withUnsafeMutableBufferPointer { (buffer) throws(ShardError) in
+    try bytes.withUnsafeMutableBufferPointer { (buffer) throws(FileError) in
       try read(into: UnsafeMutableRawBufferPointer(buffer), at: range.lowerBound)
     }
     return bytes
   }
 
-  func write(_ bytes: [UInt8], at offset: Int) throws(ShardError) {
-    try bytes.withUnsafeBufferPointer { (buffer) throws(ShardError) in
+  func write(_ bytes: [UInt8], at offset: Int) throws(FileError) {
+    try bytes.withUnsafeBufferPointer { (buffer) throws(FileError) in
       try write(UnsafeRawBufferPointer(buffer), at: offset)
     }
   }
 
-  func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(ShardError) {
-    guard Descriptor.write(bytes, to: descriptor, at: offset) else { throw ShardError.system(path, "write") }
+  func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(FileError) {
+    guard Descriptor.write(bytes, to: descriptor, at: offset) else { throw FileError.system(path, "write") }
   }
 
   /// Copies a range of another file to the same offset in this file.
-  func copy(_ range: Range<Int>, from source: RandomAccessFile) throws(ShardError) {
+  func copy(_ range: Range<Int>, from source: RandomAccessFile) throws(FileError) {
     var at = range.lowerBound
     while at < range.upperBound {
       let part = try source.read(at..<min(at + 1 << 20, range.upperBound))
@@ -77,13 +77,13 @@ final class RandomAccessFile: @unchecked Sendable {
     }
   }
 
-  func synchronise() throws(ShardError) {
-    if fsync(descriptor) != 0 { throw ShardError.system(path, "write") }
+  func synchronise() throws(FileError) {
+    if fsync(descriptor) != 0 { throw FileError.system(path, "write") }
   }
 
-  func close() throws(ShardError) {
+  func close() throws(FileError) {
     let closing = descriptor
     descriptor = -1
-    if closing >= 0, Foundation.close(closing) != 0 { throw ShardError.system(path, "write") }
+    if closing >= 0, Foundation.close(closing) != 0 { throw FileError.system(path, "write") }
   }
 }

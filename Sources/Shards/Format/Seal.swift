@@ -1,4 +1,5 @@
 import CZlib
+import Files
 import Foundation
 
 /// The last 32 bytes of a shard, after all that HDF5 reads: a CRC-32 of everything except the image bytes, which have
@@ -14,7 +15,7 @@ package enum Seal {
   private static let version: UInt32 = 1
 
   /// Appends the seal to a finished file that has none. If HDF5 changes the file afterwards, the seal is lost.
-  package static func write(to path: String, bytes: Range<Int>) throws(ShardError) {
+  package static func write(to path: String, bytes: Range<Int>) throws(FileError) {
     let file = try RandomAccessFile(updating: path)
     let end = try file.size()
     let crc = try checksum(file, bytes, end)
@@ -28,17 +29,17 @@ package enum Seal {
   }
 
   /// Checks a file's seal and returns the range of the image bytes.
-  static func check(_ path: String) throws(ShardError) -> Range<Int> {
+  static func check(_ path: String) throws(FileError) -> Range<Int> {
     let file = try RandomAccessFile(opening: path)
     let end = try file.size() - size
     guard end > 0 else {
-      throw ShardError(path, "read", "it has \(end + size) bytes, no shard is so short; copy it again")
+      throw FileError(path, "read", "it has \(end + size) bytes, no shard is so short; copy it again")
     }
     let seal = try file.read(end..<end + size)
     guard Array(seal[..<8]) == magic else {
       let start = try file.read(0..<8)
       let isHDF5 = start == [0x89, 0x48, 0x44, 0x46, 0x0D, 0x0A, 0x1A, 0x0A]
-      throw ShardError(
+      throw FileError(
         path, "read",
         isHDF5
           ? "it is an HDF5 file, but no apus shard, or one that is cut short or was changed; copy it or pack again"
@@ -49,22 +50,22 @@ package enum Seal {
     let count = number(16)
     let last = number(24)
     guard UInt32(last >> 32) == version else {
-      throw ShardError(
+      throw FileError(
         path, "read", "its seal has version \(last >> 32), this build reads \(version); pack again or update apus")
     }
     guard start <= UInt64(end), count <= UInt64(end) - start else {
-      throw ShardError(
+      throw FileError(
         path, "read", "damaged shard: its seal claims image bytes \(start) + \(count) of \(end); copy it again")
     }
     let bytes = Int(start)..<Int(start + count)
     guard try checksum(file, bytes, end) == UInt32(truncatingIfNeeded: last) else {
-      throw ShardError(path, "read", "damaged shard: its index does not match its seal; copy it again or pack again")
+      throw FileError(path, "read", "damaged shard: its index does not match its seal; copy it again or pack again")
     }
     return bytes
   }
 
   /// CRC-32 of a file up to `end`, excluding a range.
-  private static func checksum(_ file: RandomAccessFile, _ without: Range<Int>, _ end: Int) throws(ShardError) -> UInt32
+  private static func checksum(_ file: RandomAccessFile, _ without: Range<Int>, _ end: Int) throws(FileError) -> UInt32
   {
     var crc: UInt32 = 0
     for range in [0..<without.lowerBound, without.upperBound..<max(end, without.upperBound)] {

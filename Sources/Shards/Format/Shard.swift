@@ -1,3 +1,4 @@
+import Files
 import Foundation
 import HDF5
 
@@ -38,16 +39,16 @@ struct ShardReader {
   let header: ShardHeader
   private let sealed: Range<Int>
 
-  init(_ path: String) throws(ShardError) {
+  init(_ path: String) throws(FileError) {
     self.path = path
     sealed = try Seal.check(path)
-    file = try shardErrors { () throws(HDF5Error) in try HDF5File.open(path) }
+    file = try HDF5File.open(path)
     guard case .text(Format.kind)? = try? file.attribute("kind") else {
-      throw ShardError(path, "read", "it is an HDF5 file, but no apus shard; pack the images with `apus pack`")
+      throw FileError(path, "read", "it is an HDF5 file, but no apus shard; pack the images with `apus pack`")
     }
     let version = try Self.integer(file, "format")
     guard version == Format.version else {
-      throw ShardError(
+      throw FileError(
         path, "read",
         "attribute \"format\" is \(version), this build reads \(Format.version); pack again or update apus")
     }
@@ -59,16 +60,16 @@ struct ShardReader {
     try checkHeader()
   }
 
-  private static func header(_ file: HDF5File) throws(ShardError) -> ShardHeader {
-    let hasClasses = try shardErrors { () throws(HDF5Error) in try file.names().contains("class_names") }
+  private static func header(_ file: HDF5File) throws(FileError) -> ShardHeader {
+    let hasClasses = try file.names().contains("class_names")
     return ShardHeader(
       shards: try integer(file, "shards"), imagesTotal: try integer(file, "images_total"),
       channels: try integer(file, "channels"), mean: try reals(file, "mean"), deviation: try reals(file, "deviation"),
       fingerprint: try fingerprint(file, "fingerprint"),
-      classNames: hasClasses ? try shardErrors { () throws(HDF5Error) in try file.readTexts("class_names") } : [])
+      classNames: hasClasses ? try file.readTexts("class_names") : [])
   }
 
-  private func checkHeader() throws(ShardError) {
+  private func checkHeader() throws(FileError) {
     let h = header
     guard (1...64).contains(h.channels), h.mean.count == h.channels, h.deviation.count == h.channels else {
       throw damaged("it has \(h.channels) channels, \(h.mean.count) means and \(h.deviation.count) deviations")
@@ -84,19 +85,17 @@ struct ShardReader {
 
   /// Validates the index against the file and returns it.
   /// - Parameter first: the sample number of its first image.
-  func load(first: Int) throws(ShardError) -> (shard: Shard, records: [ImageRecord]) {
-    let size = try shardErrors { () throws(HDF5Error) in try file.shape(of: "bytes") }
+  func load(first: Int) throws(FileError) -> (shard: Shard, records: [ImageRecord]) {
+    let size = try file.shape(of: "bytes")
     let isBytes = (try? file.type(of: "bytes")) == .uint8
     guard size.count == 1, size[0] > 0, isBytes else { throw damaged("\"bytes\" is not a row of bytes") }
-    let offset = try shardErrors { () throws(HDF5Error) in try file.offset(of: "bytes") }
+    let offset = try file.offset(of: "bytes")
     guard sealed == offset..<offset + size[0] else {
       throw damaged("\"bytes\" lies at \(offset) + \(size[0]), its seal says \(sealed)")
     }
     let records = try readIndex()
     try check(records, byteCount: size[0])
-    let keys = try shardErrors { () throws(HDF5Error) in
-      (try file.shape(of: "index/key"), try file.textLayout(of: "index/key"))
-    }
+    let keys = (try file.shape(of: "index/key"), try file.textLayout(of: "index/key"))
     guard keys.0 == [images] else { throw damaged("\"index/key\" has the shape \(keys.0), expected [\(images)]") }
     let shard = Shard(
       path: path, samples: first..<first + images, byteCount: size[0], bytesOffset: offset, keysOffset: keys.1.offset,
@@ -104,17 +103,15 @@ struct ShardReader {
     return (shard, records)
   }
 
-  private func column<T: HDF5Scalar>(_ name: String, _: T.Type) throws(ShardError) -> [T] {
-    try shardErrors { () throws(HDF5Error) in
-      let shape = try file.shape(of: "index/" + name)
-      guard shape == [images] else {
-        throw HDF5Error(path, "read", "damaged shard: \"index/\(name)\" has the shape \(shape), expected [\(images)]")
-      }
-      return try file.read("index/" + name, as: T.self)
+  private func column<T: HDF5Scalar>(_ name: String, _: T.Type) throws(FileError) -> [T] {
+    let shape = try file.shape(of: "index/" + name)
+    guard shape == [images] else {
+      throw FileError(path, "read", "damaged shard: \"index/\(name)\" has the shape \(shape), expected [\(images)]")
     }
+    return try file.read("index/" + name, as: T.self)
   }
 
-  private func readIndex() throws(ShardError) -> [ImageRecord] {
+  private func readIndex() throws(FileError) -> [ImageRecord] {
     let offset = try column("offset", Int64.self)
     let length = try column("length", Int64.self)
     let width = try column("width", Int32.self)
@@ -142,7 +139,7 @@ struct ShardReader {
     return records
   }
 
-  private func check(_ records: [ImageRecord], byteCount: Int) throws(ShardError) {
+  private func check(_ records: [ImageRecord], byteCount: Int) throws(FileError) {
     var end = 0
     var fingerprint = Fingerprint()
     for (i, r) in records.enumerated() {
@@ -184,26 +181,22 @@ struct ShardReader {
 
   // MARK: Attributes
 
-  func damaged(_ found: String) -> ShardError {
-    ShardError(path, "read", "damaged shard: \(found); copy it again or pack again")
+  func damaged(_ found: String) -> FileError {
+    FileError(path, "read", "damaged shard: \(found); copy it again or pack again")
   }
 
-  private static func value(_ file: HDF5File, _ name: String) throws(ShardError) -> HDF5Attribute {
-    try shardErrors { () throws(HDF5Error) in try file.attribute(name) }
+  private static func integer(_ file: HDF5File, _ name: String) throws(FileError) -> Int {
+    if case .integer(let number) = try file.attribute(name) { return Int(number) }
+    throw FileError(file.path, "read", "attribute \"\(name)\" is no integer")
   }
 
-  private static func integer(_ file: HDF5File, _ name: String) throws(ShardError) -> Int {
-    if case .integer(let number) = try value(file, name) { return Int(number) }
-    throw ShardError(file.path, "read", "attribute \"\(name)\" is no integer")
+  private static func reals(_ file: HDF5File, _ name: String) throws(FileError) -> [Double] {
+    if case .reals(let numbers) = try file.attribute(name) { return numbers }
+    throw FileError(file.path, "read", "attribute \"\(name)\" is no list of numbers")
   }
 
-  private static func reals(_ file: HDF5File, _ name: String) throws(ShardError) -> [Double] {
-    if case .reals(let numbers) = try value(file, name) { return numbers }
-    throw ShardError(file.path, "read", "attribute \"\(name)\" is no list of numbers")
-  }
-
-  private static func fingerprint(_ file: HDF5File, _ name: String) throws(ShardError) -> UInt64 {
-    if case .text(let text) = try value(file, name), let number = UInt64(text, radix: 16) { return number }
-    throw ShardError(file.path, "read", "attribute \"\(name)\" is no fingerprint")
+  private static func fingerprint(_ file: HDF5File, _ name: String) throws(FileError) -> UInt64 {
+    if case .text(let text) = try file.attribute(name), let number = UInt64(text, radix: 16) { return number }
+    throw FileError(file.path, "read", "attribute \"\(name)\" is no fingerprint")
   }
 }

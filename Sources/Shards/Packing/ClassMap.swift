@@ -1,3 +1,5 @@
+import Files
+
 /// What becomes of a source's classes in the data set: they stay, or are mapped by name to those of another set.
 struct ClassMap {
   /// Of the data set.
@@ -14,7 +16,7 @@ struct ClassMap {
   /// Those of another set.
   /// - Parameter allowsUnknown: images of a class that the set has not lose their label.
   /// - Throws: where it has not and that is not allowed, with all such classes.
-  init(_ listing: SourceListing, like set: DataSet, allowsUnknown: Bool) throws(ShardError) {
+  init(_ listing: SourceListing, like set: DataSet, allowsUnknown: Bool) throws(FileError) {
     let order = Dictionary(
       zip(set.classNames.map { Name($0) }, Int32(0)...), uniquingKeysWith: { first, _ in first })
     let labels = listing.classNames.map { order[Name($0.text)] ?? -1 }
@@ -23,7 +25,7 @@ struct ClassMap {
     if !unknown.isEmpty, !allowsUnknown {
       let names = unknown.prefix(10).map { listing.classNames[$0].text }.joined(separator: ", ")
       let more = unknown.count > 10 ? " and \(unknown.count - 10) more" : ""
-      throw ShardError(
+      throw FileError(
         set.path, "pack like",
         "the source has classes that it has not: \(names)\(more). Name them alike, leave them out, or add "
           + "--unknown-classes unlabelled")

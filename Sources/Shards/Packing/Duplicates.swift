@@ -1,3 +1,5 @@
+import Files
+
 /// Images that are stored byte for byte alike. Candidates are found by checksum and length in the index, so a set
 /// without any costs no reading.
 package struct Duplicates {
@@ -72,7 +74,7 @@ package struct Duplicates {
   private struct Image: Equatable {
     let width: Int, height: Int, bytes: [UInt8]
 
-    init(_ set: DataSet, _ sample: Int) throws(ShardError) {
+    init(_ set: DataSet, _ sample: Int) throws(FileError) {
       let record = set.record(sample)
       var bytes: [UInt8] = []
       try set.read(sample, into: &bytes)

@@ -1,3 +1,4 @@
+import Files
 import Foundation
 
 /// Finds all files below a folder, each folder once.
@@ -24,7 +25,7 @@ struct FolderWalk {
   private var visited: Set<Identity> = []
   private var above: Set<Identity> = []
 
-  /// - Throws: `ShardError` where the root cannot be read, `Interrupted` after a signal.
+  /// - Throws: `FileError` where the root cannot be read, `Interrupted` after a signal.
   init(_ root: Name) throws {
     self.root = root
     above = Self.above(root)
@@ -60,13 +61,13 @@ struct FolderWalk {
   private mutating func read(_ folder: Name) throws {
     let path = folder.bytes.isEmpty ? root : root.appending(folder)
     guard let stream = path.withPath({ opendir($0) }) else {
-      if folder.bytes.isEmpty { throw ShardError.system(path.text, "read") }
+      if folder.bytes.isEmpty { throw FileError.system(path.text, "read") }
       reject(folder, "the folder cannot be read: " + String(cString: strerror(errno)))
       return
     }
     defer { closedir(stream) }
     var status = stat()
-    if fstat(dirfd(stream), &status) != 0 { throw ShardError.system(path.text, "read") }
+    if fstat(dirfd(stream), &status) != 0 { throw FileError.system(path.text, "read") }
     let identity = Identity(status)
     if above.contains(identity), !folder.bytes.isEmpty {
       return reject(folder, "it leads to a folder that holds this one")

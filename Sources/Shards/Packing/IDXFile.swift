@@ -1,4 +1,5 @@
 import CZlib
+import Files
 import Foundation
 
 /// IDX, the format of MNIST and Fashion-MNIST, gzipped or plain: two zero bytes, an element type (8: unsigned bytes),
@@ -26,7 +27,7 @@ struct IDXFile: PackSource {
     let (shape, bytes) = try Self.read(path, dimensions: 3...4)
     let channels = shape.count == 4 ? shape[3] : 1
     guard channels <= 64, shape[1] * shape[2] <= ImageDecoder.largest else {
-      throw ShardError(path, "pack", "images of the shape \(shape.dropFirst()) are too large")
+      throw FileError(path, "pack", "images of the shape \(shape.dropFirst()) are too large")
     }
     self.bytes = bytes
     self.channels = channels
@@ -50,15 +51,15 @@ struct IDXFile: PackSource {
     return .pixels(Array(bytes[start..<start + size]), width: width, height: height, channels: channels)
   }
 
-  private mutating func setLabels(_ path: String, _ names: [String]?) throws(ShardError) {
+  private mutating func setLabels(_ path: String, _ names: [String]?) throws(FileError) {
     let (shape, labels) = try Self.read(path, dimensions: 1...1)
     guard shape[0] == listing.images.count else {
-      throw ShardError(path, "pack", "it has \(shape[0]) labels for \(listing.images.count) images")
+      throw FileError(path, "pack", "it has \(shape[0]) labels for \(listing.images.count) images")
     }
     let most = Int(labels.max() ?? 0)
     let classNames = names ?? (0...most).map(String.init)
     guard classNames.count > most else {
-      throw ShardError(path, "pack", "it has label \(most), but only \(classNames.count) class names were given")
+      throw FileError(path, "pack", "it has label \(most), but only \(classNames.count) class names were given")
     }
     listing.classNames = classNames.map { Name($0) }
     for index in listing.images.indices { listing.images[index].label = Int32(labels[index]) }
@@ -77,21 +78,21 @@ struct IDXFile: PackSource {
   /// Reads unsigned bytes of a number of dimensions.
   private static func read(
     _ path: String, dimensions allowed: ClosedRange<Int>
-  ) throws(ShardError) -> (shape: [Int], bytes: [UInt8]) {
+  ) throws(FileError) -> (shape: [Int], bytes: [UInt8]) {
     var status = stat()
-    guard stat(path, &status) == 0, let file = czlib_open(path) else { throw ShardError.system(path, "read") }
+    guard stat(path, &status) == 0, let file = czlib_open(path) else { throw FileError.system(path, "read") }
     defer { czlib_close(file) }
-    func fill(_ bytes: inout [UInt8], _ what: String) throws(ShardError) {
+    func fill(_ bytes: inout [UInt8], _ what: String) throws(FileError) {
       let got = Int(czlib_read(file, &bytes, bytes.count))
-      if got < 0 { throw ShardError(path, "read", "damaged: " + String(cString: czlib_message(file))) }
+      if got < 0 { throw FileError(path, "read", "damaged: " + String(cString: czlib_message(file))) }
       if got < bytes.count {
-        throw ShardError(path, "read", "it ends in \(what), \(bytes.count - got) bytes too early")
+        throw FileError(path, "read", "it ends in \(what), \(bytes.count - got) bytes too early")
       }
     }
     var start = [UInt8](repeating: 0, count: 4)
     try fill(&start, "its header")
     guard start[0] == 0, start[1] == 0, start[2] == 8, allowed.contains(Int(start[3])) else {
-      throw ShardError(path, "read", "it is no IDX file of unsigned bytes with \(allowed) dimensions")
+      throw FileError(path, "read", "it is no IDX file of unsigned bytes with \(allowed) dimensions")
     }
     var sizes = [UInt8](repeating: 0, count: Int(start[3]) * 4)
     try fill(&sizes, "its header")
@@ -103,7 +104,7 @@ struct IDXFile: PackSource {
     for size in shape {
       let (product, overflow) = count.multipliedReportingOverflow(by: size)
       guard size > 0, !overflow, product <= most else {
-        throw ShardError(path, "read", "it claims the shape \(shape), more than its \(status.st_size) bytes can hold")
+        throw FileError(path, "read", "it claims the shape \(shape), more than its \(status.st_size) bytes can hold")
       }
       count = product
     }

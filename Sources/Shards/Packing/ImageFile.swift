@@ -1,3 +1,4 @@
+import Files
 import Foundation
 
 /// Files of images, opened by the bytes of their names.
@@ -37,7 +38,7 @@ enum ImageFile {
   private static func read(_ path: Name, _ count: Int) throws(ImageError) -> [UInt8] {
     let descriptor = path.withPath { open($0, O_RDONLY | O_CLOEXEC) }
     guard descriptor >= 0 else { throw ImageError(unreadable(errno)) }
-    do throws(ShardError) {
+    do throws(FileError) {
       return try RandomAccessFile(descriptor, path.text).read(0..<count)
     } catch { throw ImageError("it cannot be read: " + error.found) }
   }

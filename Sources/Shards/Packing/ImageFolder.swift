@@ -1,3 +1,5 @@
+import Files
+
 /// A folder of images: `FOLDER/CLASS/**/x.jpg`, or without classes where all files lie in the folder itself.
 /// `FolderWalk` says how links are followed.
 struct ImageFolder: PackSource {
@@ -18,7 +20,7 @@ struct ImageFolder: PackSource {
     root = Name(path)
     let walk = try FolderWalk(root)
     if walk.files.contains(Name(Format.shardName(0))) {
-      throw ShardError(path, "pack", "it is a data set already; `apus shard` spreads or splits it")
+      throw FileError(path, "pack", "it is a data set already; `apus shard` spreads or splits it")
     }
     var ignored: [Name] = []
     let files = walk.files.filter { [root] file in

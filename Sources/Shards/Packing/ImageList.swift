@@ -1,3 +1,5 @@
+import Files
+
 /// A text file with an image a line; `ListRow` says how a line is read. Paths are relative to `SourceOptions.root`, or
 /// to the list's folder.
 ///
@@ -20,13 +22,13 @@ struct ImageList: PackSource {
   init(_ path: String, _ options: SourceOptions) throws {
     root = Name(options.root ?? Staging.parent(path))
     let text: [UInt8]
-    do { text = try ImageFile.contents(Name(path)) } catch { throw ShardError(path, "read", error.reason) }
+    do { text = try ImageFile.contents(Name(path)) } catch { throw FileError(path, "read", error.reason) }
     let rows = try ListRow.rows(text, list: path) { [root] path in
       (try? ImageFile.check(root.appending(path))) != nil
     }
     let labels = try take(rows)
     if listing.images.isEmpty, let first = rows.first {
-      throw ShardError(
+      throw FileError(
         path, "pack",
         "it is taken for a list of \(rows.count) images, but none of them is there: \"\(first.path)\" was looked for "
           + "at \(root.appending(first.path)). A line is a path, and after a tab, a comma (.csv) or a space a label; "
@@ -57,7 +59,7 @@ struct ImageList: PackSource {
 
   private static func isNone(_ label: Name?) -> Bool { label == nil || label == "" || label == "-1" }
 
-  private mutating func setLabels(_ rows: [ListRow], _ path: String) throws(ShardError) {
+  private mutating func setLabels(_ rows: [ListRow], _ path: String) throws(FileError) {
     let known = rows.filter { !Self.isNone($0.label) }
     if known.isEmpty { return }
     if known.allSatisfy({ Self.isWhole($0.label!) }) { return try setNumbers(rows, path) }
@@ -78,11 +80,11 @@ struct ImageList: PackSource {
     return !digits.isEmpty && digits.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
   }
 
-  private mutating func setNumbers(_ rows: [ListRow], _ path: String) throws(ShardError) {
+  private mutating func setNumbers(_ rows: [ListRow], _ path: String) throws(FileError) {
     var most = 0
     for (index, row) in rows.enumerated() where !Self.isNone(row.label) {
       guard let number = Int(row.label!.text), (0..<Self.mostClasses).contains(number) else {
-        throw ShardError(
+        throw FileError(
           path, "pack",
           "line \(row.line) has the label \(row.label!); labels that are numbers must be 0 to \(Self.mostClasses - 1), "
             + "or -1 for none: number the classes anew, or name them (c\(row.label!))")

@@ -1,3 +1,5 @@
+import Files
+
 /// Cuts the lines of a list into path and label.
 ///
 /// A line is a path and, behind a tab, a comma or its last space, a label. Commas count in a list whose name ends in
@@ -87,7 +89,7 @@ struct ListRow {
       .map { Name(trimmed($0, [UInt8(ascii: " ")])) }
   }
 
-  private static func csv(_ line: Line, _ list: String) throws(ShardError) -> [Name] {
+  private static func csv(_ line: Line, _ list: String) throws(FileError) -> [Name] {
     let quote = UInt8(ascii: "\"")
     var fields: [Name] = []
     var field: [UInt8] = []
@@ -116,7 +118,7 @@ struct ListRow {
       at += 1
     }
     if isQuoted {
-      throw ShardError(list, "read", "line \(line.number) has a quotation mark that is not closed in the same line")
+      throw FileError(list, "read", "line \(line.number) has a quotation mark that is not closed in the same line")
     }
     end()
     return fields
@@ -140,14 +142,14 @@ struct ListRow {
 
   private static func row(
     _ fields: [Name], _ line: Line, _ columns: Columns, _ list: String
-  ) throws(ShardError) -> ListRow {
+  ) throws(FileError) -> ListRow {
     guard columns.named || fields.count <= 2 else {
-      throw ShardError(
+      throw FileError(
         list, "read",
         "line \(line.number) has \(fields.count) columns; name them in a first line, such as path,label, or keep two")
     }
     guard fields.indices.contains(columns.path) else {
-      throw ShardError(list, "read", "line \(line.number) has \(fields.count) columns, its path should be in the next")
+      throw FileError(list, "read", "line \(line.number) has \(fields.count) columns, its path should be in the next")
     }
     let label = columns.label.flatMap { fields.indices.contains($0) ? fields[$0] : nil }
     return ListRow(path: fields[columns.path], label: label, line: line.number)

@@ -1,3 +1,4 @@
+import Files
 import Foundation
 
 /// Where images to be packed come from. A source is a file with a type of its own and a row in `PackSources.all`.
@@ -9,7 +10,7 @@ package protocol PackSource: Sendable {
   /// Whether a path is such a source.
   static func recognises(_ path: SourcePath) -> Bool
   /// Lists the images, without decoding any.
-  /// - Throws: `ShardError`, or `Interrupted` after a signal.
+  /// - Throws: `FileError`, or `Interrupted` after a signal.
   init(_ path: String, _ options: SourceOptions) throws
   var listing: SourceListing { get }
   /// Reads one image of the listing. Called from any thread.
@@ -22,22 +23,22 @@ package enum PackSources {
   package static let all: [any PackSource.Type] = [ImageFolder.self, IDXFile.self, ImageList.self]
 
   /// Recognises a path and lists its images.
-  /// - Throws: `ShardError` for a path that is no source, an option that says nothing to it, or a source without
+  /// - Throws: `FileError` for a path that is no source, an option that says nothing to it, or a source without
   ///   images; `Interrupted` after a signal.
   package static func open(
     _ path: String, _ options: SourceOptions = SourceOptions(), among kinds: [any PackSource.Type] = all
   ) throws -> any PackSource {
     let found = try SourcePath(path)
     guard let kind = kinds.first(where: { $0.recognises(found) }) else {
-      throw ShardError(path, "pack", UnpackableFile.reason(found.start))
+      throw FileError(path, "pack", UnpackableFile.reason(found.start))
     }
     for option in options.given where !kind.options.contains(option) {
-      throw ShardError(path, "pack", "--\(option.rawValue) says nothing to this kind of source; leave it out")
+      throw FileError(path, "pack", "--\(option.rawValue) says nothing to this kind of source; leave it out")
     }
     let source = try kind.init(path, options)
     if source.listing.images.isEmpty, source.listing.rejected.isEmpty {
       let endings = ImageFormats.all.flatMap { $0.suffixes }.map { "." + $0 }.joined(separator: ", ")
-      throw ShardError(path, "pack", "it has no images (files whose names end in \(endings))")
+      throw FileError(path, "pack", "it has no images (files whose names end in \(endings))")
     }
     return source
   }
@@ -50,10 +51,10 @@ package struct SourcePath: Sendable {
   /// A file's first bytes, at most 512.
   package let start: [UInt8]
 
-  init(_ path: String) throws(ShardError) {
+  init(_ path: String) throws(FileError) {
     self.path = path
     var status = stat()
-    if stat(path, &status) != 0 { throw ShardError.system(path, "read") }
+    if stat(path, &status) != 0 { throw FileError.system(path, "read") }
     isFolder = status.st_mode & S_IFMT == S_IFDIR
     start = isFolder ? [] : ImageFile.start(Name(path))
     if isFolder { return }
@@ -62,10 +63,10 @@ package struct SourcePath: Sendable {
       S_IFIFO: "a pipe", S_IFSOCK: "a socket", S_IFCHR: "a device", S_IFBLK: "a device",
     ]
     if let other = others[status.st_mode & S_IFMT] {
-      throw ShardError(path, "pack", "it is \(other); name a folder or a file (a list can be saved as one first)")
+      throw FileError(path, "pack", "it is \(other); name a folder or a file (a list can be saved as one first)")
     }
-    if access(path, R_OK) != 0 { throw ShardError.system(path, "read") }
-    if status.st_size == 0 { throw ShardError(path, "pack", "it is empty") }
+    if access(path, R_OK) != 0 { throw FileError.system(path, "read") }
+    if status.st_size == 0 { throw FileError(path, "pack", "it is empty") }
   }
 }
 

@@ -1,3 +1,4 @@
+import Files
 import Foundation
 import Threading
 
@@ -65,9 +66,9 @@ package struct Packer {
   private var channels: Int? { options.like?.channels ?? options.channels }
 
   /// Does it all; on any error nothing stays.
-  /// - Throws: `ShardError`, or `Interrupted` after a signal.
+  /// - Throws: `FileError`, or `Interrupted` after a signal.
   package mutating func pack(to out: String, progress: (Progress) -> Void) throws -> Report {
-    if options.failsOnBad, let bad = rejected.first { throw ShardError(bad.key, "pack", bad.reason) }
+    if options.failsOnBad, let bad = rejected.first { throw FileError(bad.key, "pack", bad.reason) }
     let classes = try classMap()
     var images = Split.ordered(source.listing.images)
     if let limit = options.limit { images.removeLast(max(0, images.count - limit)) }
@@ -87,12 +88,12 @@ package struct Packer {
       unlabelled: unlabelled, leftovers: staging.leftovers)
   }
 
-  private func classMap() throws(ShardError) -> ClassMap {
+  private func classMap() throws(FileError) -> ClassMap {
     guard let like = options.like else { return ClassMap(source.listing) }
     return try ClassMap(source.listing, like: like, allowsUnknown: options.allowsUnknownClasses)
   }
 
-  private func writers(_ path: String, _ classNames: [String]) throws(ShardError) -> [DataSetWriter] {
+  private func writers(_ path: String, _ classNames: [String]) throws(FileError) -> [DataSetWriter] {
     if options.split == nil {
       rmdir(path)  // the writer makes its own folder
       return [try DataSetWriter(path, classNames: classNames, shardSize: options.shardSize)]
@@ -103,14 +104,14 @@ package struct Packer {
     ]
   }
 
-  private func checkNotEmpty(_ writers: [DataSetWriter], _ images: Int, _ out: String) throws(ShardError) {
+  private func checkNotEmpty(_ writers: [DataSetWriter], _ images: Int, _ out: String) throws(FileError) {
     for writer in writers where writer.count == 0 {
       let part = writers.count == 1 ? "it" : Name(writer.path).last.text
       guard images == 0 || rejected.count >= images else {
-        throw ShardError(out, "pack", "no image is left for \(part), change --split")
+        throw FileError(out, "pack", "no image is left for \(part), change --split")
       }
       let first = rejected.first.map { "\($0.key): \($0.reason)" } ?? "there is none"
-      throw ShardError(out, "pack", "no image is left for \(part): no file could be read, the first was \(first)")
+      throw FileError(out, "pack", "no image is left for \(part): no file could be read, the first was \(first)")
     }
   }
 
@@ -131,7 +132,7 @@ package struct Packer {
         switch outcome {
         case .success(let imported): try store(imported, image, classes, writers)
         case .failure(let error):
-          if options.failsOnBad { throw ShardError(image.key.text, "pack", error.reason) }
+          if options.failsOnBad { throw FileError(image.key.text, "pack", error.reason) }
           rejected.append(Rejected(image.key.text, error.reason))
         }
       }
@@ -160,13 +161,13 @@ package struct Packer {
 
   private mutating func store(
     _ imported: ImageImporter.Imported, _ image: SourceImage, _ classes: ClassMap, _ writers: [DataSetWriter]
-  ) throws(ShardError) {
+  ) throws(FileError) {
     var record = imported.record
     record.label = classes.label(image.label)
     if image.label >= 0, record.label < 0 { unlabelled += 1 }
     let key = image.key.text
     let heldOut = options.split.map { Split.holdsOut(key, $0) } ?? false
-    try imported.bytes.withUnsafeBufferPointer { (bytes) throws(ShardError) in
+    try imported.bytes.withUnsafeBufferPointer { (bytes) throws(FileError) in
       try writers[heldOut ? 1 : 0].append(UnsafeRawBufferPointer(bytes), record, key: key)
     }
     channelCounts[record.channels, default: 0] += 1
@@ -177,7 +178,7 @@ package struct Packer {
   // MARK: The whole
 
   /// Mean and deviation over the images that are not held out; both parts carry the same.
-  private func description() throws(ShardError) -> (mean: [Double], deviation: [Double]) {
+  private func description() throws(FileError) -> (mean: [Double], deviation: [Double]) {
     if let like = options.like { return (like.mean, like.deviation) }
     let stored = Set(channelCounts.keys.map { $0 == 4 ? 3 : $0 })
     let channels = self.channels ?? (stored.count == 1 ? stored.first! : 3)
@@ -186,7 +187,7 @@ package struct Packer {
     return (total.mean, total.deviation)
   }
 
-  private func writeRejected(_ folder: String) throws(ShardError) {
+  private func writeRejected(_ folder: String) throws(FileError) {
     let ignored = source.listing.ignored.map { Rejected($0.text, "its name is not that of an image") }
     let all = rejected + ignored
     if all.isEmpty { return }

@@ -1,3 +1,4 @@
+import Files
 import Foundation
 
 /// Spreads a data set over other shards, or holds a part out, without touching an image's bytes.
@@ -11,7 +12,7 @@ package struct Resharder {
   /// - Parameters:
   ///   - out: becomes a data set, or holds `train` and `test` with `split`.
   ///   - split: share that is held out, by the hash of the key that `pack` uses too.
-  /// - Throws: `ShardError` also where an image's bytes do not match their checksum; `Interrupted` after a signal.
+  /// - Throws: `FileError` also where an image's bytes do not match their checksum; `Interrupted` after a signal.
   package func write(
     to out: String, shardSize: Int, split: Double?, force: Bool, progress: (Packer.Progress) -> Void
   ) throws -> [DataSet] {
@@ -25,7 +26,7 @@ package struct Resharder {
     }
     for shard in source.shards { try copy(shard, split, writers, progress) }
     for writer in writers {
-      guard writer.count > 0 else { throw ShardError(out, "split", "no image is left for one part; change --split") }
+      guard writer.count > 0 else { throw FileError(out, "split", "no image is left for one part; change --split") }
       try writer.finish(mean: source.mean, deviation: source.deviation)
     }
     try Interruption.check()
@@ -55,7 +56,7 @@ package struct Resharder {
         try bytes.withUnsafeBytes { raw in
           let image = UnsafeRawBufferPointer(rebasing: raw[(record.offset - first)...].prefix(record.length))
           guard checksum(image) == record.checksum else {
-            throw ShardError(
+            throw FileError(
               shard.path, "copy", "image \(key) does not match its checksum; run `apus inspect --verify`")
           }
           try writer.append(image, record, key: key)

@@ -1,3 +1,4 @@
+import Files
 import Foundation
 
 /// Finds out before anything is written whether the disk has room.
@@ -10,7 +11,7 @@ enum SpaceEstimate {
   /// - Parameters:
   ///   - images: in random order.
   ///   - path: where the data set will stand.
-  /// - Throws: `ShardError` where there is too little room, `Interrupted` after a signal.
+  /// - Throws: `FileError` where there is too little room, `Interrupted` after a signal.
   static func check(_ images: [SourceImage], of source: any PackSource, at path: String) throws {
     let sample = images.prefix(sampled)
     guard !sample.isEmpty, let free = Staging.freeSpace(path) else { return }
@@ -25,9 +26,9 @@ enum SpaceEstimate {
   }
 
   /// - Parameter needed: bytes.
-  static func check(_ needed: Int, _ free: Int, _ path: String) throws(ShardError) {
+  static func check(_ needed: Int, _ free: Int, _ path: String) throws(FileError) {
     if needed <= free { return }
-    throw ShardError(
+    throw FileError(
       path, "write to", "about \(byteText(needed)) are needed, \(byteText(free)) are free; choose another place")
   }
 

@@ -13,7 +13,7 @@ package final class Staging {
 
   /// - Parameter force: a data set at `target` is replaced at the end.
   /// - Throws: where anything else is there.
-  package init(_ target: String, force: Bool) throws(ShardError) {
+  package init(_ target: String, force: Bool) throws(FileError) {
     self.target = Self.place(target)
     self.force = force
     path = "\(self.target).partial-\(getpid())"
@@ -21,7 +21,7 @@ package final class Staging {
     // Folders above the target are made; they stay where the rest fails.
     let parent = Self.parent(self.target)
     try? FileManager.default.createDirectory(atPath: parent, withIntermediateDirectories: true)
-    if mkdir(path, 0o777) != 0 { throw ShardError.system(path, "create") }
+    if mkdir(path, 0o777) != 0 { throw FileError.system(path, "create") }
   }
 
   deinit { if !committed { try? FileManager.default.removeItem(atPath: path) } }
@@ -41,38 +41,38 @@ package final class Staging {
   /// Whether something stands at a target. For finding out before long work.
   /// - Throws: where it must not be replaced: without `force`, or where it holds anything that `pack` did not write.
   @discardableResult
-  package static func check(_ target: String, force: Bool) throws(ShardError) -> Bool {
+  package static func check(_ target: String, force: Bool) throws(FileError) -> Bool {
     let place = place(target)
     var status = stat()
     guard lstat(place, &status) == 0 else { return false }
     guard force else {
-      throw ShardError(target, "create", "it already exists; choose another name, or --force to replace it")
+      throw FileError(target, "create", "it already exists; choose another name, or --force to replace it")
     }
     let contents = try Contents(place)
     if let other = contents.others.first {
       let more = contents.others.count > 1 ? " and \(contents.others.count - 1) more" : ""
-      throw ShardError(
+      throw FileError(
         target, "replace",
         contents.shards == 0
           ? "it is no data set of apus, so --force leaves it alone; remove it yourself"
           : "it holds \(other)\(more), which pack did not write; move that away or choose another name")
     }
     guard contents.shards > 0 else {
-      throw ShardError(target, "replace", "it is no data set of apus, so --force leaves it alone; remove it yourself")
+      throw FileError(target, "replace", "it is no data set of apus, so --force leaves it alone; remove it yourself")
     }
     return true
   }
 
   /// Puts the folder in its place.
-  package func commit() throws(ShardError) {
+  package func commit() throws(FileError) {
     // Looked at again: a run may have begun there in the meantime.
     let replaces = try Self.check(target, force: force)
     let old = "\(target).old-\(getpid())"
-    if replaces, rename(target, old) != 0 { throw ShardError.system(target, "replace") }
+    if replaces, rename(target, old) != 0 { throw FileError.system(target, "replace") }
     if rename(path, target) != 0 {
       let code = errno
       if replaces { rename(old, target) }
-      throw ShardError.system(target, "create", code)
+      throw FileError.system(target, "create", code)
     }
     committed = true
     // Some file systems refuse to flush folders; what is in them is on disk.
@@ -109,7 +109,7 @@ private struct Contents {
   /// Names of all else.
   private(set) var others: [String] = []
 
-  init(_ path: String) throws(ShardError) {
+  init(_ path: String) throws(FileError) {
     folders = [path]
     guard isFolder(path) else {
       others = ["."]
@@ -125,9 +125,9 @@ private struct Contents {
     }
   }
 
-  private func names(_ path: String) throws(ShardError) -> [String] {
+  private func names(_ path: String) throws(FileError) -> [String] {
     do { return try FileManager.default.contentsOfDirectory(atPath: path).sorted() } catch {
-      throw ShardError(path, "read", "its names cannot be listed")
+      throw FileError(path, "read", "its names cannot be listed")
     }
   }
 

@@ -18,8 +18,10 @@ package struct Blur: Augmentation, Options {
     case batch
   }
 
+  /// An option that is not given has its default.
   package init(
-    probability: Double = 0.5, sigma: Bounds = Bounds(0.1, 2), kernel: Int? = nil, sharing: Sharing = .sample
+    probability: Double = Blur().probability, sigma: Bounds = Blur().sigma, kernel: Int? = Blur().kernel,
+    sharing: Sharing = Blur().sharing
   ) {
     self.probability = probability
     self.sigma = sigma

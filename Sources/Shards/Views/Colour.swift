@@ -35,9 +35,12 @@ package struct Colour: Augmentation, Options {
     case hsv
   }
 
+  /// An option that is not given has its default.
   package init(
-    probability: Double = 1, brightness: Double = 0, contrast: Double = 0, saturation: Double = 0, hue: Double = 0,
-    brightnessBy: Brightness = .factor, contrastBy: Contrast = .image, saturationBy: Saturation = .blend
+    probability: Double = Colour().probability, brightness: Double = Colour().brightness,
+    contrast: Double = Colour().contrast, saturation: Double = Colour().saturation, hue: Double = Colour().hue,
+    brightnessBy: Brightness = Colour().brightnessBy, contrastBy: Contrast = Colour().contrastBy,
+    saturationBy: Saturation = Colour().saturationBy
   ) {
     self.probability = probability
     self.brightness = brightness
@@ -112,7 +115,7 @@ package struct Colour: Augmentation, Options {
 
   /// Blends with a mean: of the view's luminance, or of each channel. Only red, green and blue have a luminance; other
   /// channels keep their own means.
-  package static func contrast(_ canvas: Canvas, _ factor: Float, by kind: Contrast = .image) {
+  package static func contrast(_ canvas: Canvas, _ factor: Float, by kind: Contrast = Colour().contrastBy) {
     func blend(_ plane: UnsafeMutablePointer<Float>, with mean: Float) {
       let rest = (1 - factor) * mean
       for i in 0..<canvas.area { plane[i] = unit(rest.addingProduct(plane[i], factor)) }
@@ -131,7 +134,7 @@ package struct Colour: Augmentation, Options {
     }
   }
 
-  package static func saturate(_ canvas: Canvas, _ factor: Float, by kind: Saturation = .blend) {
+  package static func saturate(_ canvas: Canvas, _ factor: Float, by kind: Saturation = Colour().saturationBy) {
     switch kind {
     case .blend: blend(canvas, factor)
     case .hsv: stretch(canvas, factor)

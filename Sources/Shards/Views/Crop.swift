@@ -47,9 +47,10 @@ package struct Crop: Framing, Options {
   package var interpolation = Interpolation.bilinear
   package var sampling = CropSampling.retry
 
+  /// An option that is not given has its default.
   package init(
-    scale: Bounds = Bounds(0.08, 1), ratio: Bounds = Bounds(0.75, 4.0 / 3), interpolation: Interpolation = .bilinear,
-    sampling: CropSampling = .retry
+    scale: Bounds = Crop().scale, ratio: Bounds = Crop().ratio, interpolation: Interpolation = Crop().interpolation,
+    sampling: CropSampling = Crop().sampling
   ) {
     self.scale = scale
     self.ratio = ratio
@@ -92,16 +93,18 @@ package struct Crop: Framing, Options {
   }
 
   /// A box of w × h anywhere in the image.
-  private func placed(_ w: Int, _ h: Int, _ width: Int, _ height: Int, _ draws: inout Draws) -> PixelRect {
-    let y = draws.integer(below: height - h + 1)
-    let x = draws.integer(below: width - w + 1)
+  private func placed(
+    _ w: Int, _ h: Int, in image: (width: Int, height: Int), _ draws: inout Draws
+  ) -> PixelRect {
+    let y = draws.integer(below: image.height - h + 1)
+    let x = draws.integer(below: image.width - w + 1)
     return PixelRect(x: x, y: y, width: w, height: h)
   }
 
   private func retry(_ width: Int, _ height: Int, _ draws: inout Draws) -> PixelRect {
     for _ in 0..<10 {
       let (w, h) = sides(width, height, &draws)
-      if 0 < w, w <= width, 0 < h, h <= height { return placed(w, h, width, height, &draws) }
+      if 0 < w, w <= width, 0 < h, h <= height { return placed(w, h, in: (width, height), &draws) }
     }
     var w = width
     var h = height
@@ -116,7 +119,7 @@ package struct Crop: Framing, Options {
 
   private func clamp(_ width: Int, _ height: Int, _ draws: inout Draws) -> PixelRect {
     let (w, h) = sides(width, height, &draws)
-    return placed(min(max(w, 1), width), min(max(h, 1), height), width, height, &draws)
+    return placed(min(max(w, 1), width), min(max(h, 1), height), in: (width, height), &draws)
   }
 
   private func byHeight(_ width: Int, _ height: Int, _ draws: inout Draws) -> PixelRect {
@@ -135,7 +138,7 @@ package struct Crop: Framing, Options {
       let w = round(Double(h) * aspect)
       let area = Double(w * h)
       guard w > 0, h > 0, w <= width, h <= height, low <= area, area <= high else { continue }
-      return placed(w, h, width, height, &draws)
+      return placed(w, h, in: (width, height), &draws)
     }
     return PixelRect(x: 0, y: 0, width: width, height: height)
   }
@@ -148,7 +151,8 @@ package struct Centre: Framing, Options {
   package var margin = 1.0
   package var interpolation = Interpolation.bilinear
 
-  package init(margin: Double = 1, interpolation: Interpolation = .bilinear) {
+  /// An option that is not given has its default.
+  package init(margin: Double = Centre().margin, interpolation: Interpolation = Centre().interpolation) {
     self.margin = margin
     self.interpolation = interpolation
   }

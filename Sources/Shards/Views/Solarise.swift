@@ -6,7 +6,8 @@ package struct Solarise: Augmentation, Options {
   package var probability = 0.2
   package var threshold = 0.5
 
-  package init(probability: Double = 0.2, threshold: Double = 0.5) {
+  /// An option that is not given has its default.
+  package init(probability: Double = Solarise().probability, threshold: Double = Solarise().threshold) {
     self.probability = probability
     self.threshold = threshold
   }

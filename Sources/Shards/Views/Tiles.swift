@@ -5,17 +5,17 @@ import Randomness
 package struct Tiles: Framing, Puzzle {
   package static let name = "tiles"
   /// Tiles in a row, and rows.
-  package var grid = 3
+  package let grid: Int
   /// Area of the part that is cut up, as a share of the image's.
-  package var scale = Bounds(1, 1)
+  package var scale: Bounds
   /// Width over height of that part.
-  package var ratio = Bounds(1, 1)
+  package var ratio: Bounds
   /// Share of a cell's side that is left out around its tile, which lies anywhere in the cell. 0: tiles touch, so that
   /// their edges give the order away.
-  package var jitter = 0.25
+  package var jitter: Double
   /// Orders to tell apart, each as unlike the others as can be found; 0: always row by row, without a target.
   package let orders: Int
-  package var interpolation = Interpolation.bilinear
+  package var interpolation: Interpolation
   /// By target and view: the tile that is shown.
   private let order: [[Int]]
 
@@ -36,22 +36,12 @@ package struct Tiles: Framing, Puzzle {
 
   package init(from decoder: any Swift.Decoder) throws {
     let keys = try decoder.strict(CodingKeys.self, of: "tiles")
-    let fallback = Tiles()
+    let defaults = Tiles()
     self.init(
-      grid: try keys.value(.grid, default: fallback.grid), scale: try keys.value(.scale, default: fallback.scale),
-      ratio: try keys.value(.ratio, default: fallback.ratio), jitter: try keys.value(.jitter, default: fallback.jitter),
-      orders: try keys.value(.orders, default: fallback.orders),
-      interpolation: try keys.value(.interpolation, default: fallback.interpolation))
-  }
-
-  package func encode(to encoder: any Encoder) throws {
-    var keys = encoder.container(keyedBy: CodingKeys.self)
-    try keys.encode(grid, forKey: .grid)
-    try keys.encode(scale, forKey: .scale)
-    try keys.encode(ratio, forKey: .ratio)
-    try keys.encode(jitter, forKey: .jitter)
-    try keys.encode(orders, forKey: .orders)
-    try keys.encode(interpolation, forKey: .interpolation)
+      grid: try keys.value(.grid, default: defaults.grid), scale: try keys.value(.scale, default: defaults.scale),
+      ratio: try keys.value(.ratio, default: defaults.ratio), jitter: try keys.value(.jitter, default: defaults.jitter),
+      orders: try keys.value(.orders, default: defaults.orders),
+      interpolation: try keys.value(.interpolation, default: defaults.interpolation))
   }
 
   package func validate(_ kind: ViewRecipe, channels: Int) throws(RecipeError) -> [String] {

@@ -5,12 +5,12 @@
 ///
 /// The order is part of a method's recipe: MoCo v1 turns grey before it jitters colours, v2 and SimCLR after.
 package struct ViewRecipe: Codable, Equatable, Sendable {
-  package var count = 1
+  package var count: Int
   /// Side of the square view, pixels.
   package var size: Int
   /// Operations, by name, whose draws all views of the kind share: they differ in the others alone.
-  package var same: [String] = []
-  package var operations: [Operation] = []
+  package var same: [String]
+  package var operations: [Operation]
 
   package init(count: Int = 1, size: Int, same: [String] = [], operations: [any ViewOperation] = []) {
     self.count = count
@@ -23,10 +23,11 @@ package struct ViewRecipe: Codable, Equatable, Sendable {
 
   package init(from decoder: any Swift.Decoder) throws {
     let keys = try decoder.strict(CodingKeys.self, of: "a view")
-    count = try keys.value(.count, default: count)
+    let defaults = ViewRecipe(size: 0)
+    count = try keys.value(.count, default: defaults.count)
     size = try keys.decode(Int.self, forKey: .size)
-    same = try keys.value(.same, default: [])
-    operations = try keys.value(.operations, default: [])
+    same = try keys.value(.same, default: defaults.same)
+    operations = try keys.value(.operations, default: defaults.operations)
   }
 
   package func encode(to encoder: any Encoder) throws {

@@ -26,7 +26,7 @@ package struct ViewsBench {
   ///   - recipe: its first stage gives the views and the order of the data.
   ///   - data: a packed data set, or a folder that holds one as `train`.
   ///   - threads: loader threads, at least 1.
-  /// - Throws: `ShardError` if the data cannot be opened.
+  /// - Throws: `FileError` if the data cannot be opened.
   package init(_ recipe: Recipe, data: String, threads: Int) throws {
     stage = recipe.stages[0]
     seed = recipe.seed

@@ -36,7 +36,7 @@ package struct Plan {
   package let recipe: Recipe
   package let stages: [Planned]
 
-  /// - Throws: `RecipeError`, `RunError` or `ShardError` for whatever could not work, the same on every rank.
+  /// - Throws: `RecipeError`, `RunError` or `FileError` for whatever could not work, the same on every rank.
   package init(_ request: PretrainRequest, _ context: Context) throws {
     recipe = request.recipe
     try Plan.checkNames(recipe)

@@ -15,9 +15,9 @@ package enum MaxPool {
           let lines = max(0, 2 * oh - 1)..<min(x.h, 2 * oh + 2)
           let columns = max(0, 2 * ow - 1)..<min(x.w, 2 * ow + 2)
           largest(
-            x.data + image * x.h * x.w * x.c, x, lines, columns,
+            of: x, image: image, lines: lines, columns: columns,
             firstTap: (lines.lowerBound - 2 * oh + 1) * 3 - 2 * ow + 1,
-            into: y.data + out, winner.map { $0 + out })
+            into: y.data + out, winner: winner.map { $0 + out })
         }
       }
     }
@@ -26,10 +26,11 @@ package enum MaxPool {
   /// The largest of some lines and columns by channel, eight channels in registers at a time.
   @inline(__always)
   private static func largest(
-    _ image: UnsafePointer<Float>, _ x: Tensor, _ lines: Range<Int>, _ columns: Range<Int>, firstTap: Int,
-    into y: UnsafeMutablePointer<Float>, _ winner: UnsafeMutablePointer<UInt8>?
+    of x: Tensor, image: Int, lines: Range<Int>, columns: Range<Int>, firstTap: Int,
+    into y: UnsafeMutablePointer<Float>, winner: UnsafeMutablePointer<UInt8>?
   ) {
     let c = x.c
+    let image = UnsafePointer(x.data + image * x.h * x.w * c)
     var channel = 0
     while channel &+ 8 <= c {
       var best = SIMD8<Float>(repeating: -.infinity)
@@ -77,7 +78,7 @@ package enum MaxPool {
           let out = ((image * dy.h + oh) * dy.w + ow) * dy.c
           forEachTap(oh, ow, dx) { tap, offset in
             let into = dx.data + image * dx.h * dx.w * dx.c + offset
-            give(dy.data + out, winner + out, UInt8(tap), into, dx.c)
+            give(dy.data + out, won: winner + out, by: UInt8(tap), to: into, count: dx.c)
           }
         }
       }
@@ -98,37 +99,10 @@ package enum MaxPool {
 
   @inline(__always)
   private static func give(
-    _ dy: UnsafePointer<Float>, _ winner: UnsafePointer<UInt8>, _ tap: UInt8, _ dx: UnsafeMutablePointer<Float>,
-    _ count: Int
+    _ dy: UnsafePointer<Float>, won winner: UnsafePointer<UInt8>, by tap: UInt8, to dx: UnsafeMutablePointer<Float>,
+    count: Int
   ) {
     // A plain loop: the compiler vectorises it, bytes and floats together, which SIMD types do not.
     for i in 0..<count { dx[i] += winner[i] == tap ? dy[i] : 0 }
-  }
-}
-
-/// The mean over height and width.
-package enum AveragePool {
-  /// - x: (N, H, W, C). y: (N, 1, 1, C), overwritten.
-  package static func forward(_ x: Tensor, into y: Tensor, _ context: Context) {
-    precondition(y.n == x.n && y.c == x.c && y.rowsPerImage == 1, "average pool \(x.shape) into \(y.shape)")
-    context.run(x.n) { image, _ in
-      let out = y.data + image * x.c
-      out.update(repeating: 0, count: x.c)
-      for row in 0..<x.rowsPerImage { out.add(x.data + (image * x.rowsPerImage + row) * x.c, count: x.c) }
-      let scale = 1 / Float(x.rowsPerImage)
-      for c in 0..<x.c { out[c] *= scale }
-    }
-  }
-
-  /// dx is overwritten.
-  package static func backward(_ dy: Tensor, dx: Tensor, _ context: Context) {
-    context.run(dx.n) { image, _ in
-      let scale = 1 / Float(dx.rowsPerImage)
-      let from = dy.data + image * dx.c
-      for row in 0..<dx.rowsPerImage {
-        let into = dx.data + (image * dx.rowsPerImage + row) * dx.c
-        for c in 0..<dx.c { into[c] = scale * from[c] }
-      }
-    }
   }
 }

@@ -1,22 +1,3 @@
-/// The kernel of an antialiased resize.
-package enum Interpolation: String, Codable, CaseIterable, Sendable {
-  case bilinear, bicubic
-
-  /// Half the kernel's width in output pixels (input pixels where the image grows).
-  var support: Double { self == .bilinear ? 1 : 2 }
-
-  /// Triangle, or Keys' cubic with a = -0.5 as Pillow and torch's antialiased resize have it.
-  func value(_ x: Double) -> Double {
-    let x = abs(x)
-    switch self {
-    case .bilinear: return max(0, 1 - x)
-    case .bicubic:
-      if x < 1 { return (1.5 * x - 2.5) * x * x + 1 }
-      return x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0
-    }
-  }
-}
-
 /// The weights of a resize along one axis: output i is Σ weights[i·taps + t] · input[starts[i] + t], 0 ≤ t < taps.
 struct Taps {
   /// An even number, the same for every output, so that the processor predicts the loop over them. An output that needs

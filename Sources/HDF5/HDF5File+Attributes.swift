@@ -1,12 +1,13 @@
 import CHDF5
+import Files
 import Foundation
 
 extension HDF5File {
   /// Sets an attribute, replacing one of the same name.
   /// - Parameter object: path of a group or dataset; `/` is the file's root group.
-  package func set(_ value: HDF5Attribute, for name: String, on object: String = "/") throws(HDF5Error) {
+  package func set(_ value: HDF5Attribute, for name: String, on object: String = "/") throws(FileError) {
     func write(_ type: HDF5Type, _ element: Int, _ count: Int, scalar: Bool, _ values: UnsafeRawPointer?)
-      throws(HDF5Error)
+      throws(FileError)
     {
       try call("write attribute \"\(name)\" to") {
         chdf5_attribute_write(
@@ -37,13 +38,13 @@ extension HDF5File {
   }
 
   /// Reads an attribute.
-  package func attribute(_ name: String, on object: String = "/") throws(HDF5Error) -> HDF5Attribute {
+  package func attribute(_ name: String, on object: String = "/") throws(FileError) -> HDF5Attribute {
     let what = "attribute \"\(name)\""
     var info = chdf5_info()
     try call("read \(what) of") { chdf5_attribute_info(open, object, name, &info, $0) }
     try checkSize(info, what)
     guard let type = HDF5Type(rawValue: info.type), info.rank <= 1, info.element > 0 else {
-      throw HDF5Error(path, "read \(what) of", "it has \(info.rank) dimensions, expected at most 1")
+      throw FileError(path, "read \(what) of", "it has \(info.rank) dimensions, expected at most 1")
     }
     var bytes = [UInt8](repeating: 0, count: Int(info.count * info.element))
     if !bytes.isEmpty {
@@ -60,7 +61,7 @@ extension HDF5File {
     case (.double, 1): return .reals(values(Double.self))
     case (.text, 0): return .text(Self.unpad(bytes, Int(info.element))[0])
     case (.text, 1): return .texts(Self.unpad(bytes, Int(info.element)))
-    default: throw HDF5Error(path, "read \(what) of", "it holds \(type), which apus does not write")
+    default: throw FileError(path, "read \(what) of", "it holds \(type), which apus does not write")
     }
   }
 
@@ -87,15 +88,15 @@ extension HDF5File {
   }
 
   /// Checks the eight bytes that every HDF5 file without a user block starts with, before the library opens it.
-  static func checkSignature(_ path: String) throws(HDF5Error) {
+  static func checkSignature(_ path: String) throws(FileError) {
     let descriptor = Foundation.open(path, O_RDONLY)
-    guard descriptor >= 0 else { throw HDF5Error(path, "read", String(cString: strerror(errno))) }
+    guard descriptor >= 0 else { throw FileError(path, "read", String(cString: strerror(errno))) }
     defer { _ = Foundation.close(descriptor) }
     var start = [UInt8](repeating: 0, count: 8)
     let found = Foundation.read(descriptor, &start, 8)
-    guard found >= 0 else { throw HDF5Error(path, "read", String(cString: strerror(errno))) }
+    guard found >= 0 else { throw FileError(path, "read", String(cString: strerror(errno))) }
     guard found == 8, start == [0x89, 0x48, 0x44, 0x46, 0x0D, 0x0A, 0x1A, 0x0A] else {
-      throw HDF5Error(path, "read", found == 0 ? "it is empty" : "it is not an HDF5 file")
+      throw FileError(path, "read", found == 0 ? "it is empty" : "it is not an HDF5 file")
     }
   }
 }

@@ -80,7 +80,7 @@ private struct Tile {
     var s3 = RowOfSums()
     var s4 = RowOfSums()
     var s5 = RowOfSums()
-    forEachStep(a, a + 3 &* rowStep, b) { upper, lower, b in
+    forEachStep(upper: a, lower: a + 3 &* rowStep, b: b) { upper, lower, b in
       s0.add(upper[0], b)
       s1.add(upper[rowStep], b)
       s2.add(upper[2 &* rowStep], b)
@@ -102,7 +102,7 @@ private struct Tile {
     var s1 = RowOfSums()
     var s2 = RowOfSums()
     var s3 = RowOfSums()
-    forEachStep(a, a + 2 &* rowStep, b) { upper, lower, b in
+    forEachStep(upper: a, lower: a + 2 &* rowStep, b: b) { upper, lower, b in
       s0.add(upper[0], b)
       s1.add(upper[rowStep], b)
       s2.add(lower[0], b)
@@ -118,7 +118,7 @@ private struct Tile {
   private func twoRows(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, into c: UnsafeMutablePointer<Float>) {
     var s0 = RowOfSums()
     var s1 = RowOfSums()
-    forEachStep(a, a, b) { a, _, b in
+    forEachStep(upper: a, lower: a, b: b) { a, _, b in
       s0.add(a[0], b)
       s1.add(a[rowStep], b)
     }
@@ -129,7 +129,7 @@ private struct Tile {
   @inline(__always)
   private func oneRow(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, into c: UnsafeMutablePointer<Float>) {
     var sums = RowOfSums()
-    forEachStep(a, a, b) { a, _, b in sums.add(a[0], b) }
+    forEachStep(upper: a, lower: a, b: b) { a, _, b in sums.add(a[0], b) }
     sums.store(c, accumulate)
   }
 
@@ -140,7 +140,7 @@ private struct Tile {
   /// pointers and counter would be a quarter of them.
   @inline(__always)
   private func forEachStep(
-    _ upper: UnsafePointer<Float>, _ lower: UnsafePointer<Float>, _ b: UnsafePointer<Float>,
+    upper: UnsafePointer<Float>, lower: UnsafePointer<Float>, b: UnsafePointer<Float>,
     _ body: (_ upper: UnsafePointer<Float>, _ lower: UnsafePointer<Float>, _ b: LanePair) -> Void
   ) {
     var upper = upper
