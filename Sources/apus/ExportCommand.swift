@@ -1,5 +1,6 @@
 import ArgumentParser
 import Engine
+import Files
 import Shards
 import Training
 
@@ -29,6 +30,7 @@ struct ExportCommand: ParsableCommand {
   func run() throws {
     try Job.run(threads: nil) { context in
       guard context.communicator.isRoot else { return }
+      try AtomicFile.requireFile(out)
       let encoder = try FrozenEncoder(run: path, checkpoint.choice)
       for notice in encoder.notices { print(notice) }
       let proof = ExportProof(encoder, context: context)
