@@ -72,6 +72,16 @@ package final class AtomicFile {
 
   // MARK: Where the bytes go
 
+  /// Refuses, before any work, a place whose bytes cannot be read back: a pipe, a device or an open file.
+  /// - Throws: `FileError` also where nothing can be written there at all.
+  package static func requireFile(_ path: String) throws(FileError) {
+    if case .existing = try destination(of: path) {
+      throw FileError(
+        path, "write",
+        "it is a pipe, a device or an open file, where what was written cannot be read back; give the name of a file")
+    }
+  }
+
   private enum Destination {
     /// Into what is there.
     case existing

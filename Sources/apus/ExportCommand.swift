@@ -1,5 +1,6 @@
 import ArgumentParser
 import Engine
+import Files
 import Shards
 import Training
 
@@ -32,6 +33,7 @@ struct ExportCommand: ParsableCommand {
   func run() throws {
     try Job.run(threads: nil) { context in
       guard context.communicator.isRoot else { return }
+      try AtomicFile.requireFile(out)
       let frozen = try FrozenEncoder(run: path, checkpoint.choice)
       let source = try frozen.source(encoder)
       for notice in frozen.notices { print(notice) }

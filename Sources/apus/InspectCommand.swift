@@ -104,7 +104,7 @@ struct InspectCommand: PrintsResults {
     let folder = RunFolder(path)
     let steps = try Checkpoint.list(folder).map(String.init).joined(separator: ", ")
     print("run \(path): \(folder.isComplete ? "complete" : "not complete"), checkpoints after steps \(steps)")
-    if let last = try MetricsFile.read(folder.metrics).last(where: { $0["loss"] != nil }) {
+    if let last = try MetricsFile.last(folder.metrics, where: { $0["loss"] != nil }) {
       print("last metrics: \(last.json)")
     }
     for record in try RunFiles.evaluations(of: path) {

@@ -137,6 +137,16 @@ extension CommandTests {
         "\(none.output)")
     }
 
+    /// Whether activations or the network itself are too large: nothing of either is touched before the refusal.
+    @Test(arguments: [["--images", "200000", "--size", "224"], ["--arch", "resnet152", "--width", "16"]])
+    func whatDoesNotFitIsRefused(_ words: [String]) throws {
+      let outcome = try Job(["bench"] + words + ["--threads", "1"], in: work.path).outcome(within: 60)
+      #expect(outcome.status == 1 && outcome.seconds < Workplace.soon, "\(outcome.output)")
+      #expect(
+        outcome.output.contains(" MiB") && outcome.output.contains("take a smaller encoder, fewer images"),
+        "\(outcome.output)")
+    }
+
     @Test func whatCannotBeTimedIsRefused() throws {
       let recipe = Workplace.recipe("simclr")
       let none = try work("bench", "views", recipe, "--data", work.path + "/none")

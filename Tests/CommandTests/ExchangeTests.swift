@@ -65,6 +65,17 @@ extension ShortCommandTests {
       #expect(deep.status == 1 && deep.output.contains("have no `layer1.2.conv1.weight`"), "\(deep.output)")
     }
 
+    /// An export is read back, which a pipe, a device or an open file does not allow.
+    @Test(arguments: ["pipe", "/dev/stdout", "/dev/null"]) func anExportIntoNoFileIsRefused(_ out: String) throws {
+      #expect(try train("first", ["length=1 steps"]).status == 0)
+      let out = out.hasPrefix("/") ? out : work.path + "/" + out
+      #expect(out.hasPrefix("/dev/") || mkfifo(out, 0o600) == 0)
+      let outcome = try Job(["export", work.path + "/first", out], in: work.path).outcome(within: 20)
+      #expect(outcome.status == 1, "\(outcome.output)")
+      #expect(outcome.output.contains("cannot write \(out): ") && outcome.output.contains("give the name of a file"))
+      #expect(!outcome.output.contains("conv1.weight"), "nothing was written: \(outcome.output.prefix(300))")
+    }
+
     @Test func aRunWithoutCheckpointsIsSaid() throws {
       let run = work.path + "/empty"
       try FileManager.default.createDirectory(atPath: run + "/checkpoints", withIntermediateDirectories: true)

@@ -146,11 +146,14 @@ final class Workplace {
     try Job(arguments, ranks: ranks, wrapper: wrapper, in: path).outcome()
   }
 
+  /// Images of Fashion-MNIST.
+  static let fashion =
+    (ProcessInfo.processInfo.environment["FASHION"] ?? "/usr/share/datasets/fashion-mnist")
+    + "/t10k-images-idx3-ubyte.gz"
+
   /// 290 + 110 images of Fashion-MNIST: the folder that holds `train` and `test`.
   func data(_ options: String...) throws -> String {
-    let source =
-      (ProcessInfo.processInfo.environment["FASHION"] ?? "/usr/share/datasets/fashion-mnist")
-      + "/t10k-images-idx3-ubyte.gz"
+    let source = Self.fashion
     guard FileManager.default.fileExists(atPath: source) else {
       throw Missing(
         description:

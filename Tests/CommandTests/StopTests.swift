@@ -12,7 +12,7 @@ extension CommandTests {
     }
 
     /// Resumes a run by the same command. It must complete, with each step once in its metrics.
-    private func goesOn(_ method: String = "simclr", ranks: Int = 2, to length: Int, _ changes: [String]) throws {
+    private func goesOn(_ method: String = "simclr", ranks: Int? = 2, to length: Int, _ changes: [String]) throws {
       let rest = try work.pretrain(method, ranks: ranks, run: run, changes).outcome()
       #expect(rest.status == 0, "\(rest.output)")
       #expect(work.isComplete(run))
@@ -70,6 +70,19 @@ extension CommandTests {
       #expect(try work.losses(run).last?.step == stopped)
       #expect(stopped < 100)
       try goesOn(to: 120, changes)
+    }
+
+    /// A run without a launcher, whose terminal is closed or whose batch system ends it.
+    @Test(arguments: [SIGHUP, SIGTERM]) func aSignalStopsARunWithoutALauncher(_ signal: Int32) throws {
+      let changes = ["length=120 steps", "checkpoint.every=100 steps"]
+      let job = try work.pretrain(ranks: nil, run: run, changes)
+      #expect(job.wait { ((try? work.losses(run)) ?? []).count > 3 }, "\(job.output)")
+      kill(job.launcher, signal)
+      let outcome = job.outcome()
+      #expect(outcome.status == 0 && !work.isComplete(run), "\(outcome.output)")
+      let stopped = try #require(work.checkpoints(run).last, "\(outcome.output)")
+      #expect(outcome.output.contains("Stopped on a signal after step \(stopped) of 120"), "\(outcome.output)")
+      try goesOn(ranks: nil, to: 120, changes)
     }
 
     /// `mpirun` decides status and time of a job that it ends on TERM; the checkpoint must be there.

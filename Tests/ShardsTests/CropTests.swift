@@ -81,6 +81,21 @@ import Testing
     }
   }
 
+  /// TensorFlow's sampler never puts a crop at the right or the bottom edge; this one does, as the others do.
+  @Test(arguments: CropSampling.allCases) func cropsReachEveryEdge(_ sampling: CropSampling) {
+    let crop = Crop(sampling: sampling)
+    var edges: Set<String> = []
+    for seed in 0..<2000 as Range<UInt64> {
+      var draws = Draws(seed: seed, .crop)
+      let box = crop.box(width: 40, height: 30, &draws)
+      if box.width < 40, box.x == 0 { edges.insert("left") }
+      if box.width < 40, box.x + box.width == 40 { edges.insert("right") }
+      if box.height < 30, box.y == 0 { edges.insert("top") }
+      if box.height < 30, box.y + box.height == 30 { edges.insert("bottom") }
+    }
+    #expect(edges.count == 4, "\(edges)")
+  }
+
   @Test func centreIsCentral() {
     let key = ViewKey(seed: 0, epoch: 0, step: 0, sample: 0, view: 0)
     // 500 x 375 resized to 341 x 256, columns 58 ... 282 (58.5 rounded to even) and rows 16 ... 240 of it.

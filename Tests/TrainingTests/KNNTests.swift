@@ -96,6 +96,21 @@ import Training
     #expect(try KNN().run(train: zero, test: zero, communicator: SingleProcess()).main.hits == 20)
   }
 
+  /// Of seven classes three have votes. Classes without votes are not among the best five, though fewer than five have
+  /// any; a program that sorts all classes by votes would count classes 0 and 1 too.
+  @Test func aClassWithoutVotesIsNotAmongTheBestFive() throws {
+    let train = FeatureTable(
+      features: [1, 0, 0.9, 0.1, 0.8, 0.2] + Array(repeating: [-1, 0] as [Float], count: 4).flatMap { $0 },
+      labels: [4, 5, 6, 0, 1, 2, 3], classCount: 7)
+    let test = FeatureTable(
+      features: Array(repeating: [1, 0] as [Float], count: 7).flatMap { $0 }, labels: Array(0..<7), classCount: 7)
+    let result = try KNN(neighbours: 3).run(train: train, test: test, communicator: SingleProcess())
+    #expect(result.main.hits == 1 && result.score("top-5")?.value == 3.0 / 7)
+    // With all neighbours the four others tie behind them, and two of them, the lower classes, are among the five.
+    let all = try KNN(neighbours: 7).run(train: train, test: test, communicator: SingleProcess())
+    #expect(all.main.hits == 1 && all.score("top-5")?.value == 5.0 / 7)
+  }
+
   @Test func unsoundTablesAreNamed() throws {
     func message(_ train: FeatureTable, _ test: FeatureTable) -> String {
       do {

@@ -59,6 +59,26 @@ import Training
     }
   }
 
+  @Test func theLastLineIsFoundFromTheEnd() throws {
+    try withFile { path in
+      let monitor = MetricsLine(step: 3, values: ["knn_top1": .number(0.5)])
+      let lines = [line(1), line(2), line(3), monitor].map(\.json)
+      try (lines + ["{\"step\":4,\"lo"]).joined(separator: "\n").write(toFile: path, atomically: true, encoding: .utf8)
+      #expect(try MetricsFile.last(path) { $0["loss"] != nil } == line(3))
+      #expect(try MetricsFile.last(path) { _ in true } == monitor)
+      #expect(try MetricsFile.last(path) { $0.step > 3 } == nil)
+      #expect(throws: MetricsError.self) { try MetricsFile.last(path + "-none") { _ in true } }
+    }
+  }
+
+  /// Every kind of value, also where it looks like another.
+  @Test func everyKindOfValueIsRead() throws {
+    let text = #"{"a":[1,true,null,"1",{}],"b":false,"c":"true","d":{"e":[]},"step":1}"#
+    let value = try JSONDecoder().decode(JSONValue.self, from: Data(text.utf8))
+    #expect(value.json == text)
+    #expect(value.object?["b"] == .bool(false) && value.object?["a"]?.list?[1] == .bool(true))
+  }
+
   @Test func truncatesForAResume() throws {
     try withFile { path in
       let writer = try MetricsWriter(path: path)

@@ -117,6 +117,19 @@ private func step(_ step: Int) -> RunProgress.Step {
     #expect(progress.rates.timing["communication_share"] == .number(0.05))
   }
 
+  /// Reports at short intervals are not all kept, and the rate is that of the last half minute all the same.
+  @Test func fastStepsHaveARateToo() {
+    let screen = Screen()
+    let progress = screen.progress(to: 100_000, terminal: false)
+    for i in 1...60_000 {
+      screen.now += i <= 20_000 ? 0.01 : 0.001
+      progress.advance(step(i))
+    }
+    #expect(abs(progress.rates.viewsPerSecond - 512_000) < 1)
+    #expect(abs(progress.rates.secondsLeft! - 40) < 1e-3)
+    #expect(progress.kept <= 62)
+  }
+
   @Test func slowStepsHaveARateToo() {
     let screen = Screen()
     let progress = screen.progress(to: 4, terminal: false)

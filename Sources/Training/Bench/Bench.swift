@@ -88,10 +88,14 @@ package struct Bench {
     context.arena.unseal { bytes in
       context.communicator.abort(
         "error: a step's activations need more than the \(bytes >> 20) MiB that the system gives a process: "
-          + "take fewer images or a smaller size", code: 1)
+          + "take a smaller encoder, fewer images or a smaller size", code: 1)
     }
     images = []
-    context.dry { _ = step(UnsafeMutablePointer(bitPattern: 64)!) }
+    // Not `gradients`, which sets all gradients to zero and so takes their memory before it is known to be there.
+    context.dry {
+      _ = method.step(input(UnsafeMutablePointer(bitPattern: 64)!))
+      for trained in method.trained { trained.reducer.finish() }
+    }
     context.arena.seal()
     try checkMemory()
     method.initialise()
@@ -110,17 +114,18 @@ package struct Bench {
     guard let room = MemoryRoom.ofNode(), needed > room.bytes else { return }
     throw RunError(
       "the ranks of \(context.communicator.host) need \(needed >> 20) MiB, but \(room.bytes >> 20) are free"
-        + "\(room.bound): \(room.advice)take fewer images, a smaller size or fewer ranks on a node")
+        + "\(room.bound): \(room.advice)take a smaller encoder, fewer images, a smaller size or fewer ranks on a node")
   }
 
-  private func step(_ pixels: UnsafeMutablePointer<Float>) -> Outcome {
+  private func input(_ pixels: UnsafeMutablePointer<Float>) -> MethodInput {
     let ranks = context.communicator.size
     let x = Tensor(pixels, n: 2 * options.images, h: options.size, w: options.size, c: options.channels)
-    return method.gradients(
-      MethodInput(
-        step: 0, batch: options.images * ranks, shares: Array(repeating: options.images, count: ranks),
-        rank: context.communicator.rank, samples: samples, views: [x]))
+    return MethodInput(
+      step: 0, batch: options.images * ranks, shares: Array(repeating: options.images, count: ranks),
+      rank: context.communicator.rank, samples: samples, views: [x])
   }
+
+  private func step(_ pixels: UnsafeMutablePointer<Float>) -> Outcome { method.gradients(input(pixels)) }
 
   /// - Parameters:
   ///   - before: called on every rank before each step, including the warm-up, and before the measurements that follow.

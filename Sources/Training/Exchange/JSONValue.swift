@@ -61,19 +61,20 @@ package enum JSONValue: Sendable, Equatable {
 
 extension JSONValue: Codable {
   package init(from decoder: any Decoder) throws {
+    // The most frequent first: an attempt that fails takes longer than one that succeeds.
     let container = try decoder.singleValueContainer()
     if container.decodeNil() {
       self = .null
-    } else if let value = try? container.decode(Bool.self) {
-      self = .bool(value)
     } else if let value = try? container.decode(Double.self) {
       self = .number(value)
+    } else if let value = try? container.decode([String: JSONValue].self) {
+      self = .object(value)
     } else if let value = try? container.decode(String.self) {
       self = .text(value)
-    } else if let value = try? container.decode([JSONValue].self) {
-      self = .list(value)
+    } else if let value = try? container.decode(Bool.self) {
+      self = .bool(value)
     } else {
-      self = .object(try container.decode([String: JSONValue].self))
+      self = .list(try container.decode([JSONValue].self))
     }
   }
 

@@ -35,8 +35,11 @@ package struct MetricsLine: Sendable, Equatable {
   }
 
   /// Parses a line; nil if it is not a line of metrics, such as a torn one.
-  package init?(json: some StringProtocol) {
-    guard let value = try? JSONDecoder().decode(JSONValue.self, from: Data(json.utf8)),
+  package init?(json: some StringProtocol) { self.init(bytes: json.utf8) }
+
+  /// Parses a line of UTF-8.
+  init?(bytes: some Sequence<UInt8>) {
+    guard let value = try? JSONDecoder().decode(JSONValue.self, from: Data(bytes)),
       var object = value.object, let number = object.removeValue(forKey: "step")?.number,
       let step = Int(exactly: number)
     else { return nil }
@@ -86,13 +89,23 @@ package enum MetricsFile {
     var lines: [MetricsLine] = []
     let texts = try texts(of: path)
     for (number, text) in texts.enumerated() {
-      if let line = MetricsLine(json: text) {
+      if let line = MetricsLine(bytes: text) {
         lines.append(line)
       } else if number < texts.count - 1 {
-        throw MetricsError("read \(path)", "line \(number + 1) is no JSON object with a step: \(text.prefix(80))")
+        let begin = String(decoding: text.prefix(80), as: UTF8.self)
+        throw MetricsError("read \(path)", "line \(number + 1) is no JSON object with a step: \(begin)")
       }
     }
     return lines
+  }
+
+  /// The last line that meets a condition; nil if there is none. Only the lines after it are parsed.
+  package static func last(_ path: String, where condition: (MetricsLine) -> Bool) throws(MetricsError) -> MetricsLine?
+  {
+    for text in try texts(of: path).reversed() {
+      if let line = MetricsLine(bytes: text), condition(line) { return line }
+    }
+    return nil
   }
 
   /// Removes the lines after a step, and a torn last line. Steps ascend, so the file is read backwards, and only as far
@@ -137,10 +150,10 @@ package enum MetricsFile {
     }
   }
 
-  private static func texts(of path: String) throws(MetricsError) -> [Substring] {
+  /// The lines as UTF-8.
+  private static func texts(of path: String) throws(MetricsError) -> [ArraySlice<UInt8>] {
     do {
-      return String(decoding: try Data(contentsOf: URL(fileURLWithPath: path)), as: UTF8.self)
-        .split(separator: "\n", omittingEmptySubsequences: true)
+      return [UInt8](try Data(contentsOf: URL(fileURLWithPath: path))).split(separator: UInt8(ascii: "\n"))
     } catch { throw MetricsError("read \(path)", error.localizedDescription) }
   }
 }

@@ -77,8 +77,10 @@ package final class RunProgress {
   private let clock: () -> Double
   private let sink: (String) -> Void
   private let start: Double
-  /// Reports of the last half minute, oldest first.
+  /// Reports of the last half minute, oldest first, and at least half a second apart.
   private var window: [(time: Double, step: Step)]
+  /// How many reports are kept.
+  package var kept: Int { window.count }
   private var shown = -Double.infinity
   private var isLineOpen = false
   package private(set) var rates = ProgressRates()
@@ -122,9 +124,9 @@ package final class RunProgress {
   /// - Parameter logged: whether this step writes metrics; then it is always shown.
   package func advance(_ step: Step, logged: Bool = false) {
     let now = clock()
-    window.append((now, step))
-    while window.count > 2, window[1].time <= now - 30 { window.removeFirst() }
-    rates = measure(now)
+    while window.count > 1, window[1].time <= now - 30 { window.removeFirst() }
+    rates = measure(step, now)
+    if now - window[window.count - 1].time >= 0.5 { window.append((now, step)) }
     if logged || now - shown >= (terminal ? 0.2 : 10) || step.step == end { show(step, now) }
   }
 
@@ -141,18 +143,17 @@ package final class RunProgress {
     isLineOpen = false
   }
 
-  private func measure(_ now: Double) -> ProgressRates {
+  private func measure(_ new: Step, _ now: Double) -> ProgressRates {
     let old = window[0]
-    let new = window[window.count - 1]
     let seconds = max(now - old.time, 1e-9)
     var rates = ProgressRates()
-    rates.viewsPerSecond = Double(new.step.views - old.step.views) / seconds
-    rates.dataWaitShare = min(1, max(0, (new.step.secondsWaited - old.step.secondsWaited) / seconds))
-    let communicating = new.step.secondsCommunicating - old.step.secondsCommunicating
+    rates.viewsPerSecond = Double(new.views - old.step.views) / seconds
+    rates.dataWaitShare = min(1, max(0, (new.secondsWaited - old.step.secondsWaited) / seconds))
+    let communicating = new.secondsCommunicating - old.step.secondsCommunicating
     rates.communicationShare = min(1, max(0, communicating / seconds))
     rates.seconds = now - start
-    let steps = new.step.step - old.step.step
-    if steps > 0 { rates.secondsLeft = seconds / Double(steps) * Double(max(0, end - new.step.step)) }
+    let steps = new.step - old.step.step
+    if steps > 0 { rates.secondsLeft = seconds / Double(steps) * Double(max(0, end - new.step)) }
     return rates
   }
 

@@ -146,7 +146,8 @@ extension Node {
     return .mapping(mine)
   }
 
-  /// Refuses plain numbers that YAML 1.1 reads as other ones than they look like: `1:20` is 80 and `010` is 8.
+  /// Refuses plain numbers that YAML 1.1 reads as other ones than they look like, and forms that other programs do not
+  /// take: `1:20` is 80, `010` is 8, `0x10` and `1_6` are 16.
   fileprivate func refuseOldNumbers(at path: String) throws {
     switch self {
     case .mapping(let mapping):
@@ -157,9 +158,11 @@ extension Node {
       for (i, value) in sequence.enumerated() { try value.refuseOldNumbers(at: "\(path)[\(i)]") }
     case .scalar(let scalar) where scalar.style == .plain || scalar.style == .any:
       let isOld = scalar.string.wholeMatch(of: /[-+]?([0-9][0-9_]*(:[0-9]+)+(\.[0-9_]*)?|0[0-9_]+)/) != nil
-      if isOld {
-        let reading = Int.construct(from: scalar).map { ", which YAML reads as \($0)" } ?? ""
-        throw RecipeError("\(path): found `\(scalar.string)`\(reading); write a plain decimal number")
+      let reading = Int.construct(from: scalar).map { "\($0)" } ?? Double.construct(from: scalar).map { "\($0)" }
+      let isProgrammers = reading != nil && scalar.string.contains(/_|0[xXbBoO]/)
+      if isOld || isProgrammers {
+        let words = reading.map { ", which YAML reads as \($0)" } ?? ""
+        throw RecipeError("\(path): found `\(scalar.string)`\(words); write a plain decimal number")
       }
     default: break
     }

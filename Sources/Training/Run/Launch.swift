@@ -108,8 +108,9 @@ package enum Launch {
     guard let code = ThreadTeam.failure(startingThreads: count + otherThreads) else { return }
     let limit =
       ProcessLimits.current.processes.map { "ulimit -u is \($0)" } ?? "a control group may limit them (pids.max)"
+    let threads = count == 1 ? "1 compute thread" : "\(count) compute threads"
     throw LaunchError(
-      "cannot start \(count) compute threads and \(otherThreads) others: \(String(cString: strerror(code))); \(limit): "
+      "cannot start \(threads) and \(otherThreads) others: \(String(cString: strerror(code))); \(limit): "
         + "raise it, or ask for fewer threads or fewer ranks on a node")
   }
 
