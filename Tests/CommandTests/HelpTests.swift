@@ -38,7 +38,7 @@ extension ShortCommandTests {
       ),
       (["report"], ["<path>", "--data"]),
       (["figure"], ["<points>", "<out>", "--title", "--summary"]),
-      (["export"], ["<path>", "<out>", "--step", "--stage", "--probe", "--data"]),
+      (["export"], ["<path>", "<out>", "--step", "--stage", "--probe", "--encoder", "--data"]),
       (["bench"], []),
       (["bench", "views"], ["<recipe>", "--data", "--set", "--loader-threads", "--seconds", "--json"]),
       (
