@@ -134,6 +134,15 @@ extension CommandTests {
       #expect(!FileManager.default.fileExists(atPath: work.path + "/packed"))
     }
 
+    /// Up to the hard limit, the program raises the soft one by itself.
+    @Test func theSoftLimitOfOpenFilesIsRaised() throws {
+      let data = try work.data("--shard-size", "4KiB")
+      let outcome = try Job(
+        ["inspect", data + "/train"], wrapper: ["bash", "-c", "ulimit -Sn 40; exec \"$@\"", "bash"], in: work.path
+      ).outcome(within: 60)
+      #expect(outcome.status == 0, "\(outcome.output)")
+    }
+
     /// A program and its arguments that start another as a user without processes; `ulimit -u` binds no root.
     private static let stranger = ["setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups"]
 

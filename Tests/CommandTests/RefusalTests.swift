@@ -126,6 +126,33 @@ extension ShortCommandTests {
       #expect(work.checkpoints(work.path + "/run").isEmpty)
     }
 
+    /// Numbers that no command can work with, each refused before any work with the option's name.
+    static let numbers = [
+      ["evaluate", "run", "--data", "data", "--limit", "0"],
+      ["evaluate", "run", "--data", "data", "--test-limit", "0"],
+      ["evaluate", "run", "--data", "data", "--threads", "0"],
+      ["evaluate", "run", "--data", "data", "--step", "-1"],
+      ["pretrain", "simclr-v1-imagenet", "--data", "data", "--run", "run", "--threads", "0"],
+      ["pretrain", "simclr-v1-imagenet", "--data", "data", "--run", "run", "--loader-threads", "0"],
+      ["pack", "data", "out", "--limit", "0"],
+      ["pack", "data", "out", "--shard-size", "0"],
+      ["pack", "data", "out", "--split", "0"],
+      ["pack", "data", "out", "--threads", "0"],
+      ["shard", "data", "out", "--shard-size", "0"],
+      ["bench", "--images", "0"],
+      ["bench", "views", "--loader-threads", "0"],
+      ["replicas", "make", "tiny", "data", "out", "--steps", "0"],
+      ["replicas", "compare", "a", "b", "--bound", "0"],
+      ["replicas", "compare", "a", "b", "--move", "-1"],
+    ]
+
+    @Test(arguments: numbers) func numbersAreChecked(_ words: [String]) throws {
+      let outcome = try Job(words, in: work.path).outcome(within: 30)
+      #expect(outcome.status == 64 || outcome.status == 1, "\(outcome.output)")
+      #expect(outcome.output.contains(words[words.count - 2]), "\(outcome.output)")
+      #expect(!outcome.output.contains("Fatal error"))
+    }
+
     @Test func evaluationNeedsLabels() throws {
       let run = work.path + "/run"
       let data = try work.data("--unlabelled")

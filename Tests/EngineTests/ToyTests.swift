@@ -40,61 +40,6 @@ import Testing
     #expect(losses.last! < share * losses[0], "\(losses)")
   }
 
-  /// A student learns the features of a deeper teacher, which runs in inference mode and does not change.
-  @Test func teacherBesideAStudent() {
-    let teacher = Network(.resnet(.init(.resnet34, width: 1 / 16, stem: .small)))
-    let state = teacher.makeState()
-    state.randomise(seed: 5)
-    let before = (state.parameters.bits, state.statistics.bits)
-    let head = [Head.Layer(teacher.encoder.options.features, bias: true)]
-    let student = Trained("student", Network(Self.options, head: head), context)
-    let losses = losses([student]) { x, groups in
-      let targets = teacher.forward(x, tap: .features, Pass(context, state, .inference, groups)).output
-      let pass = student.pass(context, groups)
-      let tape = student.network.forward(x, pass)
-      let y = tape.output
-      let loss = squaredError(y, targets)
-      student.network.backward(y, tape, pass)
-      return loss
-    }
-    expectLearning(losses, to: 0.5)
-    #expect(state.parameters.bits == before.0 && state.statistics.bits == before.1)
-  }
-
-  /// Two encoders, one of one channel of the images and one of the other two, learn each other's embeddings.
-  @Test func twoEncodersOfOtherChannels() {
-    var options = (Self.options, Self.options)
-    options.0.channels = 1
-    options.1.channels = 2
-    let first = Trained("first", Network(options.0, head: [.init(16, bias: true)]), context)
-    let second = Trained("second", Network(options.1, head: [.init(16, bias: true)]), context)
-    #expect(first.network.parameters.entries[0].shape[2] == 1 && second.network.parameters.entries[0].shape[2] == 2)
-    let contrast = BatchInfoNCE(temperature: 0.2)
-    let losses = losses([first, second]) { x, groups in
-      let passes = (first.pass(context, groups), second.pass(context, groups))
-      let tapes = (
-        first.network.forward(channels(0..<1, of: x), passes.0),
-        second.network.forward(channels(1..<3, of: x), passes.1)
-      )
-      let q = tapes.0.output
-      let k = tapes.1.output
-      let unit = UnitRows(q, in: context.arena, context)
-      let loss = contrast.apply(q, unit, keys: k, shares: [Self.images], context).loss
-      second.network.backward(k, tapes.1, passes.1)
-      first.network.backward(q, tapes.0, passes.0)
-      return loss
-    }
-    expectLearning(losses, to: 0.5)
-  }
-
-  private func channels(_ range: Range<Int>, of x: Tensor) -> Tensor {
-    let part = context.arena.tensor(n: x.n, h: x.h, w: x.w, c: range.count)
-    for row in 0..<x.rows {
-      for (i, channel) in range.enumerated() { part.data[row * range.count + i] = x.data[row * x.c + channel] }
-    }
-    return part
-  }
-
   /// A head on a feature map of a frozen encoder learns the colour of every fourth pixel, at its own rate.
   @Test func headOnAMapOfAFrozenEncoder() {
     let head = HeadPlan(

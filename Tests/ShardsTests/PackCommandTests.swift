@@ -68,6 +68,35 @@ struct Run {
     #expect(try left == ["parts", "set"])
   }
 
+  /// Images as names of files below a folder, all of them the same bytes.
+  private func copies(_ names: [String]) throws -> String {
+    let source = folder.path + "/in"
+    let good = try Expectation.all().filter { $0.value.reason == nil && $0.key.hasSuffix(".png") }
+    let image = try #require(good.keys.min())
+    for name in names {
+      let path = source + "/" + name
+      try FileManager.default.createDirectory(
+        atPath: (path as NSString).deletingLastPathComponent, withIntermediateDirectories: true)
+      try FileManager.default.copyItem(atPath: hostile + "/" + image, toPath: path)
+    }
+    return source
+  }
+
+  @Test func copiesAcrossASplitAreSaid() throws {
+    let source = try copies((0..<8).map { "\($0).png" })
+    let packed = try Run(["pack", source, folder.path + "/set", "--split", "50%"])
+    #expect(packed.status == 0 && packed.output.contains("WARNING: "), "\(packed.output)")
+    #expect(packed.output.contains("are copies, byte for byte, of images in"), "\(packed.output)")
+  }
+
+  /// Folders that look like splits are classes, and that is said.
+  @Test func splitsThatAreTakenForClassesAreSaid() throws {
+    let source = try copies(["train/n01/a.png", "train/n02/b.png", "val/n01/c.png", "val/n02/d.png"])
+    let packed = try Run(["pack", source, folder.path + "/set"])
+    #expect(packed.status == 0 && packed.output.contains("2 classes (train, val)"), "\(packed.output)")
+    #expect(packed.output.contains("note: "), "\(packed.output)")
+  }
+
   @Test func damageGivesAStatusThatIsNotZero() throws {
     let out = folder.path + "/set"
     try writeSet(out, images: 10, shardSize: 9999)

@@ -38,6 +38,20 @@ import Training
       fingerprint: [:])
   }
 
+  /// A rank waits for a folder that another one makes.
+  @Test func aFolderMayBecomeVisibleLater() throws {
+    try withFolder { folder in
+      let path = folder.path + "/later"
+      let maker = Thread {
+        Thread.sleep(forTimeInterval: 0.3)
+        try? FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+      }
+      maker.start()
+      Checkpoint.waitUntilVisible(path)
+      #expect(FileManager.default.fileExists(atPath: path))
+    }
+  }
+
   @Test func whatIsWrittenIsRead() throws {
     try withFolder { folder in
       let state = State(5)

@@ -102,6 +102,38 @@ import Training
     #expect(Set(checksums).count == 1)
   }
 
+  /// The root alone looks which checkpoint there is: a rank that sees another folder has no say.
+  @Test func theRootChooses() throws {
+    let run = try tiny.train("run", on: "train")
+    let steps = try Ranks.run(3) { communicator in
+      let folder = RunFolder(communicator.isRoot ? run : run + "-none")
+      return try Checkpoint.newest(folder, communicator).manifest?.step
+    }
+    #expect(steps == [6, 6, 6])
+    let words = Ranks.run(3) { communicator in
+      do {
+        _ = try FrozenEncoder(run: communicator.isRoot ? run : run + "-none", .step(5), communicator)
+        return "found"
+      } catch { return "\(error)" }
+    }
+    #expect(Set(words).count == 1 && words[0].contains("has no checkpoint of step 5"), "\(words)")
+  }
+
+  /// Each stage's views are drawn as that stage drew them.
+  @Test func exhibitsShowTheViewsOfTheirStage() throws {
+    let tiny = try NoiseRun()
+    try tiny.train(tiny.request("stages: [{name: first}, {name: second}]"))
+    let data = try DataSet(at: tiny.path + "/data")
+    func picture(_ stage: String) throws -> String {
+      let encoder = try FrozenEncoder(run: tiny.run.path, .stage(stage))
+      let exhibits = try Exhibits.make(encoder, run: tiny.run.path, data: data, test: nil, nil)
+      let encoding = JSONEncoder()
+      encoding.outputFormatting = .sortedKeys
+      return String(decoding: try encoding.encode(exhibits.grids[0]), as: UTF8.self)
+    }
+    #expect(try picture("first") == picture("first") && picture("first") != picture("second"))
+  }
+
   /// Weights that are not finite are reported when they are read, not in the first step.
   @Test func weightsThatAreNotFiniteAreNamed() throws {
     let run = try tiny.train("run", on: "train")

@@ -1,9 +1,31 @@
+import Engine
 import Foundation
 import Randomness
+import Ranks
+import TestSupport
 import Testing
 import Training
 
 @Suite struct HealthTests {
+  /// The root gets the health of all ranks' rows, up to a number of them; the other ranks get nothing.
+  @Test(arguments: [10, 3000]) func ranksGiveTheirShareOfRows(_ rows: Int) {
+    let found = Ranks.run(2) { communicator in
+      let context = Context(communicator: communicator)
+      let share = min(rows, Embeddings.rowsForHealth / 2)
+      return context.scratch { arena in
+        let tensor = arena.tensor(n: rows, c: 4)
+        for i in 0..<rows {
+          for j in 0..<4 { tensor.data[i * 4 + j] = i >= share ? .nan : j == (i + communicator.rank) % 4 ? 1 : 0 }
+        }
+        var embeddings = Embeddings(dimension: 4)
+        embeddings.keep(tensor, context)
+        return embeddings.health(communicator)
+      }
+    }
+    #expect(found[1] == nil && found[0]?.dimension == 4)
+    #expect(found[0].map { abs($0.deviation - 0.866) < 0.01 } == true, "\(found)")
+  }
+
   /// Rows of length 1.
   static func normalised(_ rows: [[Double]]) -> [Float] {
     rows.flatMap { row in

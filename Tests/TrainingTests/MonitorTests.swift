@@ -25,6 +25,15 @@ import Training
     #expect(try MetricsFile.read(alone + "/metrics.jsonl").allSatisfy { $0["knn_top1"] == nil })
   }
 
+  /// 0 steps mean the end alone.
+  @Test func everyZeroStepsIsTheEndAlone() throws {
+    let tiny = try TinyRun()
+    try tiny.pack("train", count: 40)
+    try tiny.pack("test", count: 20, part: 1)
+    let run = try tiny.train("run", on: "train", test: "test", ["monitor.every=0 steps"])
+    #expect(try MetricsFile.read(run + "/metrics.jsonl").filter { $0["knn_top1"] != nil }.map(\.step) == [6])
+  }
+
   /// The monitor's result does not depend on the held-out set's own mean and deviation.
   @Test func theHeldOutSetIsNormalisedByTheTrainingSet() throws {
     let tiny = try TinyRun()

@@ -5,6 +5,11 @@ import Testing
 import Training
 
 @Suite struct RecipeTests {
+  /// The reference's warm-up reaches the rate in its last step.
+  @Test func swavsWarmUpIncludesItsEnd() throws {
+    #expect(try Recipe("swav-imagenet").stages[0].schedule.warmupEnds == .inclusive)
+  }
+
   static let tiny = """
     encoder: {name: resnet18, width: 0.125, stem: small}
     views:

@@ -231,6 +231,16 @@ import Training
 
   // MARK: Memory
 
+  /// The memory of parameters is taken when it is first written.
+  @Test func anUntouchedSlabTakesNoMemory() {
+    var layout = ParameterLayout()
+    _ = layout.add("a.weight", [1 << 15, 1 << 15], .weight, .normal(1))
+    let before = peakResident()
+    let slab = ParameterSlab(layout)
+    #expect(slab.count == 1 << 30 && slab.data[1 << 29] == 0)
+    #expect(peakResident() - before < 64 << 20)
+  }
+
   /// A queue of 34 GB is refused before its memory is allocated.
   @Test func whatDoesNotFitIsRefusedBeforeItIsTaken() throws {
     let tiny = try NoiseRun()

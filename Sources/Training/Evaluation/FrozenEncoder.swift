@@ -124,9 +124,11 @@ package final class FrozenEncoder {
   ) throws -> (manifest: Manifest, damaged: [String]) {
     if case .step(let step) = choice {
       let path = folder.checkpoints + "/" + Checkpoint.name(step: step)
-      guard FileManager.default.fileExists(atPath: path) else {
-        let steps = try Checkpoint.list(folder).map(String.init).joined(separator: ", ")
-        throw RunError("run \(folder.path) has no checkpoint of step \(step); it has those of steps \(steps)")
+      try communicator.onRoot {
+        guard FileManager.default.fileExists(atPath: path) else {
+          let steps = try Checkpoint.list(folder).map(String.init).joined(separator: ", ")
+          throw RunError("run \(folder.path) has no checkpoint of step \(step); it has those of steps \(steps)")
+        }
       }
       return (try Checkpoint.verify(path, communicator, replicatedOnly: true), [])
     }

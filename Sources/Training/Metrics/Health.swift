@@ -1,4 +1,5 @@
 import Foundation
+import Ranks
 import Shards
 
 /// Health figures of a batch of embeddings: whether they spread over the sphere or collapse.
@@ -123,4 +124,27 @@ private func rank(of x: UnsafePointer<Float>, _ mean: [Double], _ count: Int, _ 
   // A smaller spread is rounding of Float rows of length 1.
   if trace / Double(rows) < 1e-12 { return 0 }
   return exp(values.reduce(0) { $1 > 0 ? $0 - $1 / trace * log($1 / trace) : $0 })
+}
+
+extension Embeddings {
+  /// Rows that are looked at, of all ranks together. More would not make the figures much more certain.
+  package static let rowsForHealth = 4096
+
+  /// Health of all ranks' embeddings, on the root, which writes it down; nil where there are too few, and on other
+  /// ranks. Each rank gives at most its share of `rowsForHealth`. All ranks make this call.
+  package func health(_ communicator: any Communicator) -> EmbeddingHealth? {
+    let rows = min(values.count / dimension, max(1, Self.rowsForHealth / communicator.size))
+    var counts = [Int64](repeating: 0, count: communicator.size)
+    counts[communicator.rank] = Int64(rows * dimension)
+    counts.withUnsafeMutableBufferPointer { communicator.allReduce($0, .sum, on: .control, "embedding counts") }
+    let total = Int(counts.reduce(0, +))
+    guard total >= 2 * dimension else { return nil }
+    var all = [Float](repeating: 0, count: total)
+    values.withUnsafeBufferPointer { mine in
+      communicator.allGather(
+        mine.baseAddress ?? UnsafePointer(bitPattern: 64)!, rows: counts.map(Int.init), width: 1, into: &all,
+        "embeddings for health")
+    }
+    return communicator.isRoot ? EmbeddingHealth(all, count: total / dimension, dimension: dimension) : nil
+  }
 }

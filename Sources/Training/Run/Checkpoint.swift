@@ -86,7 +86,7 @@ package enum Checkpoint {
   }
 
   /// A client of NFS may remember for a while that a folder was not there, although another one has made it.
-  private static func waitUntilVisible(_ folder: String) {
+  package static func waitUntilVisible(_ folder: String) {
     let parent = (folder as NSString).deletingLastPathComponent
     for _ in 0..<900 where access(folder, F_OK) != 0 {
       // Listing the parent makes the client ask the server again.

@@ -8,7 +8,7 @@ extension Trainer {
     _ outcome: Outcome, of stageRun: StageRun, stage index: Int, done: Int, offset: Int, rate: Double,
     gradientNorm: Double, _ progress: RunProgress?
   ) throws {
-    let health = gatherHealth(stageRun.method)
+    let health = stageRun.method.embeddings?.health(communicator)
     guard let metrics, let progress else { return }
     var values: [String: JSONValue] = [
       "stage": .number(index), "epoch": .number(Double(done) / Double(stageRun.plan.stepsPerEpoch)),
@@ -35,24 +35,6 @@ extension Trainer {
     var timing = progress.rates.timing
     timing["peak_memory"] = .number(Int(peakResident()))
     try metrics.append(MetricsLine(step: offset + done, values: values, timing: timing))
-  }
-
-  /// Health of all ranks' embeddings, on the root, which writes it down; nil where there are none, and on other ranks.
-  func gatherHealth(_ method: any Method) -> EmbeddingHealth? {
-    guard let embeddings = method.embeddings else { return nil }
-    let d = embeddings.dimension
-    var counts = [Int64](repeating: 0, count: communicator.size)
-    counts[communicator.rank] = Int64(embeddings.values.count)
-    counts.withUnsafeMutableBufferPointer { communicator.allReduce($0, .sum, on: .control, "embedding counts") }
-    let total = counts.reduce(0, +)
-    guard total >= 2 * d else { return nil }
-    var all = [Float](repeating: 0, count: Int(total))
-    embeddings.values.withUnsafeBufferPointer { mine in
-      communicator.allGather(
-        mine.baseAddress ?? UnsafePointer(bitPattern: 64)!, rows: counts.map(Int.init), width: 1, into: &all,
-        "embeddings for health")
-    }
-    return communicator.isRoot ? EmbeddingHealth(all, count: Int(total) / d, dimension: d) : nil
   }
 
   /// kNN on held-out images.

@@ -77,7 +77,7 @@ extension Trainer {
   private func refuseLostCheckpoints() throws {
     let text = try communicator.fromRoot {
       guard FileManager.default.fileExists(atPath: folder.metrics) else { return "0" }
-      return "\(try MetricsFile.read(folder.metrics).last?.step ?? 0)"
+      return "\(try MetricsFile.last(folder.metrics) { _ in true }?.step ?? 0)"
     }
     guard let done = Int(text), done > plan.stages[0].firstCheckpoint else { return }
     throw RunError(
