@@ -99,7 +99,9 @@ let package = Package(
     .target(name: "HDF5", dependencies: ["CHDF5", "Files"], swiftSettings: kernels),
     .target(
       name: "Shards",
-      dependencies: ["Randomness", "Files", "Threading", "Ranks", "HDF5", "CJPEG", "CPNG", "CZlib", "CSystem"],
+      dependencies: [
+        "Randomness", "Files", "Threading", "Limits", "Ranks", "HDF5", "CJPEG", "CPNG", "CZlib", "CSystem",
+      ],
       swiftSettings: kernels),
     .target(
       name: "Engine", dependencies: ["Randomness", "Threading", "Limits", "Ranks", "COpenBLAS", "CSystem"],

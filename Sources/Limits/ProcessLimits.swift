@@ -35,14 +35,11 @@ package struct ProcessLimits: Equatable {
     return Int64(limit.rlim_cur)
   }
 
-  /// Lets this process open as many files as its hard limit allows: a data set has a file a shard. Not more than
-  /// 65,536, for some libraries walk over all that could be open.
-  package static func raiseOpenFiles() {
+  /// Raises the soft limit of open files to a number and some more, or to the hard limit where that is lower.
+  package static func raiseOpenFiles(to count: Int) {
     var limit = rlimit()
-    guard getrlimit(Int32(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
-    let wanted = min(limit.rlim_max, 1 << 16)
-    guard limit.rlim_cur < wanted else { return }
-    limit.rlim_cur = wanted
+    guard getrlimit(Int32(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < rlim_t(count) else { return }
+    limit.rlim_cur = min(limit.rlim_max, rlim_t(count) + 1024)
     setrlimit(Int32(RLIMIT_NOFILE.rawValue), &limit)
   }
 }

@@ -1,7 +1,6 @@
 import ArgumentParser
 import Files
 import Foundation
-import Limits
 
 @main
 struct Apus: ParsableCommand {
@@ -16,7 +15,6 @@ struct Apus: ParsableCommand {
 
   static func main() {
     Output.prepare()
-    ProcessLimits.raiseOpenFiles()
     var isForOutput = false
     do {
       var command = try parseAsRoot()

@@ -83,7 +83,7 @@ private final class Machine {
   }
 
   @Test func openFilesAreRaisedToTheHardLimit() {
-    ProcessLimits.raiseOpenFiles()
+    ProcessLimits.raiseOpenFiles(to: 1 << 16)
     var limit = rlimit()
     getrlimit(Int32(RLIMIT_NOFILE.rawValue), &limit)
     #expect(limit.rlim_cur >= min(limit.rlim_max, 1 << 16))

@@ -1,5 +1,6 @@
 import Files
 import Foundation
+import Limits
 
 /// A folder of shards, opened and validated: every offset lies inside its file, and the shards belong together. Images
 /// are read with `pread`, from any thread and without a lock.
@@ -41,7 +42,7 @@ package final class DataSet: @unchecked Sendable {
     var records: [CompactRecord] = []
     var header: ShardHeader?
     var fingerprint = Fingerprint()
-    raiseFileLimit(to: files.count + 256)
+    ProcessLimits.raiseOpenFiles(to: files.count + 256)  // every shard stays open
     for (number, name) in files.enumerated() {
       let reader = try ShardReader(path + "/" + name)
       let same = header ?? reader.header
@@ -190,14 +191,4 @@ private struct CompactRecord {
       depth: Int(depth), encoding: encoding, orientation: orientation, colour: colour, checksum: checksum, label: label,
       group: group)
   }
-}
-
-/// Raises the soft limit of open files. Every shard stays open, and large sets have more shards than the usual limit.
-private func raiseFileLimit(to count: Int) {
-  var limit = rlimit()
-  guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < rlim_t(count) else {
-    return
-  }
-  limit.rlim_cur = min(limit.rlim_max, rlim_t(count) + 1024)
-  setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
 }

@@ -63,8 +63,7 @@ package struct MethodSetting {
   package init(
     encoder: ImageEncoder.Options, channels: [Int]? = nil, normalisation: NormalisationGroups = .global,
     seed: UInt64 = 1, accumulate: Int = 1, images: Int, classes: Int = 0, teachers: [Teacher] = [], plan: RunPlan,
-    optimizer: any Optimizer = SGD(),
-    rules: [Rule] = [], context: Context
+    optimizer: any Optimizer = SGD(), rules: [Rule] = [], context: Context
   ) {
     self.encoder = encoder
     self.channels = channels ?? [encoder.channels]

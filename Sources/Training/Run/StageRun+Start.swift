@@ -43,6 +43,7 @@ extension StageRun {
         try communicator.onEvery { try Checkpoint.read(teacher.state.saved(manifest.encoder), from: path) }
       }
     }
+    teacherChecksums = teachers.map(\.state.checksum)
   }
 
   /// Whether an array of the network belongs to a part that is taken over.

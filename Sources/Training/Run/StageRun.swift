@@ -17,6 +17,8 @@ package final class StageRun {
   package let optimizer: any Optimizer
   /// Networks that the method asks; without weights until `loadTeachers`.
   package let teachers: [Teacher]
+  /// Checksums of their weights, in their order.
+  package internal(set) var teacherChecksums: [UInt32] = []
   /// What each encoder of the result is fed: by the training set, or as the run began with.
   package private(set) var inputs: [EncoderInput]
   package let context: Context

@@ -15,7 +15,7 @@ extension Trainer {
     let data = stageRun.data
     let sources = stageRun.extractor.sources
     let further = sources.dropFirst().map { Manifest.FurtherEncoder(name: $0.name, input: $0.input) }
-    let teachers = stageRun.teachers.map(\.state.checksum)
+    let teachers = stageRun.teacherChecksums
     let manifest = Manifest(
       stageSteps: stageSteps, recipe: recipe, data: data.path, dataFingerprint: String(data.fingerprint, radix: 16),
       images: data.count, encoder: sources[0].name, channels: sources[0].input.channels, input: sources[0].input,
@@ -162,7 +162,7 @@ extension Trainer {
 
   /// A method that went on with another teacher would not end as it had begun.
   private func refuseOtherTeachers(_ stageRun: StageRun, _ manifest: Manifest) throws {
-    guard let before = manifest.teachers, before != stageRun.teachers.map(\.state.checksum), !request.force else {
+    guard let before = manifest.teachers, before != stageRun.teacherChecksums, !request.force else {
       return
     }
     let sources = stageRun.stage.method.value.teachers.map(\.description).joined(separator: ", ")
