@@ -12,6 +12,8 @@ extension Plan {
     package let start: Start
     package let network: Network
     package let input: EncoderInput
+    /// Where the scores of classes come out of it, and the classes' names; nil and empty where it tells none.
+    package let classifier: Network.Tap?, classNames: [String]
 
     /// The network of an earlier stage.
     init(_ source: StageStart.Source, stage: Planned) {
@@ -19,6 +21,8 @@ extension Plan {
       start = .stage(stage.index)
       network = stage.network
       input = stage.input
+      classifier = stage.stage.method.value.classifier
+      classNames = stage.data.classNames
     }
 
     /// The network of another run's newest checkpoint, as its recipe describes it.
@@ -34,6 +38,8 @@ extension Plan {
       start = .run(RunFolder(path))
       network = stage.network(channels: input.channels, classes: manifest.classNames?.count ?? 0)
       self.input = input
+      classifier = stage.method.value.classifier
+      classNames = manifest.classNames ?? []
     }
 
     /// The encoder of a file that `apus export` wrote; it has no heads.
@@ -53,10 +59,14 @@ extension Plan {
       self.input = try EncoderInput(json: input)
       start = .file(path)
       network = Network(stage.encoder.options(channels: self.input.channels))
+      classifier = nil
+      classNames = []
     }
 
     /// The network without weights.
-    func make() -> Teacher { Teacher(network, input: input) }
+    func make() -> Teacher {
+      Teacher(network, input: input, classifier: classifier, classNames: classNames)
+    }
   }
 }
 

@@ -9,7 +9,11 @@ package final class StageRun {
   package let stage: Stage
   package let data: DataSet
   package let heldOut: DataSet?
-  /// How the data are read.
+  /// Whose labels may be seen; nil for a method that learns from none.
+  package let labels: LabelSelection?
+  /// What is trained on.
+  package let images: TrainingImages
+  /// How they are read.
   package let reads: ReadPlan
   package var order: Order { reads.order }
   package let plan: RunPlan
@@ -51,10 +55,12 @@ package final class StageRun {
     self.teachers = teachers
     self.context = context
     let ranks = context.communicator.size
+    labels = try StageRun.labels(stage, data, seed: seed)
+    images = StageRun.images(stage, data, labels)
     let seed = StageRun.seed(seed, stage: index)
     self.seed = seed
-    let warnings = try StageRun.check(stage, data, heldOut, ranks: ranks)
-    reads = try ReadPlan(data, batch: stage.batch, seed: seed, stage.data)
+    let warnings = try StageRun.check(stage, data, images: images.count, heldOut, ranks: ranks)
+    reads = try ReadPlan(images, batch: stage.batch, seed: seed, stage.data)
     plan = RunPlan(stepsPerEpoch: reads.order.stepsPerEpoch, batch: stage.batch, length: stage.length)
     guard plan.totalSteps > 0 else {
       throw RecipeError("length \(stage.length) is no step of \(stage.batch) images; make it longer")
@@ -63,7 +69,8 @@ package final class StageRun {
     rate = stage.optimizer.rate * rateScale
     optimizer = stage.optimizer.algorithm
     context.convolution = stage.convolution
-    method = StageRun.makeMethod(stage, data, seed: seed, teachers, plan, optimizer, context)
+    method = StageRun.makeMethod(
+      stage, data, images: images.count, labels, seed: seed, teachers, plan, optimizer, context)
     try ParameterRule.check(stage.parameters, method.trained.map(\.network))
     try StageRun.checkChannels(stage, data, results: method.results.count)
     inputs = stage.views.prefix(method.results.count).map {
@@ -78,19 +85,40 @@ package final class StageRun {
     notices = warnings + reads.notices + stage.schedule.warnings(plan) + StageRun.monitorNotices(data, heldOut)
   }
 
+  /// The labels that a stage's method may see. All stages of a run choose alike.
+  private static func labels(_ stage: Stage, _ data: DataSet, seed: UInt64) throws(RecipeError) -> LabelSelection? {
+    let method = stage.method.value
+    let name = type(of: method).name
+    if method.labels == .none {
+      for (key, isGiven) in [("labels", stage.data.labels != nil), ("validation", stage.data.validation != nil)]
+      where isGiven {
+        throw RecipeError("data.\(key) is given, but \(name) learns without labels: leave it out")
+      }
+      return nil
+    }
+    let selection = try LabelSelection(
+      data, stage.data.labels ?? .all, validation: stage.data.validation, seed: seed)
+    try method.check(selection, classes: data.classNames)
+    return selection
+  }
+
+  private static func images(_ stage: Stage, _ data: DataSet, _ labels: LabelSelection?) -> TrainingImages {
+    labels.map { TrainingImages(data, $0, only: stage.method.value.labels == .only) } ?? TrainingImages(data)
+  }
+
   /// What a stage draws from: of a run's seed.
   package static func seed(_ seed: UInt64, stage index: Int) -> UInt64 { seed &+ UInt64(index) << 32 }
 
   private static func makeMethod(
-    _ stage: Stage, _ data: DataSet, seed: UInt64, _ teachers: [Teacher], _ plan: RunPlan,
-    _ optimizer: any Optimizer, _ context: Context
+    _ stage: Stage, _ data: DataSet, images: Int, _ labels: LabelSelection?, seed: UInt64, _ teachers: [Teacher],
+    _ plan: RunPlan, _ optimizer: any Optimizer, _ context: Context
   ) -> any Method {
     let channels = stage.views.map { $0.channels(of: data.channels) }
     return stage.method.value.make(
       MethodSetting(
         encoder: stage.encoder.options(channels: channels[0]), channels: channels,
-        normalisation: stage.batchNorm.groups, seed: seed, accumulate: stage.accumulate, images: data.count,
-        classes: data.classNames.count, teachers: teachers, plan: plan, optimizer: optimizer,
+        normalisation: stage.batchNorm.groups, seed: seed, accumulate: stage.accumulate, images: images,
+        classes: data.classNames.count, classCounts: labels?.counts ?? [], teachers: teachers, plan: plan, optimizer: optimizer,
         rules: stage.parameters.map(\.rule), context: context))
   }
 
@@ -165,16 +193,19 @@ package final class StageRun {
 
   /// Recipe against data and ranks.
   /// - Returns: warnings in words.
-  private static func check(_ stage: Stage, _ data: DataSet, _ heldOut: DataSet?, ranks: Int) throws -> [String] {
+  private static func check(
+    _ stage: Stage, _ data: DataSet, images: Int, _ heldOut: DataSet?, ranks: Int
+  ) throws -> [String] {
     guard stage.batch >= ranks else {
       throw RecipeError(
         "batch is \(stage.batch), but there are \(ranks) ranks: every rank needs an image; "
           + "take a larger batch or fewer ranks")
     }
-    guard stage.batch <= data.count else {
-      throw RecipeError("batch is \(stage.batch), but \(data.path) has \(data.count) images: take a smaller batch")
+    guard stage.batch <= images else {
+      let which = images < data.count ? "\(images) images to train on" : "\(images) images"
+      throw RecipeError("batch is \(stage.batch), but \(data.path) has \(which): take a smaller batch")
     }
-    var notices = try stage.method.value.validate(stage, images: data.count)
+    var notices = try stage.method.value.validate(stage, images: images)
     for view in stage.views { notices += try view.validate(channels: data.channels) }
     try checkParts(stage, ranks: ranks)
     if let heldOut, heldOut.channels != data.channels {
@@ -269,7 +300,7 @@ package final class StageRun {
   /// Batches of this rank from a step on.
   package func loader(from step: Int, threads: Int) throws -> Loader {
     try Loader(
-      data, order: order, views: resolvedViews, rank: context.communicator.rank, ranks: context.communicator.size,
+      images, order: order, views: resolvedViews, rank: context.communicator.rank, ranks: context.communicator.size,
       seed: seed, threads: threads, ahead: stage.data.ahead, from: step, until: plan.totalSteps,
       decode: stage.data.decode)
   }
