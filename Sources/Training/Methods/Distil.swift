@@ -45,6 +45,28 @@ package struct Distil: MethodRecipe {
     return []
   }
 
+  package func check(
+    _ teacher: Teacher, from source: StageStart.Source, input: EncoderInput, classes: [String]
+  ) throws(RecipeError) {
+    guard teacher.classifier != nil else {
+      throw RecipeError(
+        "teacher \(source) tells no classes: give a run or a stage that was trained to, by apus finetune or the method "
+          + "supervised")
+    }
+    guard teacher.classNames == classes else {
+      throw RecipeError(
+        "teacher \(source) tells the classes \(listed(teacher.classNames)), the data have \(listed(classes)): they "
+          + "must be the same, in the same order; pack the images with --like, or take another teacher")
+    }
+    let own = (input.mean, input.deviation, input.selections)
+    guard own == (teacher.input.mean, teacher.input.deviation, teacher.input.selections) else {
+      throw RecipeError(
+        "teacher \(source) takes images of mean \(teacher.input.mean) and deviation \(teacher.input.deviation), the "
+          + "student's views have \(input.mean) and \(input.deviation): both see the same views, so give them "
+          + "normalise: {mean: \(teacher.input.mean), deviation: \(teacher.input.deviation)}")
+    }
+  }
+
   package func remedy(_ symptom: Symptom) -> String { "lower optimizer.rate, or take another temperature" }
 
   package func heads(features: Int, classes: Int) -> [HeadPlan] {

@@ -16,6 +16,13 @@ package protocol MethodRecipe: Options, Sendable {
   var classifier: Network.Tap? { get }
   /// Refuses labels that it cannot learn from. Called where `labels` is not `.none`.
   func check(_ labels: LabelSelection, classes: [String]) throws(RecipeError)
+  /// Refuses a teacher that it cannot learn from.
+  /// - Parameters:
+  ///   - source: where the teacher is from, for messages.
+  ///   - input: what the encoder that is trained is fed.
+  ///   - classes: of the data set.
+  func check(_ teacher: Teacher, from source: StageStart.Source, input: EncoderInput, classes: [String])
+    throws(RecipeError)
   /// Networks that the method asks and does not train. A stage loads their weights before its first step.
   var teachers: [StageStart.Source] { get }
   /// Heads of the network whose encoder is the result.
@@ -37,6 +44,9 @@ extension MethodRecipe {
   package var classifier: Network.Tap? { nil }
   package func check(_ labels: LabelSelection, classes: [String]) throws(RecipeError) {}
   package var teachers: [StageStart.Source] { [] }
+  package func check(
+    _ teacher: Teacher, from source: StageStart.Source, input: EncoderInput, classes: [String]
+  ) throws(RecipeError) {}
   package func completed(for optimizer: any Optimizer) -> Self { self }
   package func remedy(_ symptom: Symptom) -> String { "lower optimizer.rate, or lengthen schedule.warmup" }
 }

@@ -25,10 +25,10 @@ extension Plan {
       classNames = stage.data.classNames
     }
 
-    /// The network of another run's newest checkpoint, as its recipe describes it.
+    /// The network that another run came to, as its recipe describes it.
     init(_ source: StageStart.Source, run path: String, _ communicator: any Communicator) throws {
       self.source = source
-      let manifest = try Plan.newest(path, for: "teacher", communicator)
+      let manifest = try Plan.result(path, for: "teacher", communicator)
       let stage = try Recipe(yaml: manifest.recipe, from: path).stages[manifest.stage]
       guard let input = manifest.input else {
         throw RunError(

@@ -76,13 +76,14 @@ package final class StageRun {
     inputs = stage.views.prefix(method.results.count).map {
       EncoderInput($0, mean: data.mean, deviation: data.deviation)
     }
-    let extractor = StageRun.extractor(method, inputs, context)
+    try StageRun.check(teachers, of: stage, input: inputs[0], data)
+    let extractor = StageRun.extractor(method, stage, inputs, context)
     shares = (0..<ranks).map { share(of: stage.batch, rank: $0, ranks: ranks).count }
     (candidates, chance) = StageRun.planStep(method, stage, shares: shares, channels: data.channels, extractor, context)
-    var memory = StageRun.memory(method, stage, data, heldOut, reads, extractor, context)
+    var memory = StageRun.memory(method, stage, data, heldOut, labels, reads, extractor, context)
     memory.teachers = teachers.reduce(0) { $0 + $1.bytes }
     self.memory = memory
-    notices = warnings + reads.notices + stage.schedule.warnings(plan) + StageRun.monitorNotices(data, heldOut)
+    notices = warnings + reads.notices + stage.schedule.warnings(plan) + StageRun.monitorNotices(stage, data, heldOut)
   }
 
   /// The labels that a stage's method may see. All stages of a run choose alike.
@@ -153,8 +154,8 @@ package final class StageRun {
   }
 
   private static func memory(
-    _ method: any Method, _ stage: Stage, _ data: DataSet, _ heldOut: DataSet?, _ reads: ReadPlan,
-    _ extractor: FeatureExtractor, _ context: Context
+    _ method: any Method, _ stage: Stage, _ data: DataSet, _ heldOut: DataSet?, _ labels: LabelSelection?,
+    _ reads: ReadPlan, _ extractor: FeatureExtractor, _ context: Context
   ) -> StageMemory {
     let rank = context.communicator.rank
     let ranks = context.communicator.size
@@ -167,8 +168,9 @@ package final class StageRun {
       data, order: reads.order, views: stage.views, rank: rank, ranks: ranks, ahead: stage.data.ahead)
     memory.cache = min(reads.cacheBytes(rank: rank, ranks: ranks), data.count * reads.meanLength)
     memory.index = data.indexBytes + (heldOut?.indexBytes ?? 0)
-    if let heldOut {
-      let rows = min(stage.monitor.train, data.count) + min(stage.monitor.test, heldOut.count)
+    if heldOut != nil || labels?.validation.isEmpty == false {
+      let validation = labels?.validation.count ?? 0
+      let rows = min(stage.monitor.train, data.count) + max(validation, min(stage.monitor.test, heldOut?.count ?? 0))
       memory.monitor = 2 * rows * extractor.dimension * MemoryLayout<Float>.stride
     }
     return memory
@@ -177,8 +179,11 @@ package final class StageRun {
   // MARK: Checks
 
   /// What keeps the monitor from judging, in words.
-  private static func monitorNotices(_ data: DataSet, _ heldOut: DataSet?) -> [String] {
+  private static func monitorNotices(_ stage: Stage, _ data: DataSet, _ heldOut: DataSet?) -> [String] {
     let classes = data.classNames
+    if stage.method.value.classifier != nil {
+      return heldOut == nil ? ["no accuracy on held-out images: it needs labelled images in --test"] : []
+    }
     guard let heldOut, !LabelledImages(data, classes: classes, limit: 1).isEmpty else {
       return ["no kNN while training: it needs labelled images in --data and in --test"]
     }
@@ -208,11 +213,33 @@ package final class StageRun {
     var notices = try stage.method.value.validate(stage, images: images)
     for view in stage.views { notices += try view.validate(channels: data.channels) }
     try checkParts(stage, ranks: ranks)
+    try checkClasses(stage, data, heldOut)
     if let heldOut, heldOut.channels != data.channels {
       throw RunError(
         "held-out data \(heldOut.path) has \(heldOut.channels) channels, the training data \(data.channels)")
     }
     return notices
+  }
+
+  /// Teachers against what the student is fed and learns to tell; held-out images against the classes.
+  private static func check(
+    _ teachers: [Teacher], of stage: Stage, input: EncoderInput, _ data: DataSet
+  ) throws(RecipeError) {
+    let method = stage.method.value
+    for (teacher, source) in zip(teachers, method.teachers) {
+      try method.check(teacher, from: source, input: input, classes: data.classNames)
+    }
+  }
+
+  /// Refuses held-out images of classes that a classifier cannot tell.
+  private static func checkClasses(_ stage: Stage, _ data: DataSet, _ heldOut: DataSet?) throws(RecipeError) {
+    guard stage.method.value.classifier != nil, let heldOut else { return }
+    let test = LabelledImages(heldOut, classes: data.classNames, limit: 1)
+    guard test.unknown.isEmpty else {
+      throw RecipeError(
+        "\(heldOut.path) has images of the classes \(listed(test.unknown)), which \(data.path) has not (it has "
+          + "\(listed(data.classNames))): name classes alike, or give other images with --test")
+    }
   }
 
   /// One encoder sees all kinds of view unless the method has several.
@@ -262,16 +289,17 @@ package final class StageRun {
     method.trained.reduce(0) { $0 + pow(norm($1.gradients.data, $1.gradients.count), 2) }.squareRoot()
   }
 
-  /// Features of images for the monitor.
+  /// What the monitor judges images by: features, or the scores of classes of a method that tells them.
   package var extractor: FeatureExtractor {
-    StageRun.extractor(method, inputs, context)
+    StageRun.extractor(method, stage, inputs, context)
   }
 
   private static func extractor(
-    _ method: any Method, _ inputs: [EncoderInput], _ context: Context
+    _ method: any Method, _ stage: Stage, _ inputs: [EncoderInput], _ context: Context
   ) -> FeatureExtractor {
+    let tap = stage.method.value.classifier ?? .features
     let sources = zip(method.results, inputs).map { trained, input in
-      FeatureSource(trained.name, trained.network, trained.state, input: input)
+      FeatureSource(trained.name, trained.network, trained.state, input: input, tap: tap)
     }
     return FeatureExtractor(sources, context: context)
   }
