@@ -78,7 +78,7 @@ package struct FeatureExtractor {
   /// - Parameter samples: whose features; the same on every rank.
   /// - Returns: (samples.count, D) row by row, on every rank.
   /// - Throws: `LoadError` for an image that cannot be loaded; `RunError` if the encoder changed on the way.
-  package func features(of data: DataSet, _ samples: [Int]) throws -> [Float] {
+  package func features(of data: any ImageSource, _ samples: [Int]) throws -> [Float] {
     let before = sources.map(\.state.checksum)
     let features = try context.communicator.gatherRows(samples, width: dimension) { mine, rows in
       var column = 0
@@ -97,7 +97,7 @@ package struct FeatureExtractor {
   /// Features of one encoder, a batch at a time.
   /// - rows: where they begin in the first sample's row of `dimension` numbers.
   private func fill(
-    _ rows: UnsafeMutablePointer<Float>, of data: DataSet, _ samples: [Int], from source: FeatureSource
+    _ rows: UnsafeMutablePointer<Float>, of data: any ImageSource, _ samples: [Int], from source: FeatureSource
   ) throws {
     let input = source.input
     for first in stride(from: 0, to: samples.count, by: batch) {

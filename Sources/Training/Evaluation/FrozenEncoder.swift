@@ -14,7 +14,7 @@ package final class FrozenEncoder {
   /// Steps that it was trained for, over all stages; 0 for weights from a file.
   package let step: Int
   /// Where the scores of classes come out of the first encoder's network; nil where it tells none.
-  package let classifier: Network.Tap?
+  package let classScores: Network.Tap?
   /// Classes of the training set; empty where they are not known.
   package let classNames: [String]
   /// What the user should know, in words: checkpoints that were passed over, an input that had to be derived.
@@ -80,9 +80,9 @@ package final class FrozenEncoder {
     self.step = step
     self.notices = notices
     let stage = stage
-    classifier = classNames == nil ? nil : stage.method.value.classifier
+    classScores = classNames == nil ? nil : stage.method.value.classScores
     self.classNames = classNames ?? []
-    let classes = classifier == nil ? nil : classNames?.count
+    let classes = classScores == nil ? nil : classNames?.count
     sources = inputs.map { name, input in
       let network =
         classes.map { stage.network(channels: input.channels, classes: $0) }

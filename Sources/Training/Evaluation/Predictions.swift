@@ -11,7 +11,7 @@ package struct Predictions {
 
   /// All ranks make this call and get the same.
   /// - Parameter extractor: of one network, whose tap gives the scores of the classes.
-  package init(of data: DataSet, _ samples: [Int], by extractor: FeatureExtractor) throws {
+  package init(of data: any ImageSource, _ samples: [Int], by extractor: FeatureExtractor) throws {
     classes = extractor.dimension
     var scores = try extractor.features(of: data, samples)
     for row in samples.indices { Self.softmax(&scores[row * classes..<(row + 1) * classes]) }

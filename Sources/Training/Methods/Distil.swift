@@ -24,7 +24,7 @@ package struct Distil: MethodRecipe {
   /// Whether f is T².
   package var squared = false
   /// What follows the student's encoder.
-  package var classifierHead = ClassifierHead()
+  package var classifier = ClassifierHead()
 
   /// The defaults.
   package init() {}
@@ -36,7 +36,7 @@ package struct Distil: MethodRecipe {
 
   package var teachers: [StageStart.Source] { [teacher] }
   package var labels: LabelUse { alpha < 1 ? .some : .none }
-  package var classifier: Network.Tap? { ClassifierHead.tap }
+  package var classScores: Network.Tap? { ClassifierHead.tap }
 
   package func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] {
     try stage.requireViews([1], by: Self.name, "one view of an image")
@@ -48,7 +48,7 @@ package struct Distil: MethodRecipe {
   package func check(
     _ teacher: Teacher, from source: StageStart.Source, input: EncoderInput, classes: [String]
   ) throws(RecipeError) {
-    guard teacher.classifier != nil else {
+    guard teacher.classScores != nil else {
       throw RecipeError(
         "teacher \(source) tells no classes: give a run or a stage that was trained to, by apus finetune or the method "
           + "supervised")
@@ -70,7 +70,7 @@ package struct Distil: MethodRecipe {
   package func remedy(_ symptom: Symptom) -> String { "lower optimizer.rate, or take another temperature" }
 
   package func heads(features: Int, classes: Int) -> [HeadPlan] {
-    classifierHead.plans(features: features, classes: classes)
+    classifier.plans(features: features, classes: classes)
   }
 
   package func make(_ setting: MethodSetting) -> any Method { Running(self, setting) }
@@ -122,7 +122,7 @@ package struct Distil: MethodRecipe {
       let teacher = setting.teachers[0]
       context.scratch { arena in
         let pass = Pass(context, teacher.state, .inference, BatchGroups(images: images.n, in: arena))
-        let scores = teacher.network.forward(images, tap: teacher.classifier!, pass).output
+        let scores = teacher.network.forward(images, tap: teacher.classScores!, pass).output
         if !context.isDry { t.data.update(from: scores.data, count: t.count) }
       }
     }

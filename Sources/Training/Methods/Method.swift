@@ -13,7 +13,7 @@ package protocol MethodRecipe: Options, Sendable {
   /// Which labels it learns from.
   var labels: LabelUse { get }
   /// Where the scores of the data set's classes come out of the result's network; nil for a method that tells none.
-  var classifier: Network.Tap? { get }
+  var classScores: Network.Tap? { get }
   /// Refuses labels that it cannot learn from. Called where `labels` is not `.none`.
   func check(_ labels: LabelSelection, classes: [String]) throws(RecipeError)
   /// Refuses a teacher that it cannot learn from.
@@ -41,7 +41,7 @@ package protocol MethodRecipe: Options, Sendable {
 extension MethodRecipe {
   package static var title: String { name }
   package var labels: LabelUse { .none }
-  package var classifier: Network.Tap? { nil }
+  package var classScores: Network.Tap? { nil }
   package func check(_ labels: LabelSelection, classes: [String]) throws(RecipeError) {}
   package var teachers: [StageStart.Source] { [] }
   package func check(

@@ -14,7 +14,7 @@ package struct Supervised: MethodRecipe {
   package static let name = "supervised"
 
   /// What follows the encoder.
-  package var classifierHead = ClassifierHead()
+  package var classifier = ClassifierHead()
   /// ε of label smoothing.
   package var smoothing = 0.0
   /// `none`, `balanced` for weights that make all classes count alike, or a weight for each class.
@@ -28,7 +28,7 @@ package struct Supervised: MethodRecipe {
   }
 
   package var labels: LabelUse { .only }
-  package var classifier: Network.Tap? { ClassifierHead.tap }
+  package var classScores: Network.Tap? { ClassifierHead.tap }
 
   package func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] {
     try stage.requireViews([1], by: Self.name, "one view of an image")
@@ -47,7 +47,7 @@ package struct Supervised: MethodRecipe {
   package func remedy(_ symptom: Symptom) -> String { "lower optimizer.rate, or give more labels" }
 
   package func heads(features: Int, classes: Int) -> [HeadPlan] {
-    classifierHead.plans(features: features, classes: classes)
+    classifier.plans(features: features, classes: classes)
   }
 
   package func make(_ setting: MethodSetting) -> any Method { Running(self, setting) }

@@ -12,14 +12,14 @@ package final class Teacher {
   /// What its encoder was fed.
   package let input: EncoderInput
   /// Where the scores of classes come out of it, and the classes' names; nil and empty where it tells none.
-  package let classifier: Network.Tap?, classNames: [String]
+  package let classScores: Network.Tap?, classNames: [String]
 
   package init(
-    _ network: Network, input: EncoderInput, classifier: Network.Tap? = nil, classNames: [String] = []
+    _ network: Network, input: EncoderInput, classScores: Network.Tap? = nil, classNames: [String] = []
   ) {
     self.network = network
     self.input = input
-    self.classifier = classifier
+    self.classScores = classScores
     self.classNames = classNames
     state = network.makeState()
   }

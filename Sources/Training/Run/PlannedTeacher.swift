@@ -13,7 +13,7 @@ extension Plan {
     package let network: Network
     package let input: EncoderInput
     /// Where the scores of classes come out of it, and the classes' names; nil and empty where it tells none.
-    package let classifier: Network.Tap?, classNames: [String]
+    package let classScores: Network.Tap?, classNames: [String]
 
     /// The network of an earlier stage.
     init(_ source: StageStart.Source, stage: Planned) {
@@ -21,7 +21,7 @@ extension Plan {
       start = .stage(stage.index)
       network = stage.network
       input = stage.input
-      classifier = stage.stage.method.value.classifier
+      classScores = stage.stage.method.value.classScores
       classNames = stage.data.classNames
     }
 
@@ -38,7 +38,7 @@ extension Plan {
       start = .run(RunFolder(path))
       network = stage.network(channels: input.channels, classes: manifest.classNames?.count ?? 0)
       self.input = input
-      classifier = stage.method.value.classifier
+      classScores = stage.method.value.classScores
       classNames = manifest.classNames ?? []
     }
 
@@ -59,13 +59,13 @@ extension Plan {
       self.input = try EncoderInput(json: input)
       start = .file(path)
       network = Network(stage.encoder.options(channels: self.input.channels))
-      classifier = nil
+      classScores = nil
       classNames = []
     }
 
     /// The network without weights.
     func make() -> Teacher {
-      Teacher(network, input: input, classifier: classifier, classNames: classNames)
+      Teacher(network, input: input, classScores: classScores, classNames: classNames)
     }
   }
 }

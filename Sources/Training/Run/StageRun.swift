@@ -181,7 +181,7 @@ package final class StageRun {
   /// What keeps the monitor from judging, in words.
   private static func monitorNotices(_ stage: Stage, _ data: DataSet, _ heldOut: DataSet?) -> [String] {
     let classes = data.classNames
-    if stage.method.value.classifier != nil {
+    if stage.method.value.classScores != nil {
       return heldOut == nil ? ["no accuracy on held-out images: it needs labelled images in --test"] : []
     }
     guard let heldOut, !LabelledImages(data, classes: classes, limit: 1).isEmpty else {
@@ -233,7 +233,7 @@ package final class StageRun {
 
   /// Refuses held-out images of classes that a classifier cannot tell.
   private static func checkClasses(_ stage: Stage, _ data: DataSet, _ heldOut: DataSet?) throws(RecipeError) {
-    guard stage.method.value.classifier != nil, let heldOut else { return }
+    guard stage.method.value.classScores != nil, let heldOut else { return }
     let test = LabelledImages(heldOut, classes: data.classNames, limit: 1)
     guard test.unknown.isEmpty else {
       throw RecipeError(
@@ -297,7 +297,7 @@ package final class StageRun {
   private static func extractor(
     _ method: any Method, _ stage: Stage, _ inputs: [EncoderInput], _ context: Context
   ) -> FeatureExtractor {
-    let tap = stage.method.value.classifier ?? .features
+    let tap = stage.method.value.classScores ?? .features
     let sources = zip(method.results, inputs).map { trained, input in
       FeatureSource(trained.name, trained.network, trained.state, input: input, tap: tap)
     }

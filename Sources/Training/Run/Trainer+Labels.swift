@@ -18,10 +18,10 @@ extension Trainer {
 
   /// Judges the classifier that a stage came to on all held-out images, for the report. All ranks make this call.
   func judge(_ planned: Plan.Planned) throws {
-    guard planned.stage.method.value.classifier != nil, let heldOut = planned.heldOut else { return }
+    guard planned.stage.method.value.classScores != nil, let heldOut = planned.heldOut else { return }
     let images = LabelledImages(heldOut, classes: planned.data.classNames)
     let encoder = try FrozenEncoder(run: folder.path, .stage(planned.stage.name), communicator)
-    guard let tap = encoder.classifier, !images.isEmpty else { return }
+    guard let tap = encoder.classScores, !images.isEmpty else { return }
     context.arena.unseal()
     let extractor = FeatureExtractor([encoder.sources[0].tapped(at: tap)], context: context)
     let predictions = try Predictions(of: heldOut, images.samples, by: extractor)

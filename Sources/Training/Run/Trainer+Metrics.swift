@@ -40,7 +40,7 @@ extension Trainer {
   /// How well held-out images are told apart: by the method's own classifier, or by kNN.
   /// - Returns: accuracy on the images that are kept for validation; nil where there are none.
   func monitor(_ stageRun: StageRun, _ index: Int, step: Int, _ progress: RunProgress?) throws -> Double? {
-    if stageRun.stage.method.value.classifier != nil { return try classify(stageRun, index, step: step, progress) }
+    if stageRun.stage.method.value.classScores != nil { return try classify(stageRun, index, step: step, progress) }
     try findNeighbours(stageRun, index, step: step, progress)
     return nil
   }
