@@ -10,10 +10,13 @@ package struct Peak: Sendable {
 
   package init(threads: Int) {
     let context = Context(threads: threads)
-    arithmetic = Double(threads) * Self.fusedMultiplyAdd()
+    arithmetic = Self.arithmetic(threads: threads)
     winograd = Self.winograd(context)
     memory = Self.memory(context)
   }
+
+  /// FLOP/s of fused multiply-adds in registers, by a measurement of a few hundredths of a second.
+  package static func arithmetic(threads: Int) -> Double { Double(threads) * fusedMultiplyAdd() }
 
   /// The value of a roof; nil where there is none.
   package func of(_ roof: Profile.Roof) -> Double? {

@@ -16,6 +16,8 @@ package struct Plan {
     package let start: Start
     package let teachers: [PlannedTeacher]
     package let steps: Int
+    /// What it will take.
+    package let cost: StageCost
     /// The step after which its first checkpoint is written at the latest.
     let firstCheckpoint: Int
     /// The networks whose encoders are the result, and what the first one is fed.
@@ -43,6 +45,7 @@ package struct Plan {
     let sets = try Plan.open(request)
     let folder = RunFolder(request.run)
     var planned: [Planned] = []
+    let rate = context.communicator.allReduce(Peak.arithmetic(threads: context.team.count), .min)
     for (index, stage) in request.recipe.stages.enumerated() {
       let (data, heldOut) = sets[stage.data.set]!
       let (stageRun, teachers) = try Plan.named(stage, of: request.recipe) {
@@ -59,11 +62,12 @@ package struct Plan {
       planned.append(
         Planned(
           index: index, stage: stage, data: data, heldOut: heldOut, start: start, teachers: teachers,
-          steps: stageRun.plan.totalSteps,
+          steps: stageRun.plan.totalSteps, cost: StageCost(stageRun, work: stageRun.work, rate: rate),
           firstCheckpoint: min(max(1, stageRun.plan.steps(stage.checkpoint.every)), stageRun.plan.totalSteps),
           networks: stageRun.method.results.map(\.network), input: stageRun.inputs[0]))
     }
     stages = planned
+    try checkDisk(folder)
   }
 
   /// The running form of a stage.
@@ -111,6 +115,25 @@ package struct Plan {
       sets[name] = (try DataSet(at: train), try test.map { try DataSet(at: $0) })
     }
     return sets
+  }
+
+  /// Checkpoints that are there at the same time: the last and the best of each earlier stage, and those of the present
+  /// one.
+  package var diskBytes: Int {
+    var earlier = 0
+    var most = 0
+    for planned in stages {
+      most = max(most, earlier + planned.cost.checkpoint * (planned.cost.keep + 1))
+      earlier += planned.cost.checkpoint * (planned.stage.data.validation == nil ? 1 : 2)
+    }
+    return most
+  }
+
+  private func checkDisk(_ folder: RunFolder) throws(RunError) {
+    guard stages.count > 1, let free = FileSystem.freeBytes(at: folder.path), free < Int64(diskBytes) else { return }
+    throw RunError(
+      "the checkpoints of \(stages.count) stages need \(megabytes(diskBytes)) MiB at \(folder.path), but "
+        + "\(megabytes(Int(free))) are free: make room or give another --run")
   }
 
   private static func checkRoom(_ stageRun: StageRun, _ folder: RunFolder) throws {

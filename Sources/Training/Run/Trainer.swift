@@ -53,6 +53,7 @@ package final class Trainer {
     try enterFolder()
     let resumed = try findCheckpoint()
     let first = try position(after: resumed)
+    tellPlan()
     try communicator.onRoot { try folder.refuseEditedRecipe(besides: [recipe, resumed?.recipe ?? recipe]) }
     if let resumed, first.stage == plan.stages.count {
       try finish(resumed)
