@@ -10,8 +10,8 @@ from sweep import Failed, fingerprint, percent, say
 
 # Every stage of every study is this recipe: from scratch as it is, after another stage with that one's encoder.
 RECIPE = "target-small"
-BASE_STEPS, STEPS = 1600, 400
-LENGTHS = [25, 100, 400, 1600]
+BASE_STEPS, STEPS = 640, 160
+LENGTHS = [10, 40, 160, 640]
 BATCH = 64
 HPT, HPT_BN, TARGET, BASE = "HPT", "HPT-BN", "Target", "Base"
 NORMALISATION_ALONE = (
@@ -79,7 +79,7 @@ class Studies:
             found = {name_of(result): result["scores"][0] for result in results}
             return {key: [score["hits"], score["trials"]] for key, score in found.items()}, None
         self.runs[run] = keys
-        self.waves[wave].append((keys, f"{name}, seed {seed}", call))
+        self.waves[wave].append((keys, f"{name} on {data}, {steps} steps, {mark}, seed {seed}", call))
         return run
 
     def tuned(self, start, seed, name):
