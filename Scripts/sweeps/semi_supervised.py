@@ -15,7 +15,7 @@ SETS = {
 }
 SHARES = ["1%", "10%"]
 # Both are of one recipe each, the same for every set, share and seed.
-FINETUNE = {"length": "300 steps", "batch": 32, "optimizer.rate": 0.4, "monitor.every": "0 steps"}
+FINETUNE = {"length": "400 steps", "optimizer.rate": 0.4, "monitor.every": "0 steps"}
 DISTIL = {"length": "200 steps", "optimizer.rate": 0.4, "optimizer.decay": 5e-4, "monitor.every": "0 steps"}
 PROBE = {"optimizer.rate": 3, "parameters": "[{part: encoder, trains: false}]"}
 SCRATCH = {"start.from": "nothing"}

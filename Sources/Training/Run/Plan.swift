@@ -173,7 +173,7 @@ package struct Plan {
   // MARK: Starts
 
   /// Resolves where a stage starts from, and checks that the parts which it takes over are there and fit.
-  private static func start(
+  static func start(
     of index: Int, _ recipe: Recipe, _ stageRun: StageRun, _ earlier: [Planned], _ context: Context
   ) throws -> Start {
     let start = recipe.stages[index].start
