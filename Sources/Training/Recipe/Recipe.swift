@@ -109,6 +109,10 @@ package struct Recipe: Sendable {
   func alone(_ stage: Int) -> Recipe {
     var recipe = self
     recipe.stages = [stages[stage]]
+    // Alone it has no stage before it.
+    if stages[stage].start.from == .previous, stage > 0 {
+      recipe.stages[0].start.from = .stage(stages[stage - 1].name)
+    }
     return recipe
   }
 
