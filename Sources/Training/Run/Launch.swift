@@ -127,7 +127,7 @@ package enum Launch {
   private static var baseline: String {
     let baseline = String(cString: csystem_baseline())
     let kernels = MicroKernels.current.name
-    return kernels == MicroKernels.all[0].name ? baseline : "\(baseline) with \(kernels) kernels"
+    return kernels == MicroKernels.best.name ? baseline : "\(baseline) with \(kernels) kernels"
   }
 
   /// What the numbers of a run depend on besides recipe and data: where it differs, results are equal within rounding
