@@ -6,6 +6,7 @@ package enum Purpose: UInt64, CaseIterable, Sendable {
   case split, crop, flip, colour, grey, blur, solarise, initialisation, shuffle, queue, probe, check
   case bank, negatives
   case rotate, tiles
+  case labels, validation
 }
 
 /// A stream of random draws that is a pure function of its key. There is no state to save: the same key gives the

@@ -3,10 +3,10 @@ import Training
 
 /// The checkpoint of a run that a command uses.
 struct CheckpointChoice: ParsableArguments {
-  @Option(help: "Of a run: the step whose checkpoint is taken (default: the newest).")
+  @Option(help: "Of a run: the step whose checkpoint is taken (default: the best by validation, else the newest).")
   var step: Int?
 
-  @Option(help: "Of a run of several stages: the stage whose last checkpoint is taken.")
+  @Option(help: "Of a run of several stages: the stage whose encoder is taken.")
   var stage: String?
 
   var isGiven: Bool { step != nil || stage != nil }
@@ -14,7 +14,7 @@ struct CheckpointChoice: ParsableArguments {
   var choice: FrozenEncoder.Choice {
     if let step { return .step(step) }
     if let stage { return .stage(stage) }
-    return .newest
+    return .result
   }
 
   func validate() throws {

@@ -22,7 +22,7 @@ import Training
     _ test: String, train: String = "train", _ communicator: any Communicator = SingleProcess(),
     _ change: (inout Comparison) -> Void = { _ in }
   ) throws -> (outcome: Comparison.Outcome, said: [String]) {
-    let encoder = try FrozenEncoder(run: run, .newest, communicator)
+    let encoder = try FrozenEncoder(run: run, .result, communicator)
     var comparison = Comparison(
       encoder, train: try DataSet(at: tiny.folder + "/" + train), test: try DataSet(at: tiny.folder + "/" + test),
       context: Context(communicator: communicator))

@@ -234,7 +234,7 @@ import Training
 
   /// Invalid rules are refused when the recipe is read.
   @Test(arguments: [
-    ("{part: encoder}", "says nothing: give it `trains`, `rate` or `decay`"),
+    ("{part: encoder}", "says nothing: give it `trains`, `rate`, `decay` or `adapts`"),
     ("{part: encoder, rate: -1}", "`rate` is -1.0; it must be 0 or more"),
     ("{kinds: [], trains: false}", "`kinds` is empty"),
     ("{kinds: [weights], trains: false}", "it is `weights`; did you mean `weight`?"),

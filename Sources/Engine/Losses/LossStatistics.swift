@@ -2,7 +2,7 @@
 ///
 /// The contract of every loss: each rank sums its own rows and divides by the *global* count; the gradient of a gather
 /// is the sum over ranks; gradients of parameters are *summed* over ranks. So local batches may have unequal sizes.
-package struct LossStatistics: BitwiseCopyable, Equatable {
+package struct LossStatistics: RowSums, Equatable {
   /// Number of rows.
   package var rows = 0.0
   /// Σ of the rows' losses.
@@ -24,26 +24,5 @@ package struct LossStatistics: BitwiseCopyable, Equatable {
     correct += other.correct
     positive += other.positive
     negative += other.negative
-  }
-
-  /// Sums over ranks.
-  mutating func allReduce(_ context: Context) {
-    withUnsafeMutableBytes(of: &self) {
-      context.allReduce($0.bindMemory(to: Double.self), on: .statistics, "loss")
-    }
-  }
-}
-
-extension Context {
-  /// Runs `body` once for each row on all threads and adds the results in the order of the rows, so that the number of
-  /// threads does not change a bit.
-  func sum(rows: Int, _ body: (_ row: Int) -> LossStatistics) -> LossStatistics {
-    scratch { arena in
-      let statistics = arena.array(of: LossStatistics.self, count: max(1, rows))
-      var sum = LossStatistics()
-      run(rows) { row, _ in statistics[row] = body(row) }
-      run(1) { _, _ in for row in 0..<rows { sum.add(statistics[row]) } }
-      return sum
-    }
   }
 }

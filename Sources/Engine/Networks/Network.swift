@@ -32,6 +32,8 @@ package struct Network {
   package let statistics: ParameterLayout
   /// By place: whether the output depends on anything that trains.
   private let trains: [Bool]
+  /// By place: channels of the output.
+  private let channels: [Int]
   /// The place of the features; those before it are the maps'.
   private let features: Int
 
@@ -61,6 +63,7 @@ package struct Network {
     self.parameters = parameters
     self.statistics = statistics
     self.trains = trains
+    self.channels = channels
     features = encoder.maps.count
   }
 
@@ -105,6 +108,9 @@ package struct Network {
   }
 
   private func place(of tap: Tap) -> Int { Self.place(of: tap, encoder, branches) }
+
+  /// Channels of the output at a tap.
+  package func channels(at tap: Tap) -> Int { channels[place(of: tap)] }
 
   // MARK: Forward
 

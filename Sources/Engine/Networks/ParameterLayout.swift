@@ -28,6 +28,8 @@ package struct ParameterLayout: Sendable {
     package let rateFactor: Float
     /// Factor on the weight decay.
     package let decayFactor: Float
+    /// Whether LARS's trust ratio scales its rate.
+    package let adapts: Bool
 
     package var trains: Bool { slice.trains }
   }
@@ -51,7 +53,8 @@ package struct ParameterLayout: Sendable {
     entries.append(
       Entry(
         name: name, shape: shape, kind: kind, slice: slice, initialisation: initialisation,
-        rateFactor: rules.lazy.compactMap(\.rate).first ?? 1, decayFactor: rules.lazy.compactMap(\.decay).first ?? 1))
+        rateFactor: rules.lazy.compactMap(\.rate).first ?? 1, decayFactor: rules.lazy.compactMap(\.decay).first ?? 1,
+        adapts: rules.lazy.compactMap(\.adapts).first ?? true))
     count += (slice.count + 15) & ~15
     return slice
   }

@@ -13,10 +13,12 @@ package struct Rule: Hashable, Sendable {
   package var rate: Float?
   /// Factor on the weight decay.
   package var decay: Float?
+  /// Whether an optimizer that adapts its rate layer by layer (LARS) does so here.
+  package var adapts: Bool?
 
   package init(
     _ part: PartName? = nil, kinds: Set<ParameterKind>? = nil, trains: Bool? = nil, rate: Float? = nil,
-    decay: Float? = nil
+    decay: Float? = nil, adapts: Bool? = nil
   ) {
     for (factor, what) in [(rate, "learning rate"), (decay, "weight decay")] {
       precondition(factor.map { $0 >= 0 && $0.isFinite } ?? true, "a factor of \(factor!) on the \(what)")
@@ -26,6 +28,7 @@ package struct Rule: Hashable, Sendable {
     self.trains = trains
     self.rate = rate
     self.decay = decay
+    self.adapts = adapts
   }
 
   package func covers(_ parameter: String, _ kind: ParameterKind) -> Bool {

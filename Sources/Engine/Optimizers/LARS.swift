@@ -5,8 +5,9 @@
 ///     inside:  v ← m·v + rate·r·(g + λw);  w ← w − v         (google-research/simclr `classic_momentum`)
 ///     outside: v ← m·v + r·(g + λw);       w ← w − rate·v    (byol, vissl, lightly)
 ///
-/// r is 1 where ‖w‖ or the denominator is 0, and for the excluded kinds, which also take no decay. apex's LARC, which
-/// is separate and outside, passes over a parameter whose gradient is exactly 0, without decay: there r is 0.
+/// r is 1 where ‖w‖ or the denominator is 0, where a rule says so, and for the excluded kinds, which also take no
+/// decay. apex's LARC, which is separate and outside, passes over a parameter whose gradient is exactly 0, without
+/// decay: there r is 0.
 package struct LARS: Optimizer, Equatable {
   package enum RatePlacement: String, Codable, Sendable, CaseIterable { case inside, outside }
   package enum TrustRatio: String, Codable, Sendable, CaseIterable { case combined, separate }
@@ -56,7 +57,7 @@ package struct LARS: Optimizer, Equatable {
       let v = state[0][entry.slice]
       let count = entry.slice.count
       let decay = decay(of: entry)
-      let r = excludes(entry) ? 1 : trustRatio(w, g, count, decay)
+      let r = excludes(entry) || !entry.adapts ? 1 : trustRatio(w, g, count, decay)
       let rate = rate * entry.rateFactor
       let inside = rateIn == .inside ? rate * r : r
       let outside = rateIn == .inside ? 1 : rate

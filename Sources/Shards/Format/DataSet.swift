@@ -30,6 +30,11 @@ package final class DataSet: @unchecked Sendable {
     try self.init(files: try Self.shardFiles(path), at: path)
   }
 
+  /// Whether a folder is a data set.
+  package static func isThere(at path: String) -> Bool {
+    FileManager.default.fileExists(atPath: path + "/" + Format.shardName(0))
+  }
+
   /// Opens one shard alone, for inspection. Its samples are numbered from 0.
   package convenience init(shard path: String) throws(FileError) {
     let reader = try ShardReader(path)

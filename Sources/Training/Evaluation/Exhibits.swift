@@ -70,7 +70,7 @@ package enum Exhibits {
   }
 
   /// An image as it is, at most 96 pixels.
-  private static func picture(_ data: DataSet, _ sample: Int) throws -> ReportImage {
+  static func picture(_ data: DataSet, _ sample: Int) throws -> ReportImage {
     let record = data.record(sample)
     let size = min(96, max(record.width, record.height))
     var pixels = [Float](repeating: 0, count: size * size * data.channels)

@@ -10,22 +10,32 @@ package struct FeatureSource {
   package let network: Network
   package let state: NetworkState
   package let input: EncoderInput
+  /// Where the numbers are taken: the encoder's features, or a head's output.
+  package let tap: Network.Tap
 
-  package init(_ name: String, _ network: Network, _ state: NetworkState, input: EncoderInput) {
+  package init(
+    _ name: String, _ network: Network, _ state: NetworkState, input: EncoderInput, tap: Network.Tap = .features
+  ) {
     self.name = name
     self.network = network
     self.state = state
     self.input = input
+    self.tap = tap
   }
 
   /// Numbers of an image's features.
-  package var dimension: Int { network.encoder.options.features }
+  package var dimension: Int { network.channels(at: tap) }
+
+  /// The same network, tapped elsewhere.
+  package func tapped(at tap: Network.Tap) -> FeatureSource {
+    FeatureSource(name, network, state, input: input, tap: tap)
+  }
 
   /// The same encoder before it learned anything.
   package func untrained(seed: UInt64) -> FeatureSource {
     let state = network.makeState()
     state.initialise(seed: seed)
-    return FeatureSource(name, network, state, input: input)
+    return FeatureSource(name, network, state, input: input, tap: tap)
   }
 }
 
@@ -53,7 +63,7 @@ package struct FeatureExtractor {
       context.scratch { arena in
         let input = source.input
         let images = arena.tensor(n: batch, h: input.size, w: input.size, c: input.channels)
-        _ = source.network.forward(images, tap: .features, pass(source, batch, arena))
+        _ = source.network.forward(images, tap: source.tap, pass(source, batch, arena))
       }
     }
   }
@@ -68,7 +78,7 @@ package struct FeatureExtractor {
   /// - Parameter samples: whose features; the same on every rank.
   /// - Returns: (samples.count, D) row by row, on every rank.
   /// - Throws: `LoadError` for an image that cannot be loaded; `RunError` if the encoder changed on the way.
-  package func features(of data: DataSet, _ samples: [Int]) throws -> [Float] {
+  package func features(of data: any ImageSource, _ samples: [Int]) throws -> [Float] {
     let before = sources.map(\.state.checksum)
     let features = try context.communicator.gatherRows(samples, width: dimension) { mine, rows in
       var column = 0
@@ -87,7 +97,7 @@ package struct FeatureExtractor {
   /// Features of one encoder, a batch at a time.
   /// - rows: where they begin in the first sample's row of `dimension` numbers.
   private func fill(
-    _ rows: UnsafeMutablePointer<Float>, of data: DataSet, _ samples: [Int], from source: FeatureSource
+    _ rows: UnsafeMutablePointer<Float>, of data: any ImageSource, _ samples: [Int], from source: FeatureSource
   ) throws {
     let input = source.input
     for first in stride(from: 0, to: samples.count, by: batch) {
@@ -95,7 +105,7 @@ package struct FeatureExtractor {
       try context.scratch { arena in
         let images = arena.tensor(n: part.count, h: input.size, w: input.size, c: input.channels)
         try input.fill(data, samples: part, into: images.data, context.team)
-        let features = source.network.forward(images, tap: .features, pass(source, part.count, arena)).features
+        let features = source.network.forward(images, tap: source.tap, pass(source, part.count, arena)).output
         for row in part.indices {
           (rows + (first + row) * dimension).update(
             from: features.data + row * source.dimension, count: source.dimension)

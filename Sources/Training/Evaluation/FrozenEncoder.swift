@@ -13,16 +13,20 @@ package final class FrozenEncoder {
   package let stage: Stage, stageIndex: Int
   /// Steps that it was trained for, over all stages; 0 for weights from a file.
   package let step: Int
+  /// Where the scores of classes come out of the first encoder's network; nil where it tells none.
+  package let classScores: Network.Tap?
+  /// Classes of the training set; empty where they are not known.
+  package let classNames: [String]
   /// What the user should know, in words: checkpoints that were passed over, an input that had to be derived.
   package let notices: [String]
 
   /// Which checkpoint of a run.
   package enum Choice: Sendable, Equatable {
-    /// The newest whole one.
-    case newest
+    /// What the run came to: the best of its last stage by validation, else the newest whole one.
+    case result
     /// Of a step.
     case step(Int)
-    /// The newest whole one of a stage, by its name.
+    /// What a stage came to, by its name.
     case stage(String)
   }
 
@@ -30,7 +34,7 @@ package final class FrozenEncoder {
   /// - Parameter choice: which of its checkpoints.
   /// - Throws: `RunError` where there is none, or where it cannot be known what the encoder is fed.
   package convenience init(
-    run: String, _ choice: Choice = .newest, _ communicator: any Communicator = SingleProcess()
+    run: String, _ choice: Choice = .result, _ communicator: any Communicator = SingleProcess()
   ) throws {
     let folder = RunFolder(run)
     let (manifest, damaged) = try Self.choose(folder, choice, communicator)
@@ -38,7 +42,8 @@ package final class FrozenEncoder {
     let (input, derived) = try Self.input(of: manifest, recipe.stages[manifest.stage], run, communicator)
     let further = (manifest.further ?? []).map { ($0.name, $0.input) }
     self.init(
-      recipe, stage: manifest.stage, inputs: [(manifest.encoder, input)] + further, step: manifest.step,
+      recipe, stage: manifest.stage, inputs: [(manifest.encoder, input)] + further,
+      classNames: manifest.classNames ?? [], step: manifest.step,
       notices: damaged.map { "Passed over: \($0)" } + derived)
     try communicator.onEvery {
       try Checkpoint.read(
@@ -61,21 +66,27 @@ package final class FrozenEncoder {
     } else if view.normalise == .dataset {
       notices = ["\(path) does not say how its input is normalised: taken are mean and deviation of \(data.path)"]
     }
-    self.init(recipe, stage: stage, inputs: [("encoder", input)], step: 0, notices: notices)
+    self.init(recipe, stage: stage, inputs: [("encoder", input)], classNames: nil, step: 0, notices: notices)
     try Weights.load(path, into: state)
   }
 
   private init(
-    _ recipe: Recipe, stage index: Int, inputs: [(name: String, input: EncoderInput)], step: Int, notices: [String]
+    _ recipe: Recipe, stage index: Int, inputs: [(name: String, input: EncoderInput)], classNames: [String]?, step: Int,
+    notices: [String]
   ) {
     self.recipe = recipe
     stage = recipe.stages[index]
     stageIndex = index
     self.step = step
     self.notices = notices
-    let encoder = stage.encoder
+    let stage = stage
+    classScores = classNames == nil ? nil : stage.method.value.classScores
+    self.classNames = classNames ?? []
+    let classes = classScores == nil ? nil : classNames?.count
     sources = inputs.map { name, input in
-      let network = Network(encoder.options(channels: input.channels))
+      let network =
+        classes.map { stage.network(channels: input.channels, classes: $0) }
+        ?? Network(stage.encoder.options(channels: input.channels))
       return FeatureSource(name, network, network.makeState(), input: input)
     }
   }
@@ -132,7 +143,7 @@ package final class FrozenEncoder {
       }
       return (try Checkpoint.verify(path, communicator, replicatedOnly: true), [])
     }
-    let (newest, damaged) = try Checkpoint.newest(folder, communicator, replicatedOnly: true)
+    let (newest, damaged) = try Checkpoint.result(folder, communicator)
     guard let newest else {
       let reasons = damaged.isEmpty ? "" : ": " + damaged.joined(separator: "; ")
       throw RunError("run \(folder.path) has no whole checkpoint\(reasons); is it a run's folder?")
@@ -145,7 +156,7 @@ package final class FrozenEncoder {
           + names.joined(separator: ", "))
     }
     if newest.stage == stage { return (newest, damaged) }
-    let (ofStage, passedOver) = try Checkpoint.newest(folder, communicator, stage: stage, replicatedOnly: true)
+    let (ofStage, passedOver) = try Checkpoint.result(folder, stage: stage, communicator)
     guard let ofStage else {
       throw RunError(
         "run \(folder.path) has no whole checkpoint of stage `\(name)`: it is in stage `\(names[newest.stage])`")

@@ -44,6 +44,15 @@ package struct LabelledImages {
     unknown = counts.indices.filter { known[$0] == nil && counts[$0] > 0 }.map { set.classNames[$0] }
   }
 
+  /// Some labelled images of a set, with their own labels.
+  package init(_ set: DataSet, samples: [Int]) {
+    self.set = set
+    self.samples = samples
+    labels = samples.map { Int32(set.label($0) ?? -1) }
+    labelledCount = samples.count
+    unknown = []
+  }
+
   package var count: Int { samples.count }
   package var isEmpty: Bool { samples.isEmpty }
 }

@@ -10,6 +10,19 @@ package protocol MethodRecipe: Options, Sendable {
   /// - Parameter images: number of images in the data set.
   /// - Returns: warnings.
   func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String]
+  /// Which labels it learns from.
+  var labels: LabelUse { get }
+  /// Where the scores of the data set's classes come out of the result's network; nil for a method that tells none.
+  var classScores: Network.Tap? { get }
+  /// Refuses labels that it cannot learn from. Called where `labels` is not `.none`.
+  func check(_ labels: LabelSelection, classes: [String]) throws(RecipeError)
+  /// Refuses a teacher that it cannot learn from.
+  /// - Parameters:
+  ///   - source: where the teacher is from, for messages.
+  ///   - input: what the encoder that is trained is fed.
+  ///   - classes: of the data set.
+  func check(_ teacher: Teacher, from source: StageStart.Source, input: EncoderInput, classes: [String])
+    throws(RecipeError)
   /// Networks that the method asks and does not train. A stage loads their weights before its first step.
   var teachers: [StageStart.Source] { get }
   /// Heads of the network whose encoder is the result.
@@ -27,9 +40,25 @@ package protocol MethodRecipe: Options, Sendable {
 
 extension MethodRecipe {
   package static var title: String { name }
+  package var labels: LabelUse { .none }
+  package var classScores: Network.Tap? { nil }
+  package func check(_ labels: LabelSelection, classes: [String]) throws(RecipeError) {}
   package var teachers: [StageStart.Source] { [] }
+  package func check(
+    _ teacher: Teacher, from source: StageStart.Source, input: EncoderInput, classes: [String]
+  ) throws(RecipeError) {}
   package func completed(for optimizer: any Optimizer) -> Self { self }
   package func remedy(_ symptom: Symptom) -> String { "lower optimizer.rate, or lengthen schedule.warmup" }
+}
+
+/// Which labels a method learns from. Those that it may not see never reach it.
+package enum LabelUse: Sendable {
+  /// None: it trains on all images without their labels.
+  case none
+  /// Those of the chosen images: it trains on all images, and sees whose labels there are.
+  case some
+  /// It trains on the chosen images alone.
+  case only
 }
 
 /// Everything that a method is built from, besides its own options.
@@ -48,6 +77,8 @@ package struct MethodSetting {
   package let images: Int
   /// Number of classes in the data set.
   package let classes: Int
+  /// By class: the number of images whose label may be seen; empty for a method that learns from none.
+  package let classCounts: [Int]
   /// The networks of the recipe's `teachers`, in their order.
   package let teachers: [Teacher]
   /// Length of the stage, for the method's own schedules.
@@ -62,8 +93,8 @@ package struct MethodSetting {
   /// A setting; what is left out has a default for tests.
   package init(
     encoder: ImageEncoder.Options, channels: [Int]? = nil, normalisation: NormalisationGroups = .global,
-    seed: UInt64 = 1, accumulate: Int = 1, images: Int, classes: Int = 0, teachers: [Teacher] = [], plan: RunPlan,
-    optimizer: any Optimizer = SGD(), rules: [Rule] = [], context: Context
+    seed: UInt64 = 1, accumulate: Int = 1, images: Int, classes: Int = 0, classCounts: [Int] = [],
+    teachers: [Teacher] = [], plan: RunPlan, optimizer: any Optimizer = SGD(), rules: [Rule] = [], context: Context
   ) {
     self.encoder = encoder
     self.channels = channels ?? [encoder.channels]
@@ -72,6 +103,7 @@ package struct MethodSetting {
     self.accumulate = accumulate
     self.images = images
     self.classes = classes
+    self.classCounts = classCounts
     self.teachers = teachers
     self.plan = plan
     self.optimizer = optimizer
@@ -105,7 +137,7 @@ package struct MethodInput {
   package let positions: Range<Int>
   /// Their numbers in the data set.
   package let samples: [Int]
-  /// Their classes, -1 for none; empty in a dry run. Self-supervised methods do not read them.
+  /// Their classes, -1 for those whose label may not be seen; empty in a dry run.
   package let labels: [Int32]
   /// By kind of view: (count · n, H, W, C), all images of its first view, then all of its second.
   package let views: [Tensor]
@@ -218,7 +250,8 @@ extension Method {
 package enum Methods {
   /// All methods. Tests add their own for a while.
   @TaskLocal package static var all: [any MethodRecipe.Type] = [
-    SimCLR.self, MoCo.self, EndToEnd.self, BYOL.self, SwAV.self, MemoryBank.self, AdCo.self,
+    SimCLR.self, MoCo.self, EndToEnd.self, BYOL.self, SwAV.self, MemoryBank.self, AdCo.self, Supervised.self,
+    Distil.self,
   ]
 }
 

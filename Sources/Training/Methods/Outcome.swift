@@ -33,10 +33,16 @@ package struct Outcome: Sendable, Equatable {
 }
 
 extension Outcome {
+  /// The outcome of a classification.
+  package init(_ sums: ClassificationSums, chance: Double?) {
+    self.init(loss: sums.loss, chance: chance)
+    if sums.labelled > 0 { figures[.accuracy] = sums.correct / sums.labelled }
+  }
+
   /// A number that a step reports besides its loss, a mean over the global batch. To add one, add a case here and a row
   /// in `Metrics`, which describes its key.
   package enum Figure: Int, CaseIterable, Sendable {
-    case top1, positiveSimilarity, negativeSimilarity, candidates, entropy, inBatch, accuracy
+    case top1, positiveSimilarity, negativeSimilarity, candidates, entropy, inBatch, accuracy, agreement
 
     /// Key in `metrics.jsonl`: the case's name in snake case.
     package var key: String {

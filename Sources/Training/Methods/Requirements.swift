@@ -18,6 +18,14 @@ extension Stage {
     guard accumulate == 1 else { throw RecipeError("accumulate is \(accumulate), but \(reason); use \(instead)") }
   }
 
+  /// Refuses gradient accumulation where a BN group would span the parts of a batch.
+  func requireWholeGroups(by method: String) throws(RecipeError) {
+    guard accumulate > 1, case .global = batchNorm.groups else { return }
+    throw RecipeError(
+      "accumulate is \(accumulate), but \(method)'s batch is one BN group; take batchNorm: {group: IMAGES}, or more "
+        + "ranks")
+  }
+
   /// Refuses shuffled BN groups, which hide a query's statistics from its key.
   func requireUnshuffled(because reason: String) throws(RecipeError) {
     if case .shuffle = batchNorm.groups {

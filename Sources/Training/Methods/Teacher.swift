@@ -11,10 +11,16 @@ package final class Teacher {
   package let state: NetworkState
   /// What its encoder was fed.
   package let input: EncoderInput
+  /// Where the scores of classes come out of it, and the classes' names; nil and empty where it tells none.
+  package let classScores: Network.Tap?, classNames: [String]
 
-  package init(_ network: Network, input: EncoderInput) {
+  package init(
+    _ network: Network, input: EncoderInput, classScores: Network.Tap? = nil, classNames: [String] = []
+  ) {
     self.network = network
     self.input = input
+    self.classScores = classScores
+    self.classNames = classNames
     state = network.makeState()
   }
 

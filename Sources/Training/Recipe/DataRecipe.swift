@@ -9,6 +9,10 @@ package struct DataRecipe: Options, Sendable, Equatable {
 
   /// The data set, as `--data NAME=PATH` names it.
   package var set = DataRecipe.defaultSet
+  /// Whose labels a method that learns from labels may see; nil for all.
+  package var labels: LabelChoice?
+  /// Of these images, how many are kept from training, to choose the best checkpoint by.
+  package var validation: LabelChoice.Amount?
   /// The rest of an epoch that fills no batch.
   package var last: LastBatch = .drop
   package var decode: DecodeMode = .full

@@ -16,6 +16,8 @@ package struct ParameterRule: Options, Sendable, Equatable {
   package var rate: Double?
   /// Factor on the weight decay.
   package var decay: Double?
+  /// Whether LARS's trust ratio scales the rate (SimCLR: not the classifier's).
+  package var adapts: Bool?
 
   package init() {}
 
@@ -23,8 +25,8 @@ package struct ParameterRule: Options, Sendable, Equatable {
     for (key, value) in [("rate", rate), ("decay", decay)] {
       if let value { try require(key, value, value >= 0, "0 or more") }
     }
-    guard trains != nil || rate != nil || decay != nil else {
-      throw RecipeError("a rule of parameters says nothing: give it `trains`, `rate` or `decay`")
+    guard trains != nil || rate != nil || decay != nil || adapts != nil else {
+      throw RecipeError("a rule of parameters says nothing: give it `trains`, `rate`, `decay` or `adapts`")
     }
     if let kinds, kinds.isEmpty { throw RecipeError("`kinds` is empty: list some, or leave it out for all") }
   }
@@ -33,7 +35,7 @@ package struct ParameterRule: Options, Sendable, Equatable {
   package var rule: Rule {
     Rule(
       part.map { PartName(rawValue: $0) }, kinds: kinds.map { Set($0) }, trains: trains, rate: rate.map { Float($0) },
-      decay: decay.map { Float($0) })
+      decay: decay.map { Float($0) }, adapts: adapts)
   }
 
   /// Refuses rules that are for no parameter of a method's networks, and rules by which nothing trains.

@@ -31,12 +31,7 @@ package struct StageStart: Codable, Sendable, Equatable {
 
   package init(from decoder: any Decoder) throws {
     let values = try decoder.strict(CodingKeys.self, of: "start")
-    let text = try values.value(.from, default: "previous")
-    guard let source = Source(text) else {
-      throw decoder.invalid(
-        "`from` is `\(text)`; it can be `nothing`, `previous`, `stage NAME`, `run FOLDER` or `file PATH`")
-    }
-    from = source
+    from = try values.value(.from, default: .previous)
     carry = try values.value(.carry, default: ["encoder"])
     guard !carry.isEmpty, Set(carry).count == carry.count else {
       throw decoder.invalid("`carry` is \(carry); it names the parts that are taken over, each once, such as [encoder]")
@@ -45,8 +40,24 @@ package struct StageStart: Codable, Sendable, Equatable {
 
   package func encode(to encoder: any Encoder) throws {
     var values = encoder.container(keyedBy: CodingKeys.self)
-    try values.encode(from.description, forKey: .from)
+    try values.encode(from, forKey: .from)
     try values.encode(carry, forKey: .carry)
+  }
+}
+
+extension StageStart.Source: Codable {
+  package init(from decoder: any Decoder) throws {
+    let text = try decoder.singleValueContainer().decode(String.self)
+    guard let source = Self(text) else {
+      throw decoder.invalid(
+        "it is `\(text)`; it can be `nothing`, `previous`, `stage NAME`, `run FOLDER` or `file PATH`")
+    }
+    self = source
+  }
+
+  package func encode(to encoder: any Encoder) throws {
+    var container = encoder.singleValueContainer()
+    try container.encode(description)
   }
 }
 

@@ -63,6 +63,8 @@ package struct ReportContent: Sendable {
   /// Names of the recipe's stages, by index; lines of metrics say which of them they belong to.
   package var stages: [String] = []
   package var evaluations: [EvaluationRecord] = []
+  /// How the classifiers of the run's stages do.
+  package var classifiers: [ClassifierRecord] = []
   package var grids: [Grid] = []
   /// Results of several runs.
   package var figures: [Figure] = []

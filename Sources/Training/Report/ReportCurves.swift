@@ -7,7 +7,10 @@ enum ReportCurves {
   static func all(_ lines: [MetricsLine], stages: [String]) -> [Curve] {
     var loss = curve(lines, "Loss", "nats", [("loss", "loss")])
     loss.guides = guesses(lines)
-    let accuracy = curve(lines, "Accuracy on the batch", "%", [("accuracy", "accuracy")], scale: 100)
+    let accuracy = curve(
+      lines, "Accuracy", "%",
+      [("accuracy", "batch"), ("validation_accuracy", "validation"), ("test_accuracy", "held-out")], scale: 100)
+    let agreement = curve(lines, "Agreement with the teacher", "%", [("agreement", "agreement")], scale: 100)
     let entropy = curve(lines, "Entropy of the prototypes", "nats", [("entropy", "entropy")])
     var top1 = curve(lines, "Contrastive top-1", "%", [("top1", "top-1")], scale: 100)
     top1.including = [0]
@@ -31,7 +34,7 @@ enum ReportCurves {
     var rate = curve(lines, "Learning rate", "", [("rate", "rate")])
     rate.including = [0]
     let borders = borders(lines, stages)
-    return [loss, knn, top1, accuracy, similarity, entropy, deviation, rank, rate, norm, speed, shares]
+    return [loss, knn, top1, accuracy, agreement, similarity, entropy, deviation, rank, rate, norm, speed, shares]
       .filter { !$0.series.isEmpty }
       .map { curve in
         var curve = curve

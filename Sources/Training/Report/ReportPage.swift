@@ -28,7 +28,7 @@ struct ReportPage {
     """
   }
 
-  private var sections: [String] { [header, warnings, results, curves, figures, grids, classes, recipe, glossary] }
+  private var sections: [String] { [header, warnings, results, classifiers, curves, figures, grids, classes, recipe, glossary] }
 
   private func section(_ id: String, _ title: String, _ inner: String) -> String {
     "<section id=\"\(id)\"><h2>\(HTML.escape(title))</h2>\n\(inner)\n</section>"
@@ -55,6 +55,17 @@ struct ReportPage {
   private var results: String {
     if evaluations.isEmpty { return "" }
     return section("results", "What it learned", evaluations.map(\.html).joined(separator: "\n"))
+  }
+
+  private var classifiers: String {
+    content.classifiers.enumerated().map { number, record in
+      let heading = "Classifier: stage \(record.subject.stageName)"
+      let mistakes = record.worst.rows[0].pictures.isEmpty ? "" : pictures(record.worst)
+      return section(
+        "classifier\(number + 1)", heading,
+        ReportConfusion(record).html + "<h3>\(HTML.escape(record.worst.title))</h3>"
+          + "<p>\(HTML.escape(record.worst.text))</p>" + mistakes)
+    }.joined(separator: "\n")
   }
 
   private var curves: String {

@@ -102,6 +102,12 @@ let reportStyle = """
   .same img { border-bottom-color: var(--good); } .different img { border-bottom-color: var(--bad); }
   .different figcaption { color: var(--bad); }
   .classes { width: auto; min-width: min(100%, 620px); } .classes th, .classes td { padding: 6px 12px; }
+  .confusion { width: auto; font-size: .8rem; } .confusion th, .confusion td { padding: 3px 5px; }
+  .confusion th { font-weight: 400; text-align: right; white-space: nowrap; }
+  .turned { height: 110px; vertical-align: bottom; }
+  .turned span { writing-mode: vertical-rl; transform: rotate(180deg); }
+  .right { background: color-mix(in srgb, var(--good) var(--share), transparent); }
+  .wrong { background: color-mix(in srgb, var(--bad) var(--share), transparent); }
   .bar { background: linear-gradient(to right, var(--tint) var(--share), transparent var(--share)); min-width: 110px; }
   dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 320px), 1fr)); gap: 0 36px; margin: 0; }
   dl div { display: flex; gap: 12px; padding: 6px 0; border-bottom: 1px solid var(--line); }

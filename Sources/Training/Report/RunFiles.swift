@@ -5,6 +5,8 @@ import Foundation
 package enum RunFiles {
   /// What evaluations found, in the order in which they were made.
   package static let evaluations = "evaluations.json"
+  /// How the classifiers do that a run's stages trained.
+  package static let classifiers = "classifiers.json"
   /// What the report shows that only the data could give: title, facts, pictures.
   package static let exhibits = "exhibits.json"
 
@@ -44,6 +46,18 @@ package enum RunFiles {
   package static func hasOldEvaluations(_ run: String) -> Bool {
     guard let data = FileManager.default.contents(atPath: run + "/" + evaluations) else { return false }
     return (try? JSONDecoder().decode(JSONValue.self, from: data))?.list != nil
+  }
+
+  /// Adds how a stage's classifier does; what was known of that stage is replaced.
+  package static func add(_ record: ClassifierRecord, to run: String) throws(ReportError) {
+    let others = try classifiers(of: run).filter { $0.subject.stage != record.subject.stage }
+    let all = (others + [record]).sorted { $0.subject.stage < $1.subject.stage }
+    try write(all, run + "/" + classifiers)
+  }
+
+  /// How the classifiers of a run do, by stage.
+  package static func classifiers(of run: String) throws(ReportError) -> [ClassifierRecord] {
+    try read([ClassifierRecord].self, run + "/" + classifiers) ?? []
   }
 
   package static func write(_ exhibits: ReportExhibits, to run: String) throws(ReportError) {
@@ -97,6 +111,7 @@ extension ReportContent {
     facts = exhibits?.facts ?? []
     grids = exhibits?.grids ?? []
     evaluations = try RunFiles.evaluations(of: run)
+    classifiers = try RunFiles.classifiers(of: run)
     let folder = RunFolder(run)
     let files = FileManager.default
     if files.fileExists(atPath: folder.metrics) { metrics = try MetricsFile.read(folder.metrics) }

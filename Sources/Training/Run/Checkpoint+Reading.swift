@@ -70,6 +70,38 @@ extension Checkpoint {
     return (nil, [])
   }
 
+  /// The manifest with the highest accuracy on the images for validation, of equal ones the earliest; nil where none
+  /// was measured.
+  static func best(of manifests: [Manifest]) -> Manifest? {
+    manifests.sorted { $0.step < $1.step }.reduce(nil) { best, next in
+      guard let value = next.validation else { return best }
+      return value > best?.validation ?? -1 ? next : best
+    }
+  }
+
+  /// The best checkpoint of a stage by validation. All ranks make this call and get the same.
+  /// - Returns: nil where nothing was validated.
+  static func best(
+    _ folder: RunFolder, stage: Int, _ communicator: any Communicator = SingleProcess()
+  ) throws -> Manifest? {
+    let step = try communicator.fromRoot {
+      let manifests = try list(folder).compactMap { try? readManifest(folder.checkpoints + "/" + name(step: $0)) }
+      return best(of: manifests.filter { $0.stage == stage }).map { "\($0.step)" } ?? ""
+    }
+    guard let step = Int(step) else { return nil }
+    return try verify(folder.checkpoints + "/" + name(step: step), communicator, replicatedOnly: true)
+  }
+
+  /// What a stage of a run came to: its best checkpoint by validation, else its newest.
+  /// - Parameter stage: nil for that of the newest checkpoint.
+  static func result(
+    _ folder: RunFolder, stage: Int? = nil, _ communicator: any Communicator = SingleProcess()
+  ) throws -> (manifest: Manifest?, damaged: [String]) {
+    let (newest, damaged) = try newest(folder, communicator, stage: stage, replicatedOnly: true)
+    guard let newest else { return (nil, damaged) }
+    return (try best(folder, stage: newest.stage, communicator) ?? newest, damaged)
+  }
+
   /// Reads a manifest and checks every file against it, the ranks sharing the files.
   /// - Throws: `CheckpointFault`, the same on every rank.
   package static func verify(

@@ -25,7 +25,7 @@ package enum Checkpoint {
   }
 
   /// Writes a checkpoint and removes what is no longer needed: of the same stage all but the newest `keep`, of each
-  /// earlier stage all but the last. All ranks make this call: the root writes what they all have, and each rank writes
+  /// earlier stage all but the last. The best of each stage stays. All ranks make this call: the root writes what they all have, and each rank writes
   /// its own rows of the rest.
   /// - Throws: `RunError` on every rank, whichever of them failed; earlier checkpoints are as they were.
   package static func write(
@@ -151,14 +151,15 @@ package enum Checkpoint {
   private static func prune(_ folder: RunFolder, after manifest: Manifest, keep: Int) {
     let files = FileManager.default
     let steps = ((try? list(folder)) ?? []).filter { $0 <= manifest.step }
-    var byStage: [Int: [Int]] = [:]
+    var byStage: [Int: [Manifest]] = [:]
     for step in steps {
       guard let found = try? readManifest(folder.checkpoints + "/" + name(step: step)) else { continue }
-      byStage[found.stage, default: []].append(step)
+      byStage[found.stage, default: []].append(found)
     }
-    for (stage, steps) in byStage {
-      for step in steps.dropLast(stage == manifest.stage ? keep : 1) {
-        try? files.removeItem(atPath: folder.checkpoints + "/" + name(step: step))
+    for (stage, manifests) in byStage {
+      let best = best(of: manifests)?.step
+      for old in manifests.dropLast(stage == manifest.stage ? keep : 1) where old.step != best {
+        try? files.removeItem(atPath: folder.checkpoints + "/" + name(step: old.step))
       }
     }
     // The run is past what was damaged.

@@ -48,6 +48,10 @@ package struct Manifest: Codable, Sendable, Equatable {
   package var classNames: [String]?
   /// Checksums of the teachers' weights, in the recipe's order; nil where the method has none.
   package var teachers: [UInt32]?
+  /// Checksum of the images whose labels may be seen; nil where the method learns from none.
+  package var labels: UInt32?
+  /// Accuracy on the images that are kept for validation, where it was measured at this step.
+  package var validation: Double?
   package var fingerprint: [String: String]
   package var files: [File] = []
 
@@ -55,7 +59,7 @@ package struct Manifest: Codable, Sendable, Equatable {
   package init(
     stageSteps: [Int], recipe: String, data: String, dataFingerprint: String, images: Int, encoder: String,
     channels: Int, input: EncoderInput? = nil, further: [FurtherEncoder]? = nil, classNames: [String]? = nil,
-    teachers: [UInt32]? = nil, fingerprint: [String: String]
+    teachers: [UInt32]? = nil, labels: UInt32? = nil, validation: Double? = nil, fingerprint: [String: String]
   ) {
     stage = stageSteps.count - 1
     step = stageSteps.reduce(0, +)
@@ -70,6 +74,8 @@ package struct Manifest: Codable, Sendable, Equatable {
     self.further = further
     self.classNames = classNames
     self.teachers = teachers
+    self.labels = labels
+    self.validation = validation
     self.fingerprint = fingerprint
   }
 

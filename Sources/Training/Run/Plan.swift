@@ -144,7 +144,7 @@ package struct Plan {
       return .stage(found.index)
     case .run(let path):
       let folder = RunFolder(path)
-      let manifest = try newest(path, for: "start.from", context.communicator)
+      let manifest = try result(path, for: "start.from", context.communicator)
       let checkpoint = folder.checkpoints + "/" + Checkpoint.name(step: manifest.step)
       try compareAll(
         with: manifest.encoders.map { try Checkpoint.shapes(of: $0, in: checkpoint) }, of: "run \(path)")
@@ -202,10 +202,10 @@ package struct Plan {
     return found
   }
 
-  /// The manifest of a run's newest checkpoint.
-  static func newest(_ path: String, for key: String, _ communicator: any Communicator) throws -> Manifest {
+  /// The manifest of what a run came to.
+  static func result(_ path: String, for key: String, _ communicator: any Communicator) throws -> Manifest {
     let folder = RunFolder(path)
-    guard let manifest = try Checkpoint.newest(folder, communicator, replicatedOnly: true).manifest else {
+    guard let manifest = try Checkpoint.result(folder, communicator).manifest else {
       throw RunError("\(key) is `run \(path)`, but there is no checkpoint in \(folder.checkpoints)")
     }
     return manifest

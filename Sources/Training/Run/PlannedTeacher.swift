@@ -12,6 +12,8 @@ extension Plan {
     package let start: Start
     package let network: Network
     package let input: EncoderInput
+    /// Where the scores of classes come out of it, and the classes' names; nil and empty where it tells none.
+    package let classScores: Network.Tap?, classNames: [String]
 
     /// The network of an earlier stage.
     init(_ source: StageStart.Source, stage: Planned) {
@@ -19,12 +21,14 @@ extension Plan {
       start = .stage(stage.index)
       network = stage.network
       input = stage.input
+      classScores = stage.stage.method.value.classScores
+      classNames = stage.data.classNames
     }
 
-    /// The network of another run's newest checkpoint, as its recipe describes it.
+    /// The network that another run came to, as its recipe describes it.
     init(_ source: StageStart.Source, run path: String, _ communicator: any Communicator) throws {
       self.source = source
-      let manifest = try Plan.newest(path, for: "teacher", communicator)
+      let manifest = try Plan.result(path, for: "teacher", communicator)
       let stage = try Recipe(yaml: manifest.recipe, from: path).stages[manifest.stage]
       guard let input = manifest.input else {
         throw RunError(
@@ -34,6 +38,8 @@ extension Plan {
       start = .run(RunFolder(path))
       network = stage.network(channels: input.channels, classes: manifest.classNames?.count ?? 0)
       self.input = input
+      classScores = stage.method.value.classScores
+      classNames = manifest.classNames ?? []
     }
 
     /// The encoder of a file that `apus export` wrote; it has no heads.
@@ -53,10 +59,14 @@ extension Plan {
       self.input = try EncoderInput(json: input)
       start = .file(path)
       network = Network(stage.encoder.options(channels: self.input.channels))
+      classScores = nil
+      classNames = []
     }
 
     /// The network without weights.
-    func make() -> Teacher { Teacher(network, input: input) }
+    func make() -> Teacher {
+      Teacher(network, input: input, classScores: classScores, classNames: classNames)
+    }
   }
 }
 

@@ -8,6 +8,8 @@ import Shards
 package struct RunFacts: Codable, Sendable, Equatable {
   package var stage: String?
   package var data: String
+  /// Whose labels may be seen, of a method that learns from labels.
+  package var labels: String?
   package var encoder: String
   /// What trains, where a recipe has rules for it.
   package var trained: String?
@@ -24,7 +26,8 @@ package struct RunFacts: Codable, Sendable, Equatable {
   package var table: [(name: String, text: String)] {
     let first = stage.map { [(name: "stage", text: $0)] } ?? []
     let rules = trained.map { [(name: "trained", text: $0)] } ?? []
-    return first + [("data", data), ("encoder", encoder)] + rules + [
+    let labels = labels.map { [(name: "labels", text: $0)] } ?? []
+    return first + [("data", data)] + labels + [("encoder", encoder)] + rules + [
       ("ranks", ranks), ("batch", batch), ("rate", rate), ("length", length),
       ("memory", memory), ("disk", disk),
     ]
@@ -39,6 +42,7 @@ package struct RunFacts: Codable, Sendable, Equatable {
     let stage = stageRun.stage
     self.stage = index.map { "\($0): \(stage.name), starts from \(stage.start)" }
     data = Self.data(stageRun.data)
+    labels = stageRun.labels.map { Self.labels($0, stageRun) }
     encoder = Self.encoder(stage.encoder, stageRun.method.encoder.network)
     trained = stage.parameters.isEmpty ? nil : Self.trained(stageRun.method)
     ranks = Self.ranks(context)
@@ -58,6 +62,16 @@ package struct RunFacts: Codable, Sendable, Equatable {
   private static func data(_ data: DataSet) -> String {
     let channels = "\(data.channels) channel\(data.channels == 1 ? "" : "s")"
     return "\(data.path): \(data.count) images, \(channels), fingerprint \(String(data.fingerprint, radix: 16))"
+  }
+
+  private static func labels(_ labels: LabelSelection, _ stageRun: StageRun) -> String {
+    let counts = labels.counts.filter { $0 > 0 }
+    let least = counts.min() ?? 0
+    let most = counts.max() ?? 0
+    let each = least == most ? "\(least)" : "\(least) to \(most)"
+    var words = "\(labels.training.count) of \(labels.available) labelled images, \(each) a class"
+    if !labels.validation.isEmpty { words += "; \(labels.validation.count) more for validation" }
+    return words + "; \(stageRun.images.count) images are trained on"
   }
 
   private static func encoder(_ recipe: EncoderRecipe, _ network: Network) -> String {
@@ -85,9 +99,9 @@ package struct RunFacts: Codable, Sendable, Equatable {
 
   private static func batch(_ stageRun: StageRun) -> String {
     let shares = stageRun.shares(step: 0)
-    let negatives = stageRun.candidates.map { "negatives per anchor: \($0 - 1)" } ?? "no negatives"
+    let negatives = stageRun.candidates.map { "; negatives per anchor: \($0 - 1)" } ?? ""
     let chance = stageRun.chance.map { "; loss at chance: \(fixed($0, 3))" } ?? ""
-    return "\(stageRun.stage.batch) images, \(shares.min()!) to \(shares.max()!) a rank; " + negatives + chance
+    return "\(stageRun.stage.batch) images, \(shares.min()!) to \(shares.max()!) a rank" + negatives + chance
   }
 
   static func checksum(of text: Data) -> String {

@@ -3,7 +3,7 @@ import Files
 import Foundation
 
 /// A run's folder: `recipe.yaml`, `metrics.jsonl`, `facts.json`, `checkpoints/`, `evaluations.json`, `exhibits.json`,
-/// `report.html`, `lock`, and `complete` once the run has reached its length.
+/// `labels/`, `classifiers.json`, `report.html`, `lock`, and `complete` once the run has reached its length.
 package struct RunFolder: Sendable {
   package let path: String
 
@@ -14,13 +14,15 @@ package struct RunFolder: Sendable {
   package var checkpoints: String { path + "/checkpoints" }
   package var report: String { path + "/report.html" }
   package var facts: String { path + "/facts.json" }
+  /// Lists of the images whose labels a stage may see.
+  package var labels: String { path + "/labels" }
   package var complete: String { path + "/complete" }
   var lock: String { path + "/lock" }
 
   /// Names of what a run writes, besides `lock`.
   private static let products = [
-    "recipe.yaml", "metrics.jsonl", "facts.json", "checkpoints", "evaluations.json", "exhibits.json", "report.html",
-    "complete",
+    "recipe.yaml", "metrics.jsonl", "facts.json", "checkpoints", "evaluations.json", "exhibits.json", "labels",
+    "classifiers.json", "report.html", "complete",
   ]
 
   package var isComplete: Bool { FileManager.default.fileExists(atPath: complete) }

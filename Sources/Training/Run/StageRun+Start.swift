@@ -6,10 +6,10 @@ import Shards
 /// The weights that a stage starts from.
 extension StageRun {
   /// Draws what is new and takes over what the recipe says.
-  /// - Parameter checkpoint: the path of a stage's last checkpoint, by its index.
+  /// - Parameter checkpoint: the path of what a stage came to, by its index.
   /// - Returns: what was taken over, in words; nil where all is new.
   package func start(
-    from start: Plan.Start, _ communicator: any Communicator, checkpoint: (Int) -> String
+    from start: Plan.Start, _ communicator: any Communicator, checkpoint: (Int) throws -> String
   ) throws -> String? {
     method.initialise()
     if case .file(let weights) = start {
@@ -31,9 +31,9 @@ extension StageRun {
   /// Reads the weights of the networks that the method asks.
   /// - Parameters:
   ///   - planned: where they are, in the teachers' order.
-  ///   - checkpoint: the path of a stage's last checkpoint, by its index.
+  ///   - checkpoint: the path of what a stage came to, by its index.
   package func loadTeachers(
-    _ planned: [Plan.PlannedTeacher], _ communicator: any Communicator, checkpoint: (Int) -> String
+    _ planned: [Plan.PlannedTeacher], _ communicator: any Communicator, checkpoint: (Int) throws -> String
   ) throws {
     for (teacher, planned) in zip(teachers, planned) {
       if case .file(let weights) = planned.start {
@@ -58,13 +58,13 @@ extension StageRun {
 
 extension Plan.Start {
   /// The path of the checkpoint that it means; nil where it means none. All ranks get the same.
-  /// - Parameter stage: the path of a stage's last checkpoint, by its index.
-  fileprivate func checkpoint(_ communicator: any Communicator, of stage: (Int) -> String) throws -> String? {
+  /// - Parameter stage: the path of what a stage came to, by its index.
+  fileprivate func checkpoint(_ communicator: any Communicator, of stage: (Int) throws -> String) throws -> String? {
     switch self {
     case .nothing, .file: return nil
-    case .stage(let index): return stage(index)
+    case .stage(let index): return try stage(index)
     case .run(let folder):
-      guard let manifest = try Checkpoint.newest(folder, communicator, replicatedOnly: true).manifest else {
+      guard let manifest = try Checkpoint.result(folder, communicator).manifest else {
         throw RunError("there is no checkpoint in \(folder.checkpoints) any more")
       }
       return folder.checkpoints + "/" + Checkpoint.name(step: manifest.step)

@@ -9,7 +9,11 @@ package final class StageRun {
   package let stage: Stage
   package let data: DataSet
   package let heldOut: DataSet?
-  /// How the data are read.
+  /// Whose labels may be seen; nil for a method that learns from none.
+  package let labels: LabelSelection?
+  /// What is trained on.
+  package let images: TrainingImages
+  /// How they are read.
   package let reads: ReadPlan
   package var order: Order { reads.order }
   package let plan: RunPlan
@@ -51,10 +55,12 @@ package final class StageRun {
     self.teachers = teachers
     self.context = context
     let ranks = context.communicator.size
+    labels = try StageRun.labels(stage, data, seed: seed)
+    images = StageRun.images(stage, data, labels)
     let seed = StageRun.seed(seed, stage: index)
     self.seed = seed
-    let warnings = try StageRun.check(stage, data, heldOut, ranks: ranks)
-    reads = try ReadPlan(data, batch: stage.batch, seed: seed, stage.data)
+    let warnings = try StageRun.check(stage, data, images: images.count, heldOut, ranks: ranks)
+    reads = try ReadPlan(images, batch: stage.batch, seed: seed, stage.data)
     plan = RunPlan(stepsPerEpoch: reads.order.stepsPerEpoch, batch: stage.batch, length: stage.length)
     guard plan.totalSteps > 0 else {
       throw RecipeError("length \(stage.length) is no step of \(stage.batch) images; make it longer")
@@ -63,34 +69,57 @@ package final class StageRun {
     rate = stage.optimizer.rate * rateScale
     optimizer = stage.optimizer.algorithm
     context.convolution = stage.convolution
-    method = StageRun.makeMethod(stage, data, seed: seed, teachers, plan, optimizer, context)
+    method = StageRun.makeMethod(
+      stage, data, images: images.count, labels, seed: seed, teachers, plan, optimizer, context)
     try ParameterRule.check(stage.parameters, method.trained.map(\.network))
     try StageRun.checkChannels(stage, data, results: method.results.count)
     inputs = stage.views.prefix(method.results.count).map {
       EncoderInput($0, mean: data.mean, deviation: data.deviation)
     }
-    let extractor = StageRun.extractor(method, inputs, context)
+    try StageRun.check(teachers, of: stage, input: inputs[0], data)
+    let extractor = StageRun.extractor(method, stage, inputs, context)
     shares = (0..<ranks).map { share(of: stage.batch, rank: $0, ranks: ranks).count }
     (candidates, chance) = StageRun.planStep(method, stage, shares: shares, channels: data.channels, extractor, context)
-    var memory = StageRun.memory(method, stage, data, heldOut, reads, extractor, context)
+    var memory = StageRun.memory(method, stage, data, heldOut, labels, reads, extractor, context)
     memory.teachers = teachers.reduce(0) { $0 + $1.bytes }
     self.memory = memory
-    notices = warnings + reads.notices + stage.schedule.warnings(plan) + StageRun.monitorNotices(data, heldOut)
+    notices = warnings + reads.notices + stage.schedule.warnings(plan) + StageRun.monitorNotices(stage, data, heldOut)
+  }
+
+  /// The labels that a stage's method may see. All stages of a run choose alike.
+  private static func labels(_ stage: Stage, _ data: DataSet, seed: UInt64) throws(RecipeError) -> LabelSelection? {
+    let method = stage.method.value
+    let name = type(of: method).name
+    if method.labels == .none {
+      for (key, isGiven) in [("labels", stage.data.labels != nil), ("validation", stage.data.validation != nil)]
+      where isGiven {
+        throw RecipeError("data.\(key) is given, but \(name) learns without labels: leave it out")
+      }
+      return nil
+    }
+    let selection = try LabelSelection(
+      data, stage.data.labels ?? .all, validation: stage.data.validation, seed: seed)
+    try method.check(selection, classes: data.classNames)
+    return selection
+  }
+
+  private static func images(_ stage: Stage, _ data: DataSet, _ labels: LabelSelection?) -> TrainingImages {
+    labels.map { TrainingImages(data, $0, only: stage.method.value.labels == .only) } ?? TrainingImages(data)
   }
 
   /// What a stage draws from: of a run's seed.
   package static func seed(_ seed: UInt64, stage index: Int) -> UInt64 { seed &+ UInt64(index) << 32 }
 
   private static func makeMethod(
-    _ stage: Stage, _ data: DataSet, seed: UInt64, _ teachers: [Teacher], _ plan: RunPlan,
-    _ optimizer: any Optimizer, _ context: Context
+    _ stage: Stage, _ data: DataSet, images: Int, _ labels: LabelSelection?, seed: UInt64, _ teachers: [Teacher],
+    _ plan: RunPlan, _ optimizer: any Optimizer, _ context: Context
   ) -> any Method {
     let channels = stage.views.map { $0.channels(of: data.channels) }
     return stage.method.value.make(
       MethodSetting(
         encoder: stage.encoder.options(channels: channels[0]), channels: channels,
-        normalisation: stage.batchNorm.groups, seed: seed, accumulate: stage.accumulate, images: data.count,
-        classes: data.classNames.count, teachers: teachers, plan: plan, optimizer: optimizer,
+        normalisation: stage.batchNorm.groups, seed: seed, accumulate: stage.accumulate, images: images,
+        classes: data.classNames.count, classCounts: labels?.counts ?? [], teachers: teachers, plan: plan, optimizer: optimizer,
         rules: stage.parameters.map(\.rule), context: context))
   }
 
@@ -125,8 +154,8 @@ package final class StageRun {
   }
 
   private static func memory(
-    _ method: any Method, _ stage: Stage, _ data: DataSet, _ heldOut: DataSet?, _ reads: ReadPlan,
-    _ extractor: FeatureExtractor, _ context: Context
+    _ method: any Method, _ stage: Stage, _ data: DataSet, _ heldOut: DataSet?, _ labels: LabelSelection?,
+    _ reads: ReadPlan, _ extractor: FeatureExtractor, _ context: Context
   ) -> StageMemory {
     let rank = context.communicator.rank
     let ranks = context.communicator.size
@@ -139,8 +168,9 @@ package final class StageRun {
       data, order: reads.order, views: stage.views, rank: rank, ranks: ranks, ahead: stage.data.ahead)
     memory.cache = min(reads.cacheBytes(rank: rank, ranks: ranks), data.count * reads.meanLength)
     memory.index = data.indexBytes + (heldOut?.indexBytes ?? 0)
-    if let heldOut {
-      let rows = min(stage.monitor.train, data.count) + min(stage.monitor.test, heldOut.count)
+    if heldOut != nil || labels?.validation.isEmpty == false {
+      let validation = labels?.validation.count ?? 0
+      let rows = min(stage.monitor.train, data.count) + max(validation, min(stage.monitor.test, heldOut?.count ?? 0))
       memory.monitor = 2 * rows * extractor.dimension * MemoryLayout<Float>.stride
     }
     return memory
@@ -149,8 +179,11 @@ package final class StageRun {
   // MARK: Checks
 
   /// What keeps the monitor from judging, in words.
-  private static func monitorNotices(_ data: DataSet, _ heldOut: DataSet?) -> [String] {
+  private static func monitorNotices(_ stage: Stage, _ data: DataSet, _ heldOut: DataSet?) -> [String] {
     let classes = data.classNames
+    if stage.method.value.classScores != nil {
+      return heldOut == nil ? ["no accuracy on held-out images: it needs labelled images in --test"] : []
+    }
     guard let heldOut, !LabelledImages(data, classes: classes, limit: 1).isEmpty else {
       return ["no kNN while training: it needs labelled images in --data and in --test"]
     }
@@ -165,23 +198,48 @@ package final class StageRun {
 
   /// Recipe against data and ranks.
   /// - Returns: warnings in words.
-  private static func check(_ stage: Stage, _ data: DataSet, _ heldOut: DataSet?, ranks: Int) throws -> [String] {
+  private static func check(
+    _ stage: Stage, _ data: DataSet, images: Int, _ heldOut: DataSet?, ranks: Int
+  ) throws -> [String] {
     guard stage.batch >= ranks else {
       throw RecipeError(
         "batch is \(stage.batch), but there are \(ranks) ranks: every rank needs an image; "
           + "take a larger batch or fewer ranks")
     }
-    guard stage.batch <= data.count else {
-      throw RecipeError("batch is \(stage.batch), but \(data.path) has \(data.count) images: take a smaller batch")
+    guard stage.batch <= images else {
+      let which = images < data.count ? "\(images) images to train on" : "\(images) images"
+      throw RecipeError("batch is \(stage.batch), but \(data.path) has \(which): take a smaller batch")
     }
-    var notices = try stage.method.value.validate(stage, images: data.count)
+    var notices = try stage.method.value.validate(stage, images: images)
     for view in stage.views { notices += try view.validate(channels: data.channels) }
     try checkParts(stage, ranks: ranks)
+    try checkClasses(stage, data, heldOut)
     if let heldOut, heldOut.channels != data.channels {
       throw RunError(
         "held-out data \(heldOut.path) has \(heldOut.channels) channels, the training data \(data.channels)")
     }
     return notices
+  }
+
+  /// Teachers against what the student is fed and learns to tell; held-out images against the classes.
+  private static func check(
+    _ teachers: [Teacher], of stage: Stage, input: EncoderInput, _ data: DataSet
+  ) throws(RecipeError) {
+    let method = stage.method.value
+    for (teacher, source) in zip(teachers, method.teachers) {
+      try method.check(teacher, from: source, input: input, classes: data.classNames)
+    }
+  }
+
+  /// Refuses held-out images of classes that a classifier cannot tell.
+  private static func checkClasses(_ stage: Stage, _ data: DataSet, _ heldOut: DataSet?) throws(RecipeError) {
+    guard stage.method.value.classScores != nil, let heldOut else { return }
+    let test = LabelledImages(heldOut, classes: data.classNames, limit: 1)
+    guard test.unknown.isEmpty else {
+      throw RecipeError(
+        "\(heldOut.path) has images of the classes \(listed(test.unknown)), which \(data.path) has not (it has "
+          + "\(listed(data.classNames))): name classes alike, or give other images with --test")
+    }
   }
 
   /// One encoder sees all kinds of view unless the method has several.
@@ -231,16 +289,17 @@ package final class StageRun {
     method.trained.reduce(0) { $0 + pow(norm($1.gradients.data, $1.gradients.count), 2) }.squareRoot()
   }
 
-  /// Features of images for the monitor.
+  /// What the monitor judges images by: features, or the scores of classes of a method that tells them.
   package var extractor: FeatureExtractor {
-    StageRun.extractor(method, inputs, context)
+    StageRun.extractor(method, stage, inputs, context)
   }
 
   private static func extractor(
-    _ method: any Method, _ inputs: [EncoderInput], _ context: Context
+    _ method: any Method, _ stage: Stage, _ inputs: [EncoderInput], _ context: Context
   ) -> FeatureExtractor {
+    let tap = stage.method.value.classScores ?? .features
     let sources = zip(method.results, inputs).map { trained, input in
-      FeatureSource(trained.name, trained.network, trained.state, input: input)
+      FeatureSource(trained.name, trained.network, trained.state, input: input, tap: tap)
     }
     return FeatureExtractor(sources, context: context)
   }
@@ -269,7 +328,7 @@ package final class StageRun {
   /// Batches of this rank from a step on.
   package func loader(from step: Int, threads: Int) throws -> Loader {
     try Loader(
-      data, order: order, views: resolvedViews, rank: context.communicator.rank, ranks: context.communicator.size,
+      images, order: order, views: resolvedViews, rank: context.communicator.rank, ranks: context.communicator.size,
       seed: seed, threads: threads, ahead: stage.data.ahead, from: step, until: plan.totalSteps,
       decode: stage.data.decode)
   }

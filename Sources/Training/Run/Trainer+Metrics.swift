@@ -37,8 +37,42 @@ extension Trainer {
     try metrics.append(MetricsLine(step: offset + done, values: values, timing: timing))
   }
 
+  /// How well held-out images are told apart: by the method's own classifier, or by kNN.
+  /// - Returns: accuracy on the images that are kept for validation; nil where there are none.
+  func monitor(_ stageRun: StageRun, _ index: Int, step: Int, _ progress: RunProgress?) throws -> Double? {
+    if stageRun.stage.method.value.classScores != nil { return try classify(stageRun, index, step: step, progress) }
+    try findNeighbours(stageRun, index, step: step, progress)
+    return nil
+  }
+
+  /// Accuracy of the method's classifier on images for validation and on held-out images.
+  private func classify(_ stageRun: StageRun, _ index: Int, step: Int, _ progress: RunProgress?) throws -> Double? {
+    let classes = stageRun.data.classNames
+    let extractor = stageRun.extractor
+    var values: [String: JSONValue] = ["stage": .number(index)]
+    var words: [String] = []
+    func judge(_ images: LabelledImages, _ key: String, _ name: String) throws -> Double? {
+      if images.isEmpty { return nil }
+      let predictions = try Predictions(of: images.set, images.samples, by: extractor)
+      let score = Score("top-1", hits: predictions.hits(images.labels), of: images.count)
+      values[key] = .number(score.value)
+      words.append("\(score.text) \(score.intervalText ?? "") of \(images.count) \(name) images")
+      return score.value
+    }
+    let kept = LabelledImages(stageRun.data, samples: stageRun.labels?.validation ?? [])
+    let validation = try judge(kept, "validation_accuracy", "validation")
+    if let heldOut = stageRun.heldOut {
+      let limit = stageRun.stage.monitor.test
+      _ = try judge(LabelledImages(heldOut, classes: classes, limit: limit), "test_accuracy", "held-out")
+    }
+    if words.isEmpty { return nil }
+    progress?.say("step \(step)  accuracy \(words.joined(separator: ", "))")
+    try metrics?.append(MetricsLine(step: step, values: values))
+    return validation
+  }
+
   /// kNN on held-out images.
-  func monitor(_ stageRun: StageRun, _ index: Int, step: Int, _ progress: RunProgress?) throws {
+  private func findNeighbours(_ stageRun: StageRun, _ index: Int, step: Int, _ progress: RunProgress?) throws {
     guard let heldOut = stageRun.heldOut else { return }
     let data = stageRun.data
     let classes = data.classNames

@@ -6,8 +6,10 @@ import Shards
 
 /// What a run keeps: checkpoints, and how it goes on from one.
 extension Trainer {
-  /// - Parameter done: steps of the stage.
-  func save(_ stageRun: StageRun, index: Int, done: Int) throws {
+  /// - Parameters:
+  ///   - done: steps of the stage.
+  ///   - validation: accuracy on the images for validation, where it was measured at this step.
+  func save(_ stageRun: StageRun, index: Int, done: Int, validation: Double?) throws {
     let stageSteps = plan.stages[..<index].map(\.steps) + [done]
     try refuseWild(stageRun, done: stageSteps.reduce(0, +))
     try compareReplicas(stageRun, done: stageSteps.reduce(0, +))
@@ -20,7 +22,8 @@ extension Trainer {
       stageSteps: stageSteps, recipe: recipe, data: data.path, dataFingerprint: String(data.fingerprint, radix: 16),
       images: data.count, encoder: sources[0].name, channels: sources[0].input.channels, input: sources[0].input,
       further: further.isEmpty ? nil : further, classNames: data.classNames,
-      teachers: teachers.isEmpty ? nil : teachers, fingerprint: Launch.fingerprint(context))
+      teachers: teachers.isEmpty ? nil : teachers, labels: stageRun.labels?.checksum, validation: validation,
+      fingerprint: Launch.fingerprint(context))
     let keep = stageRun.stage.checkpoint.keep
     try Checkpoint.write(stageRun.method.saved, manifest, in: folder, keep: keep, communicator)
   }
@@ -157,6 +160,7 @@ extension Trainer {
     try communicator.onEvery { try Checkpoint.read(stageRun.method.saved, from: path) }
     stageRun.keep(manifest.inputs)
     try refuseOtherTeachers(stageRun, manifest)
+    try refuseOtherLabels(stageRun, manifest)
     try rewind(to: manifest.step)
   }
 
@@ -169,6 +173,15 @@ extension Trainer {
     throw RunError(
       "run \(folder.path) was trained with a teacher of other weights than \(sources) holds now; nothing was changed: "
         + "put those weights back, choose another --run, or go on with these by --force")
+  }
+
+  /// A file of labels may have been edited.
+  private func refuseOtherLabels(_ stageRun: StageRun, _ manifest: Manifest) throws {
+    guard let before = manifest.labels, before != stageRun.labels?.checksum, !request.force else { return }
+    throw RunError(
+      "run \(folder.path) was trained with the labels of other images than data.labels chooses now; nothing was "
+        + "changed: choose as before (they are listed in \(folder.labels)), choose another --run, or go on with these by "
+        + "--force")
   }
 
   /// Goes on at the end of one stage with the next.

@@ -15,6 +15,7 @@ extension Trainer {
     for (name, text) in facts.table { say(name.padding(toLength: 9, withPad: " ", startingAt: 0) + text) }
     for notice in stageRun.notices + Launch.advice + missingArithmetic { say("Note: \(notice)") }
     try communicator.onRoot {
+      try writeLabels(stageRun)
       try facts.write(to: folder)
       try RunFolder.write(recipe, to: folder.recipe)
     }

@@ -74,22 +74,25 @@ package final class Trainer {
   private func run(_ planned: Plan.Planned, from step: Int, _ resumed: Manifest?) throws -> Ending {
     let stageRun = try plan.make(planned.index, context)
     let offset = plan.steps(before: planned.index)
-    func lastCheckpoint(of stage: Int) -> String {
-      folder.checkpoints + "/" + Checkpoint.name(step: plan.steps(before: stage + 1))
+    func end(of stage: Int) throws -> String {
+      let best = try Checkpoint.best(folder, stage: stage, communicator)
+      return folder.checkpoints + "/" + Checkpoint.name(step: best?.step ?? plan.steps(before: stage + 1))
     }
-    try stageRun.loadTeachers(planned.teachers, communicator, checkpoint: lastCheckpoint)
+    try stageRun.loadTeachers(planned.teachers, communicator, checkpoint: end)
     for teacher in planned.teachers { say("Stage \(planned.stage.name) asks the network of \(teacher.source)") }
     if let resumed, resumed.stage == planned.index {
       stageRun.method.initialise()
       try resume(stageRun, resumed)
     } else {
       if let resumed, resumed.step == offset { try resumeBetween(planned, resumed) }
-      let source = try stageRun.start(from: planned.start, communicator, checkpoint: lastCheckpoint)
+      let source = try stageRun.start(from: planned.start, communicator, checkpoint: end)
       let parts = planned.stage.start.carry.joined(separator: ", ")
       if let source { say("Stage \(planned.stage.name) starts with \(parts) of \(source)") }
     }
     try introduce(stageRun, index: planned.index, from: step)
-    return try train(stageRun, index: planned.index, from: step, offset: offset)
+    let ending = try train(stageRun, index: planned.index, from: step, offset: offset)
+    if ending == .complete { try judge(planned) }
+    return ending
   }
 
   /// Makes the folder this run's: refuses one that is not, and sets aside what is to be replaced.
@@ -121,6 +124,7 @@ package final class Trainer {
     }
     // It was killed between its last checkpoint and its end.
     try rewind(to: manifest.step)
+    for planned in plan.stages { try judge(planned) }
     try communicator.onRoot { try RunFolder.write("", to: folder.complete) }
     try report()
   }
@@ -139,6 +143,7 @@ package final class Trainer {
     )
     var clock = Clock(minutes: stage.checkpoint.minutes)
     var views = 0
+    var best = try Checkpoint.best(folder, stage: index, communicator)?.validation ?? -1
 
     for step in first..<plan.totalSteps {
       // Data.
@@ -171,12 +176,15 @@ package final class Trainer {
           outcome, of: stageRun, stage: index, done: done, offset: offset, rate: rate, gradientNorm: gradientNorm,
           progress)
       }
+      var validation: Double?
       if every.monitor > 0 && done % every.monitor == 0 || isLast {
-        try monitor(stageRun, index, step: offset + done, progress)
+        validation = try monitor(stageRun, index, step: offset + done, progress)
       }
+      let isBest = validation ?? -1 > best
+      best = max(best, validation ?? -1)
       let (stop, isDue) = agree(clock)
-      if isLast || stop || isDue || done % every.checkpoint == 0 {
-        try save(stageRun, index: index, done: done)
+      if isLast || stop || isDue || isBest || done % every.checkpoint == 0 {
+        try save(stageRun, index: index, done: done, validation: validation)
         clock.restart()
       }
       if stop && !(isLast && index == self.plan.stages.count - 1) {
