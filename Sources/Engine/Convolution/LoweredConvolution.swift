@@ -52,13 +52,16 @@ struct LoweredConvolution {
     let block = blockLines
     context.scratch { arena in
       let w = pack(weight, depth, k, arena)
+      let works = arena.array(of: Float.self, count: context.team.count * Panels.work).baseAddress!
       let matrices = arena.array(of: Float.self, count: context.team.count * block * width * depth).baseAddress!
       context.run(pieces(shape.lines, of: block)) { index, thread in
         let lines = piece(index, of: block, in: 0..<shape.lines)
         let matrix = matrices + thread * block * width * depth
         lowering.lower(x, lines: lines, into: matrix)
         let at = lines.lowerBound * width * k
-        w.multiply(lines.count * width, matrix, into: y + at, epilogue: epilogue?.moved(by: at))
+        w.multiply(
+          lines.count * width, matrix, into: y + at, epilogue: epilogue?.moved(by: at),
+          work: works + thread * Panels.work)
       }
     }
   }
@@ -88,6 +91,7 @@ struct LoweredConvolution {
     let imageFloats = shape.h * shape.w * shape.c
     context.scratch { arena in
       let w = pack(weight, k, depth, transposed: true, arena)
+      let works = arena.array(of: Float.self, count: context.team.count * Panels.work).baseAddress!
       let matrices = arena.array(of: Float.self, count: context.team.count * block * width * depth).baseAddress!
       context.run(pieces(shape.n, of: images)) { index, thread in
         let owned = piece(index, of: images, in: 0..<shape.n)
@@ -96,7 +100,8 @@ struct LoweredConvolution {
         let all = owned.lowerBound * shape.height..<owned.upperBound * shape.height
         for part in 0..<pieces(all.count, of: block) {
           let lines = piece(part, of: block, in: all)
-          w.multiply(lines.count * width, dy + lines.lowerBound * width * k, into: matrix)
+          w.multiply(
+            lines.count * width, dy + lines.lowerBound * width * k, into: matrix, work: works + thread * Panels.work)
           lowering.raise(matrix, lines: lines, addingTo: dx)
         }
       }

@@ -71,15 +71,15 @@ package final class StepWork: BenchWork {
         }
       guard let found else {
         throw RecipeError(
-          "teacher is `\(source)`: a bench builds the network of an earlier stage of the recipe, and draws its weights; "
-            + "name one, such as `stage \(earlier.last?.name ?? "NAME")`")
+          "teacher is `\(source)`: a bench builds the network of an earlier stage of the recipe, and draws its "
+            + "weights; name one, such as `stage \(earlier.last?.name ?? "NAME")`")
       }
       let view = found.views[0]
       let zeros = Array(repeating: 0.0, count: channels)
       let ones = Array(repeating: 1.0, count: channels)
       return Teacher(
         found.network(channels: view.channels(of: channels), classes: classes),
-        input: EncoderInput(view, mean: zeros, deviation: ones))
+        input: EncoderInput(view, mean: zeros, deviation: ones), classScores: found.method.value.classScores)
     }
   }
 
@@ -97,7 +97,8 @@ package final class StepWork: BenchWork {
       MethodSetting(
         encoder: options.encoder.options(channels: batch.kinds[0].channels), channels: batch.kinds.map(\.channels),
         normalisation: options.normalisation, accumulate: options.accumulate, images: images, classes: batch.classes,
-        teachers: options.teachers, plan: RunPlan(stepsPerEpoch: 1, batch: images, length: .steps(1000)),
+        classCounts: Array(repeating: 1, count: batch.classes), teachers: options.teachers,
+        plan: RunPlan(stepsPerEpoch: 1, batch: images, length: .steps(1000)),
         optimizer: options.optimizer, rules: options.parameters.map(\.rule), context: context))
     try ParameterRule.check(options.parameters, method.trained.map(\.network))
   }
@@ -144,15 +145,17 @@ package final class StepWork: BenchWork {
 package final class FeaturesWork: BenchWork {
   private let network: Network
   private let state: NetworkState
+  /// What comes out.
+  private let tap: Network.Tap
   private let context: Context
-  private static let classifier = PartName(rawValue: "classifier")
 
   /// - Parameter classes: of a linear classifier on the features; nil for the features themselves.
   package init(_ encoder: EncoderRecipe, classes: Int?, _ batch: Bench.Batch, _ context: Context) {
     self.context = context
+    let options = encoder.options(channels: batch.kinds[0].channels)
     network = Network(
-      encoder.options(channels: batch.kinds[0].channels),
-      heads: classes.map { [HeadPlan(Self.classifier, [Head.Layer($0, bias: true)])] } ?? [])
+      options, heads: classes.map { ClassifierHead().plans(features: options.features, classes: $0) } ?? [])
+    tap = classes == nil ? .features : ClassifierHead.tap
     state = network.makeState()
   }
 
@@ -161,11 +164,6 @@ package final class FeaturesWork: BenchWork {
   package var reducers: [GradientReducer] { [] }
 
   package func initialise() { state.initialise(seed: 1) }
-
-  /// What comes out.
-  private var tap: Network.Tap {
-    network.parameters.parts.contains(Self.classifier) ? .head(Self.classifier) : .features
-  }
 
   private func withOutput<T>(_ input: MethodInput, _ body: (Tensor) throws -> T) rethrows -> T {
     try context.scratch { arena in

@@ -118,8 +118,8 @@ package enum Launch {
   package static var advice: [String] {
     if csystem_leaves_avx512() == 0 { return [] }
     return [
-      "this processor has AVX-512, and this build for \(String(cString: csystem_baseline())) does without: "
-        + "'APUS_CPU=native Scripts/build' makes one that 'apus bench' may find faster"
+      "this processor has AVX-512, and this build for \(String(cString: csystem_baseline())) uses it in products "
+        + "alone: 'APUS_CPU=native Scripts/build' makes one that 'apus bench' may find faster"
     ]
   }
 
