@@ -10,10 +10,14 @@ package struct Peak: Sendable {
 
   package init(threads: Int) {
     let context = Context(threads: threads)
-    arithmetic = Double(threads) * max(Self.fusedMultiplyAdd(), Self.products())
+    arithmetic = Self.arithmetic(threads: threads)
     winograd = Self.winograd(context)
     memory = Self.memory(context)
   }
+
+  /// FLOP/s of fused multiply-adds in registers, or of the micro-kernel in the L1 cache, which may have wider ones; by a
+  /// measurement of a few hundredths of a second.
+  package static func arithmetic(threads: Int) -> Double { Double(threads) * max(fusedMultiplyAdd(), products()) }
 
   /// The value of a roof; nil where there is none.
   package func of(_ roof: Profile.Roof) -> Double? {

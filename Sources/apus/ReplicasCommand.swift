@@ -14,6 +14,8 @@ struct ReplicasCommand: ParsableCommand {
     @Argument(help: "A recipe's name or file.") var recipe: String
     @Option(help: "A packed data set.") var data: String
     @Option(help: "The file to write.") var out: String
+    @Option(help: "Of a recipe of several stages: the one to run, from other runs or files (default: the first).")
+    var stage: String?
     @Option(help: "Steps.") var steps = 20
     @Option(help: "Move every initial weight by one ulp, up or down as drawn with this seed.") var perturb: UInt64?
     @Option(
@@ -41,7 +43,7 @@ struct ReplicasCommand: ParsableCommand {
         }
         let recipe = try Recipe(recipe, overrides: overrides)
         let check = try ReplicaCheck.make(
-          recipe, data: data, steps: steps, perturbation: perturb, control: control, used)
+          recipe, stage: stage, data: data, steps: steps, perturbation: perturb, control: control, used)
         if context.communicator.isRoot { try check.write(out) }
       }
     }

@@ -17,8 +17,9 @@ struct ScoreRow {
     var largest = 0
     for k in 1..<max(1, count) where scores[k] > scores[largest] { largest = k }
     var sum = 0.0
-    for k in 0..<count { sum += exp(Double(scores[k] - scores[largest]) / temperature) }
-    logSum = log(sum) + Double(scores[largest]) / temperature
+    let top = Double(scores[largest])
+    for k in 0..<count { sum += exp((Double(scores[k]) - top) / temperature) }
+    logSum = log(sum) + top / temperature
     self.largest = largest
   }
 

@@ -23,10 +23,11 @@ package enum LabelChoice: Sendable, Equatable {
       }
     }
 
-    /// So many of a whole, rounded to the nearest.
+    /// So many of a whole, rounded down, as in the published lists of ImageNet: 12,811 of 1,281,167 are 1 %.
     package func count(of whole: Int) -> Int {
       switch self {
-      case .share(let share): Int((share * Double(whole)).rounded())
+      // 29 % of 100 are 28.999999999999996 in Double.
+      case .share(let share): Int(share * Double(whole) + 1e-6)
       case .images(let count): count
       }
     }

@@ -40,13 +40,14 @@ package struct LabelSelection: Sendable, Equatable {
     if let validation {
       let wanted = validation.count(of: chosen.count)
       let byClass = Self.byClass(chosen, labels, set.classNames.count)
-      guard byClass.allSatisfy({ $0.count != 1 }), wanted >= 1, wanted < chosen.count else {
-        throw RecipeError(
-          "validation is \(validation) of \(chosen.count) labelled images: it must leave an image of each class to "
-            + "learn from; take fewer, or more labels")
-      }
       // Each class keeps an image to learn from.
       let limits = byClass.map { max(0, $0.count - 1) }
+      let most = limits.reduce(0, +)
+      guard (1...max(1, most)).contains(wanted), most > 0 else {
+        throw RecipeError(
+          "validation is \(validation) of \(chosen.count) labelled images, which is \(wanted): it must be at least 1, "
+            + "and leave an image of each class to learn from, so at most \(most); take another number, or more labels")
+      }
       held = Set(Self.draw(wanted, of: byClass, limits: limits, seed, .validation))
     }
     let classes = set.classNames.count
@@ -95,13 +96,21 @@ package struct LabelSelection: Sendable, Equatable {
     return byClass
   }
 
-  /// The same number of every class, or one more, up to each class's limit.
   private static func draw(
     _ count: Int, of byClass: [[Int]], limits: [Int], _ seed: UInt64, _ purpose: Purpose
   ) -> [Int] {
-    var quotas = [Int](repeating: 0, count: byClass.count)
+    let quotas = quotas(count, limits: limits, seed, purpose)
+    return byClass.indices.flatMap { k -> [Int] in
+      var draws = Draws(seed: seed, purpose, UInt64(k))
+      return draws.shuffled(byClass[k].count).prefix(quotas[k]).map { byClass[k][$0] }
+    }
+  }
+
+  /// How many images of each class are drawn: the same number of every class, or one more, up to the class's limit.
+  package static func quotas(_ count: Int, limits: [Int], _ seed: UInt64, _ purpose: Purpose) -> [Int] {
+    var quotas = [Int](repeating: 0, count: limits.count)
     var order = Draws(seed: seed, purpose)
-    var classes = order.shuffled(byClass.count)
+    var classes = order.shuffled(limits.count)
     var left = min(count, limits.reduce(0, +))
     while left > 0 {
       classes.removeAll { quotas[$0] == limits[$0] }
@@ -111,10 +120,7 @@ package struct LabelSelection: Sendable, Equatable {
       for k in more { quotas[k] += max(1, rounds) }
       left -= more.count * max(1, rounds)
     }
-    return byClass.indices.flatMap { k -> [Int] in
-      var draws = Draws(seed: seed, purpose, UInt64(k))
-      return draws.shuffled(byClass[k].count).prefix(quotas[k]).map { byClass[k][$0] }
-    }
+    return quotas
   }
 
   // MARK: Lists

@@ -26,10 +26,23 @@ package struct ReplicaCheck {
   // MARK: Making
 
   /// - Parameters:
+  ///   - name: the stage that is run, alone: what it starts from and learns from must be other runs or files. Nil for
+  ///     the first.
   ///   - perturbation: moves every initial weight by one ulp, up or down as drawn with this seed.
   package static func make(
-    _ recipe: Recipe, data path: String, steps: Int, perturbation: UInt64?, control: Control?, _ context: Context
+    _ recipe: Recipe, stage name: String? = nil, data path: String, steps: Int, perturbation: UInt64?,
+    control: Control?, _ context: Context
   ) throws -> ReplicaCheck {
+    var recipe = recipe
+    if let name {
+      let names = recipe.stages.map(\.name)
+      recipe.stages.removeAll { $0.name != name }
+      if recipe.stages.isEmpty {
+        throw RecipeError(
+          "the recipe has no stage `\(name)`\(suggestion(for: name, in: names)) its stages are "
+            + names.joined(separator: ", "))
+      }
+    }
     var stage = recipe.stages[0]
     let data = try DataSet(at: Trainer.paths(path, nil).train)
     let ranks = context.communicator.size
@@ -43,7 +56,8 @@ package struct ReplicaCheck {
         "the recipe has \(stageRun.plan.totalSteps) steps, \(steps) are to be compared: --set length=\"\(steps) steps\""
       )
     }
-    stageRun.method.initialise()
+    let start = try Plan.start(of: 0, recipe, stageRun, [], context)
+    _ = try stageRun.start(from: start, context.communicator) { _ in "" }
     if let perturbation { for trained in stageRun.method.trained { perturb(trained.state.parameters, perturbation) } }
     stageRun.method.adoptEncoder()
     let parameters = stageRun.method.encoder.state.parameters
