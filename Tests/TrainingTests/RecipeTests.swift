@@ -24,7 +24,8 @@ import Training
 
   @Test(arguments: BuiltInRecipes.names) func builtInRecipesAreRead(_ name: String) throws {
     let recipe = try Recipe(name)
-    #expect(recipe.stages.count == 1)
+    let isPlan = try Recipe.text(of: name).contains("\nstages:")
+    #expect(isPlan ? recipe.stages.count > 1 : recipe.stages.count == 1)
     for stage in recipe.stages { _ = try stage.method.value.validate(stage, images: 1_000_000) }
   }
 
