@@ -7,7 +7,7 @@ RECIPES = FOLDER.parent / "recipes"
 
 
 class Transfer(NamedTuple):
-    """Work of one rank: `finetune`, `frozen` (its encoder does not train), `distil` (from a ResNet-50) or `features`."""
+    """Work of one rank: `finetune`, `frozen` (its encoder does not train), `distil` (from a ResNet-50), `features`."""
     kind: str
     arch: str
     size: int

@@ -218,7 +218,8 @@ def forget(run):
 def sweep(jobs, results, ranks):
     """Runs what has no result yet, as many at once as there are processors for their ranks: the numbers are the same on
     any number of ranks, and runs by themselves do not wait for one another. A job is (its keys, its name, a call that
-    gives the rest of its line and the run's folder, None where its checkpoints are to stay). Returns how many failed."""
+    gives the rest of its line and the run's folder, None where its checkpoints are to stay). Returns how many
+    failed."""
     todo = [job for job in jobs if results.find(**job[0]) is None]
     say(f"{len(jobs) - len(todo)} of {len(jobs)} runs are done")
     processors = sorted(os.sched_getaffinity(0))

@@ -15,8 +15,8 @@ package struct Peak: Sendable {
     memory = Self.memory(context)
   }
 
-  /// FLOP/s of fused multiply-adds in registers, or of the micro-kernel in the L1 cache, which may have wider ones; by a
-  /// measurement of a few hundredths of a second.
+  /// FLOP/s of fused multiply-adds in registers, or of the micro-kernel in the L1 cache, which may have wider ones; by
+  /// a measurement of a few hundredths of a second.
   package static func arithmetic(threads: Int) -> Double { Double(threads) * max(fusedMultiplyAdd(), products()) }
 
   /// The value of a roof; nil where there is none.

@@ -9,7 +9,8 @@ struct Apus: ParsableCommand {
     abstract: "Pre-trains image encoders without labels on CPU clusters.",
     subcommands: [
       PackCommand.self, ShardCommand.self, InspectCommand.self, RecipesCommand.self, PretrainCommand.self,
-      FinetuneCommand.self, DistilCommand.self, PredictCommand.self, EvaluateCommand.self, ReportCommand.self, FigureCommand.self, ExportCommand.self, BenchCommand.self,
+      FinetuneCommand.self, DistilCommand.self, PredictCommand.self, EvaluateCommand.self, ReportCommand.self,
+      FigureCommand.self, ExportCommand.self, BenchCommand.self,
       ReplicasCommand.self,
     ])
 

@@ -6,8 +6,8 @@ struct FinetuneCommand: ParsableCommand {
     commandName: "finetune",
     abstract: "Trains a classifier on a pre-trained encoder, from labelled images.",
     discussion: """
-      A short form of a recipe, `finetune` where none is given: encoder, views and kept layers of the head are those of \
-      the run that it starts from. The whole recipe is printed, and is RUN/recipe.yaml. All that holds for `apus \
+      A short form of a recipe, `finetune` where none is given: encoder, views and kept layers of the head are those \
+      of the run that it starts from. The whole recipe is printed, and is RUN/recipe.yaml. All that holds for `apus \
       pretrain` holds here.
       """)
 
@@ -19,7 +19,11 @@ struct FinetuneCommand: ParsableCommand {
   @Option(help: "The labels that are used: all, a share such as 1%, a number, or a file with an image's key a line.")
   var labels: String?
 
-  @Option(help: "Layers of the pre-trained head that stay below the classifier (default: the recipe's, else 1 of a head of several).")
+  @Option(
+    help: """
+      Layers of the pre-trained head that stay below the classifier (default: the recipe's, else 1 of a head of \
+      several).
+      """)
   var layers: Int?
 
   @Option(help: "A recipe of the method supervised: a file or a name.")

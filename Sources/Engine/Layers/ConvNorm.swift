@@ -26,8 +26,8 @@ package struct ConvNorm {
     return Tape(z: z, norm: tape, relu: relu)
   }
 
-  /// Whether the convolution can normalise its own output: nothing is kept, and the statistics are known before. A watch
-  /// wants to see what comes in between.
+  /// Whether the convolution can normalise its own output: nothing is kept, and the statistics are known before. A
+  /// watch wants to see what comes in between.
   private func isOnePass(_ pass: Pass) -> Bool {
     !pass.mode.records && !norm.usesBatchStatistics(pass) && pass.context.watch == nil
   }

@@ -15,7 +15,8 @@ package final class ImportedImages: ImageSource, @unchecked Sendable {
 
   /// - Parameters:
   ///   - listed: of the source's images.
-  ///   - wanted: of these, which are read, counted from 0. The others, and those that cannot be read, are a black pixel.
+  ///   - wanted: of these, which are read, counted from 0. The others, and those that cannot be read, are a black
+  ///     pixel.
   ///   - channels: of a decoded image.
   package init(
     _ source: any PackSource, _ listed: ArraySlice<SourceImage>, wanted: Range<Int>, channels: Int, _ team: ThreadTeam

@@ -109,7 +109,8 @@ package enum ClassWeights: Codable, Sendable, Equatable {
     switch try container.decode(String.self) {
     case "none": self = .none
     case "balanced": self = .balanced
-    case let word: throw decoder.unknown(word, known: ["none", "balanced"], of: "classWeights, beside a list of numbers")
+    case let word:
+      throw decoder.unknown(word, known: ["none", "balanced"], of: "classWeights, beside a list of numbers")
     }
   }
 

@@ -28,7 +28,9 @@ struct ReportPage {
     """
   }
 
-  private var sections: [String] { [header, warnings, results, classifiers, curves, figures, grids, classes, recipe, glossary] }
+  private var sections: [String] {
+    [header, warnings, results, classifiers, curves, figures, grids, classes, recipe, glossary]
+  }
 
   private func section(_ id: String, _ title: String, _ inner: String) -> String {
     "<section id=\"\(id)\"><h2>\(HTML.escape(title))</h2>\n\(inner)\n</section>"

@@ -25,8 +25,8 @@ package enum Checkpoint {
   }
 
   /// Writes a checkpoint and removes what is no longer needed: of the same stage all but the newest `keep`, of each
-  /// earlier stage all but the last. The best of each stage stays. All ranks make this call: the root writes what they all have, and each rank writes
-  /// its own rows of the rest.
+  /// earlier stage all but the last. The best of each stage stays. All ranks make this call: the root writes what they
+  /// all have, and each rank writes its own rows of the rest.
   /// - Throws: `RunError` on every rank, whichever of them failed; earlier checkpoints are as they were.
   package static func write(
     _ state: [SavedState], _ manifest: Manifest, in folder: RunFolder, keep: Int,

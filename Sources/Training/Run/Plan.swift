@@ -154,7 +154,8 @@ package struct Plan {
           + "--split")
     }
     for set in [train, heldOut] where LabelledImages(set, classes: train.classNames, limit: 1).isEmpty {
-      throw RecipeError("stage \(stage.name): evaluate is \(name), but \(set.path) has no labelled image of its classes")
+      throw RecipeError(
+        "stage \(stage.name): evaluate is \(name), but \(set.path) has no labelled image of its classes")
     }
     return (train, heldOut)
   }

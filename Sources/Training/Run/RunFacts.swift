@@ -37,7 +37,8 @@ package struct RunFacts: Codable, Sendable, Equatable {
   ///   - index: of the stage; nil where the run has only one.
   ///   - done: steps of the stage.
   init(
-    _ stageRun: StageRun, _ cost: StageCost, index: Int?, done: Int, recipe: String, folder: RunFolder, _ context: Context
+    _ stageRun: StageRun, _ cost: StageCost, index: Int?, done: Int, recipe: String, folder: RunFolder,
+    _ context: Context
   ) {
     let stage = stageRun.stage
     self.stage = index.map { "\($0): \(stage.name), starts from \(stage.start)" }

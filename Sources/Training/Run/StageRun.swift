@@ -122,7 +122,8 @@ package final class StageRun {
       MethodSetting(
         encoder: stage.encoder.options(channels: channels[0]), channels: channels,
         normalisation: stage.batchNorm.groups, seed: seed, accumulate: stage.accumulate, images: images,
-        classes: data.classNames.count, classCounts: labels?.counts ?? [], teachers: teachers, plan: plan, optimizer: optimizer,
+        classes: data.classNames.count, classCounts: labels?.counts ?? [], teachers: teachers, plan: plan,
+        optimizer: optimizer,
         rules: stage.parameters.map(\.rule), context: context))
   }
 

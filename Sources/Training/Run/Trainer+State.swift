@@ -132,8 +132,8 @@ extension Trainer {
       guard !changes.isEmpty else { continue }
       throw RunError(
         "stage \(old.stages[index].name) of run \(folder.path) has ended, and later stages began from it, but its "
-          + "recipe is another one now: \(changes.map(\.description).joined(separator: "; ")). Nothing was changed: set it "
-          + "back, choose another --run, train anew with --restart, or go on by --force")
+          + "recipe is another one now: \(changes.map(\.description).joined(separator: "; ")). Nothing was changed: "
+          + "set it back, choose another --run, train anew with --restart, or go on by --force")
     }
   }
 
@@ -196,8 +196,8 @@ extension Trainer {
     guard let before = manifest.labels, before != stageRun.labels?.checksum, !request.force else { return }
     throw RunError(
       "run \(folder.path) was trained with the labels of other images than data.labels chooses now; nothing was "
-        + "changed: choose as before (they are listed in \(folder.labels)), choose another --run, or go on with these by "
-        + "--force")
+        + "changed: choose as before (they are listed in \(folder.labels)), choose another --run, or go on with these "
+        + "by --force")
   }
 
   /// Goes on at the end of one stage with the next.

@@ -28,7 +28,8 @@ extension Trainer {
     let lines = recipe.split(separator: "\n").map { "  " + $0 }
     say("Recipe \(request.recipe.name)\(stage)\n" + lines.joined(separator: "\n"))
     let facts = RunFacts(
-      stageRun, plan.stages[index].cost, index: isOnly ? nil : index, done: done, recipe: recipe, folder: folder, context)
+      stageRun, plan.stages[index].cost, index: isOnly ? nil : index, done: done, recipe: recipe, folder: folder,
+      context)
     for (name, text) in facts.table { say(name.padding(toLength: 9, withPad: " ", startingAt: 0) + text) }
     for notice in stageRun.notices + Launch.advice + missingArithmetic { say("Note: \(notice)") }
     try communicator.onRoot {
