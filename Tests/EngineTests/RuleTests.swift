@@ -1,5 +1,6 @@
 import Engine
 import Ranks
+import TestSupport
 import Testing
 
 private let encoder = ImageEncoder.Options.resnet(.init(.resnet18, width: 1 / 32, stem: .small, channels: 1))
