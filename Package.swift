@@ -84,6 +84,7 @@ let package = Package(
     // C waists: one foreign library each, no foreign type in the header.
     .target(
       name: "CSystem", cSettings: [.define("APUS_BASELINE", to: "\"\(baseline)\""), .unsafeFlags(instructions)]),
+    .target(name: "CKernels", cSettings: [.unsafeFlags(["-O2"])]),
     target("CMPI", wraps: mpi),
     target("CHDF5", wraps: foreign(["hdf5", "hdf5-serial"], wrapper: "h5cc", fallback: "hdf5")),
     target("CJPEG", wraps: foreign(["libjpeg"], fallback: "jpeg")),
@@ -104,7 +105,7 @@ let package = Package(
       ],
       swiftSettings: kernels),
     .target(
-      name: "Engine", dependencies: ["Randomness", "Threading", "Limits", "Ranks", "COpenBLAS", "CSystem"],
+      name: "Engine", dependencies: ["Randomness", "Threading", "Limits", "Ranks", "COpenBLAS", "CKernels", "CSystem"],
       swiftSettings: kernels),
     .target(
       name: "Training",

@@ -18,6 +18,13 @@ class Step(NamedTuple):
     width: float = 1.0
     threads: int = 1
 
+    script = "torch_step.py"
+
+    @property
+    def own(self):
+        """What apus bench is asked."""
+        return ["step", *self.words]
+
     @property
     def words(self):
         return [word for name, value in self._asdict().items() for word in ("--" + name, f"{value}")]
@@ -28,11 +35,11 @@ class Step(NamedTuple):
 
 
 def ours(program, step, *options):
-    return [program, "bench", "step", *step.words, "--json", *options]
+    return [program, "bench", *step.own, "--json", *options]
 
 
-def peers(step, *options, script="torch_step.py"):
-    return [sys.executable, str(FOLDER / script), *step.words, *options]
+def peers(step, *options, script=None):
+    return [sys.executable, str(FOLDER / (script or step.script)), *step.words, *options]
 
 
 def differences(program, step, cpus):

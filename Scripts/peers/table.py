@@ -10,11 +10,14 @@ import tempfile
 import measure
 from measure import TURN, Failed, in_turn, last_line, median, processors, ratio, steps_in_turn
 from step import FOLDER, Step, ours, peers, show_same
+from transfer import Transfer
 
 SMALL = Step("resnet18", 32, 64)
 LARGE = Step("resnet50", 224, 8)
+TUNED = {Transfer("finetune", "resnet18", 32, 64): 2.0, Transfer("finetune", "resnet50", 224, 8): 1.7}
+DISTILLED, SEEN = Transfer("distil", "resnet18", 224, 8), Transfer("features", "resnet50", 224, 16)
 # Steps of a measurement, so that a round of both sides takes about half a minute.
-STEPS = {SMALL: 4, LARGE: 2}
+STEPS = {SMALL: 4, LARGE: 2, DISTILLED: 4, SEEN: 4, **dict.fromkeys(TUNED, 4)}
 RECIPE = FOLDER.parent / "recipes" / "bench-simclr.yaml"
 # `apus bench views` warms up on 256 images, so that both sides load each photograph once.
 PHOTOGRAPHS = 256
@@ -65,8 +68,7 @@ class Table:
     def fp32(self, step):
         """Rounds against PyTorch's fp32, after both were shown to compute the same."""
         own, theirs = show_same(self.program, step, self.core)
-        shown = {"loss": own["loss"], "peer_loss": theirs["loss"], "gradient_norm": own["gradient_norm"],
-                 "peer_gradient_norm": theirs["gradient_norm"], "peer_name": theirs["peer"]}
+        shown = {"peer_name": theirs["peer"], **own, **{"peer_" + key: theirs[key] for key in own}}
         return against(self.program, step, self.pairs, STEPS[step], self.core), shown
 
     def speed(self, number, what, rounds, peer, required, **more):
@@ -77,6 +79,21 @@ class Table:
     def fp32_row(self, number, step, required):
         rounds, shown = self.fp32(step)
         self.speed(number, f"{step}, against PyTorch fp32", rounds, "PyTorch", required, **shown)
+
+    def frozen(self, number):
+        """A step whose encoder is frozen, against inference and classifier alone."""
+        for tuned in TUNED:
+            step = tuned._replace(kind="frozen")
+            show_same(self.program, step, self.core)
+            inference = tuned._replace(kind="features")
+            count = ["--steps", "8"]
+            rounds = in_turn(
+                str(step), self.pairs,
+                inference=lambda: last_line(ours(self.program, inference, "--classes", "10", *count), self.core),
+                step=lambda: last_line(ours(self.program, step, *count), self.core))
+            seconds = [f"{median(rounds, side, 'seconds'):.3f} s" for side in ("step", "inference")]
+            self.row(number, f"{step}: its time; the peer is our own inference and classifier", *seconds,
+                     ratio(rounds, "step", "inference", "seconds"), 1.05, at_most=True)
 
     def bf16(self):
         if not measure.has_bf16():
@@ -255,6 +272,10 @@ ROWS = {
     8: Table.allocations,
     9: Table.training,
     10: Table.ddp,
+    11: lambda t: [t.fp32_row(11, step, required) for step, required in TUNED.items()],
+    12: lambda t: t.fp32_row(12, DISTILLED, 1.8),
+    13: lambda t: t.frozen(13),
+    14: lambda t: t.fp32_row(14, SEEN, 1.7),
 }
 
 

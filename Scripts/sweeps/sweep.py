@@ -218,7 +218,7 @@ def forget(run):
 def sweep(jobs, results, ranks):
     """Runs what has no result yet, as many at once as there are processors for their ranks: the numbers are the same on
     any number of ranks, and runs by themselves do not wait for one another. A job is (its keys, its name, a call that
-    gives the rest of its line and the run's folder). Returns how many failed."""
+    gives the rest of its line and the run's folder, None where its checkpoints are to stay). Returns how many failed."""
     todo = [job for job in jobs if results.find(**job[0]) is None]
     say(f"{len(jobs) - len(todo)} of {len(jobs)} runs are done")
     processors = sorted(os.sched_getaffinity(0))
@@ -236,7 +236,8 @@ def sweep(jobs, results, ranks):
         try:
             found, run = call()
             results.add({**keys, **found, "machine": machine()})
-            forget(run)  # only after the result is stored: it cannot be evaluated again
+            if run:
+                forget(run)  # only after the result is stored: it cannot be evaluated again
             words, failed = f"done: {name}", False
         except Failed as error:
             words, failed = f"FAILED: {name}\n{error}", True

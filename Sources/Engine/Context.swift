@@ -11,7 +11,7 @@ package final class Context {
   package private(set) var isDry = false
   /// If set, every layer's output is checked; see `Watch`.
   package var watch: Watch?
-  /// If set, the time of every part of a step is added up.
+  /// If set, the time and the work of every part of a step are added up; in a dry run the work alone says something.
   package var profile: Profile?
   /// The algorithm for convolutions.
   package var convolution = ConvolutionAlgorithm.fast
@@ -47,7 +47,7 @@ package final class Context {
     _ part: Profile.Part, operations: Double = 0, bytes: Int = 0, layer: @autoclosure () -> String? = nil,
     _ body: () throws -> T
   ) rethrows -> T {
-    guard let profile, !isDry else { return try body() }
+    guard let profile else { return try body() }
     return try profile.measure(part, operations: operations, bytes: bytes, layer, body)
   }
 

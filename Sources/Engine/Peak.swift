@@ -1,7 +1,7 @@
 /// The peak performance of a team of threads on this machine, measured: the roofs that a bench compares the parts of a
 /// step with.
 package struct Peak: Sendable {
-  /// FLOP/s of fused multiply-adds in registers.
+  /// FLOP/s of fused multiply-adds in registers, or of the micro-kernel in the L1 cache, which may have wider ones.
   package let arithmetic: Double
   /// FLOP/s of Winograd's convolution, counted as a direct one, at a favourable shape: 256 channels in the cache.
   package let winograd: Double
@@ -10,10 +10,14 @@ package struct Peak: Sendable {
 
   package init(threads: Int) {
     let context = Context(threads: threads)
-    arithmetic = Double(threads) * Self.fusedMultiplyAdd()
+    arithmetic = Self.arithmetic(threads: threads)
     winograd = Self.winograd(context)
     memory = Self.memory(context)
   }
+
+  /// FLOP/s of fused multiply-adds in registers, or of the micro-kernel in the L1 cache, which may have wider ones; by a
+  /// measurement of a few hundredths of a second.
+  package static func arithmetic(threads: Int) -> Double { Double(threads) * max(fusedMultiplyAdd(), products()) }
 
   /// The value of a roof; nil where there is none.
   package func of(_ roof: Profile.Roof) -> Double? {
@@ -62,6 +66,26 @@ package struct Peak: Sendable {
       }
     }
     return Double(3 * a.bytes) / seconds
+  }
+
+  /// One core's micro-kernel on factors in the L1 cache, FLOP/s.
+  private static func products() -> Double {
+    let (m, k, width) = (24, 128, Panels.width)
+    let a = [Float](repeating: 0.5, count: m * k)
+    let b = [Float](repeating: 0.5, count: k * width)
+    var c = [Float](repeating: 0, count: m * width)
+    let rounds = 4000
+    let seconds = c.withUnsafeMutableBufferPointer { c in
+      var next = Prefetch(nothingBeside: a)
+      return best(of: 5) {
+        for _ in 0..<rounds {
+          MicroKernels.current.columnsByRows(
+            ProductSize(m: m, k: k, accumulate: false), Rows(a, step: m), Rows(b, step: width),
+            MutableRows(c.baseAddress!, step: width), &next)
+        }
+      }
+    }
+    return 2 * Double(rounds * m * k * width) / seconds
   }
 
   /// One core's fused multiply-adds in registers, FLOP/s.

@@ -1,6 +1,5 @@
 import ArgumentParser
 import Engine
-import Foundation
 import Shards
 import Training
 
@@ -8,8 +7,9 @@ import Training
 struct BenchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "bench",
-    abstract: "Time a step (the default), or the making of views.",
-    subcommands: [BenchStepCommand.self, BenchViewsCommand.self], defaultSubcommand: BenchStepCommand.self)
+    abstract: "Time a step (the default), a frozen encoder's features, or the making of views.",
+    subcommands: [BenchStepCommand.self, BenchFeaturesCommand.self, BenchViewsCommand.self],
+    defaultSubcommand: BenchStepCommand.self)
 }
 
 struct BenchStepCommand: PrintsResults {
@@ -17,163 +17,130 @@ struct BenchStepCommand: PrintsResults {
     commandName: "step",
     abstract: "Time the step of a method on this machine, part by part, alone or under a launcher.")
 
-  @Option(help: "Encoder: \(ResNet.Depth.allCases.map(\.rawValue).joined(separator: ", ")).") var arch = "resnet18"
-  @Option(help: "Factor on its channels.") var width = 1.0
-  @Option(help: "Side of the views, pixels; up to 64 the stem is the small one.") var size = 32
-  @Option(help: "Channels of the images.") var channels = 3
-  @Option(help: "Images of each rank and step; two views each.") var images = 64
-  @Option(help: "Steps that are timed, after one that warms up.") var steps = 4
-  @Option(help: "Compute threads of each rank.") var threads: Int?
-  @Option(help: "simclr or moco.") var method = "simclr"
-  @Option(help: "Images in a BN group (default: all).") var group: Int?
-  @Flag(help: "Without Winograd.") var exact = false
-  @Option(help: "Take weights and views from a file, and print loss and gradient norm instead.") var exchange: String?
-  @Flag(help: "Every layer as well.") var layers = false
-  @Flag(help: "One JSON object.") var json = false
   @Option(
     help: """
-      Take turns with other programs: wait for a byte of this pipe before each step, and print a line after it. \
-      Ranks have a pipe each.
+      A recipe file, or the name of a built-in recipe: the step of its last stage, on random images and labels. A \
+      teacher that is an earlier stage gets random weights.
       """)
-  var turns: String?
+  var recipe: String?
+  @Option(name: .customLong("set"), help: "Override a field of the recipe. Can be repeated.")
+  var overrides: [String] = []
+  @Option(help: "Without a recipe, the encoder: \(BenchEncoder.names) (default: resnet18).") var arch: String?
+  @Option(help: "Factor on its channels (default: 1).") var width: Double?
+  @Option(help: "Side of the views, pixels; up to 64 the stem is the small one (default: 32).") var size: Int?
+  @Option(help: "Channels of the images.") var channels = 3
+  @Option(help: "Images of each rank and step; without a recipe, two views each.") var images = 64
+  @Option(help: "Classes of their labels.") var classes = 10
+  @Option(help: "Without a recipe: simclr or moco (default: simclr).") var method: String?
+  @Option(help: "Without a recipe, images in a BN group (default: all).") var group: Int?
+  @OptionGroup var timing: BenchTiming
 
   func validate() throws {
-    if ResNet.Depth(rawValue: arch) == nil { throw ValidationError("there is no encoder `\(arch)`") }
-    if !["simclr", "moco"].contains(method) { throw ValidationError("--method is \(method), expected simclr or moco") }
-    let numbers = [
-      ("--size", size, 1...4096), ("--channels", channels, 1...64), ("--images", images, 1...1_000_000),
-      ("--steps", steps, 1...1_000_000), ("--group", group ?? 2, 2...1_000_000_000),
-      ("--threads", threads ?? 1, 1...1024),
-    ]
-    for (name, value, range) in numbers where !range.contains(value) {
-      throw ValidationError("\(name) is \(value); it must be \(range.lowerBound) to \(range.upperBound)")
-    }
-    if !(width * 64 >= 1 && width <= 16) { throw ValidationError("--width is \(width); it must be 1/64 to 16") }
-  }
-
-  func run() throws {
-    try Job.run(threads: threads) { context in
-      var options = Bench.Options(
-        encoder: EncoderRecipe(ResNet.Depth(rawValue: arch)!, width: width, stem: size <= 64 ? .small : .imagenet))
-      options.size = size
-      options.channels = channels
-      options.images = images
-      options.steps = steps
-      if method == "moco" { options.method = MoCo() }
-      if let group { options.normalisation = .group(images: group) }
-      if exact { options.convolution = .exact }
-      let bench = try Bench(options, context)
-      let isRoot = context.communicator.isRoot
-      if let exchange {
-        let (loss, norm) = try bench.exchange(exchange)
-        if isRoot { print(JSONValue.object(["loss": .number(loss), "gradient_norm": .number(norm)]).json) }
-        return
-      }
-      let turns = try turns.map(TurnPipe.init)
-      let result = try bench.run(before: { try turns?.wait() }) { seconds in
-        if turns == nil || !isRoot { return }
-        print(
-          JSONValue.object(["views_per_second": .number(bench.viewsPerSecond(seconds)), "seconds": .number(seconds)])
-            .json)
-        fflush(nil)
-      }
-      if isRoot { show(result, context) }
-    }
-  }
-
-  private func show(_ result: Bench.Result, _ context: Context) {
-    if json { return print(object(result, context).json) }
-    if let exposed = result.exposed { show(exposed, of: result.meanSeconds) }
-    print(
-      "\(arch) ×\(width), \(size) px, \(images) images × 2 views a rank, "
-        + "\(context.communicator.size) × \(context.team.count) threads, \(method)")
-    print(
-      String(format: "%.1f views/s, %.4f s a step, ", result.viewsPerSecond, result.seconds)
-        + "\(megabytes(Int(result.peakResident))) MiB at most")
-    print(
-      String(
-        format: "roofs here: %.0f GFLOP/s of multiply-adds, %.0f of Winograd's convolution, %.1f GB/s of memory",
-        result.peak.arithmetic * 1e-9, result.peak.winograd * 1e-9, result.peak.memory * 1e-9))
-    for advice in Launch.advice { print(advice) }
-    print()
-    showParts(result)
-  }
-
-  private func object(_ result: Bench.Result, _ context: Context) -> JSONValue {
-    var parts: [String: JSONValue] = [:]
-    for part in result.parts { parts[part.part.rawValue] = .number(part.sum.seconds) }
-    var exposed: [String: JSONValue] = [:]
-    if let e = result.exposed {
-      exposed = [
-        "gradients": .number(e.gradients), "gradients_unhidden": .number(e.unhidden), "rest": .number(e.rest),
-        "waiting": .number(e.waiting),
+    if recipe == nil {
+      if !overrides.isEmpty { throw ValidationError("--set overrides a field of a recipe; give --recipe as well") }
+    } else {
+      let others = [
+        ("--arch", arch != nil), ("--width", width != nil), ("--size", size != nil), ("--method", method != nil),
+        ("--group", group != nil), ("--exact", timing.exact),
       ]
+      if let (name, _) = others.first(where: \.1) {
+        throw ValidationError("\(name) is for a step without a recipe; change the recipe's by --set")
+      }
     }
-    return .object([
-      "views_per_second": .number(result.viewsPerSecond), "seconds": .number(result.seconds),
-      "mean_seconds": .number(result.meanSeconds), "peak_rss_mb": .number(megabytes(Int(result.peakResident))),
-      "parts": .object(parts), "exposed": .object(exposed),
-      "fma_peak_gflops": .number(result.peak.arithmetic * 1e-9), "ranks": .number(context.communicator.size),
-      "threads": .number(context.team.count),
+    if let method, !["simclr", "moco"].contains(method) {
+      throw ValidationError("--method is \(method), expected simclr or moco")
+    }
+    _ = try BenchEncoder(arch, width: width, size: size ?? 32)
+    try BenchTiming.check([
+      ("--channels", channels, 1...64), ("--images", images, 1...1_000_000), ("--group", group ?? 2, 2...1_000_000_000),
+      ("--classes", classes, 1...1_000_000),
     ])
   }
 
-  private func show(_ exposed: Bench.Exposed, of step: Double) {
-    print(
-      String(
-        format: "communication: gradients %.4f s exposed of %.4f (%.0f %% hidden), the rest %.4f s; "
-          + "%.1f %% of the step",
-        exposed.gradients, exposed.unhidden, 100 * (1 - exposed.gradients / exposed.unhidden), exposed.rest,
-        100 * (exposed.gradients + exposed.rest) / step))
-    print(
-      String(
-        format: "waiting for the slower rank: %.4f s, %.1f %% of the step", exposed.waiting,
-        100 * exposed.waiting / step))
+  func run() throws {
+    try Job.run(threads: timing.threads) { context in
+      let (step, kinds, what) = try recipe.map(ofRecipe) ?? ofOptions()
+      let batch = Bench.Batch(kinds, images: images, classes: classes)
+      let bench = try Bench(batch, context) { try StepWork(step, $0, $1) }
+      let views = batch.viewsPerImage
+      try timing.run(bench, context, what: "\(images) images × \(views) view\(views == 1 ? "" : "s") a rank, \(what)")
+    }
   }
 
-  /// Every part of a step with its share of the time, and with its share of the roof that bounds it.
-  private func showParts(_ result: Bench.Result) {
-    func pad(_ text: String, _ count: Int) -> String {
-      String(repeating: " ", count: max(0, count - text.count)) + text
-    }
-    func row(_ name: String, _ part: Profile.Part?, _ sum: Profile.Sum, width: Int) -> String {
-      var text =
-        name.padding(toLength: width, withPad: " ", startingAt: 0) + pad(String(format: "%.4f s", sum.seconds), 10)
-        + pad(String(format: "%.1f %%", 100 * sum.seconds / result.meanSeconds), 9)
-      let rate = part?.roof == .memory ? sum.gigabytes : sum.gflops
-      if let part, let roof = result.peak.of(part.roof), rate > 0 {
-        text +=
-          pad(String(format: part.roof == .memory ? "%.1f GB/s" : "%.0f GFLOP/s", rate), 14)
-          + pad(String(format: "%.0f %% of its roof", 100 * rate * 1e9 / roof), 18)
-      }
-      return text
-    }
-    var rest = Profile.Sum(seconds: result.meanSeconds)
-    for part in result.parts {
-      print(row(part.part.rawValue, part.part, part.sum, width: 14))
-      rest.seconds -= part.sum.seconds
-    }
-    print(row("the rest", nil, rest, width: 14))
-    if layers { for layer in result.layers { print(row(layer.name, layer.part, layer.sum, width: 44)) } }
+  /// The last stage of a recipe.
+  private func ofRecipe(_ source: String) throws -> (StepWork.Options, [Bench.Batch.Kind], String) {
+    let recipe = try Recipe(source, overrides: overrides)
+    let stage = recipe.stages.last!
+    return (
+      try StepWork.Options(recipe, channels: channels, classes: classes),
+      stage.views.map { Bench.Batch.Kind($0, channels: channels) },
+      recipe.stages.count == 1 ? recipe.name : "\(recipe.name), stage \(stage.name)"
+    )
+  }
+
+  /// SimCLR or MoCo on two views.
+  private func ofOptions() throws -> (StepWork.Options, [Bench.Batch.Kind], String) {
+    let encoder = try BenchEncoder(arch, width: width, size: size ?? 32)
+    let method = method ?? "simclr"
+    var simclr = SimCLR()
+    simclr.temperature = 0.5
+    var options = StepWork.Options(encoder: encoder.recipe, method: method == "moco" ? MoCo() : simclr)
+    if timing.exact { options.convolution = .exact }
+    if let group { options.normalisation = .group(images: group) }
+    return (
+      options, [Bench.Batch.Kind(count: 2, size: encoder.size, channels: channels)], "\(encoder), \(method)"
+    )
   }
 }
 
-/// A named pipe through which another program says when to go on.
-private struct TurnPipe {
-  let path: String
-  private let pipe: FileHandle
+struct BenchFeaturesCommand: PrintsResults {
+  static let configuration = CommandConfiguration(
+    commandName: "features",
+    abstract: "Time the features of a frozen encoder on this machine, or its scores of classes, part by part.")
 
-  init(_ path: String) throws {
-    guard let pipe = FileHandle(forReadingAtPath: path) else {
-      throw RunError("--turns: \(path) cannot be opened for reading; make it with mkfifo")
-    }
-    self.path = path
-    self.pipe = pipe
+  @Option(help: "Encoder: \(BenchEncoder.names).") var arch = "resnet50"
+  @Option(help: "Factor on its channels.") var width = 1.0
+  @Option(help: "Side of the images, pixels; up to 64 the stem is the small one.") var size = 224
+  @Option(help: "Channels of the images.") var channels = 3
+  @Option(help: "Images of each rank, computed at a time.") var images = 16
+  @Option(help: "Classes of a linear classifier on the features (default: no classifier).") var classes: Int?
+  @OptionGroup var timing: BenchTiming
+
+  func validate() throws {
+    _ = try BenchEncoder(arch, width: width, size: size)
+    try BenchTiming.check([
+      ("--channels", channels, 1...64), ("--images", images, 1...1_000_000), ("--classes", classes ?? 1, 1...1_000_000),
+    ])
   }
 
-  func wait() throws {
-    guard try pipe.read(upToCount: 1)?.count == 1 else {
-      throw RunError("--turns: \(path) was closed before the last step")
+  func run() throws {
+    try Job.run(threads: timing.threads) { context in
+      let encoder = try BenchEncoder(arch, width: width, size: size)
+      context.convolution = timing.exact ? .exact : .fast
+      let batch = Bench.Batch([.init(count: 1, size: size, channels: channels)], images: images)
+      let bench = try Bench(batch, context) { FeaturesWork(encoder.recipe, classes: classes, $0, $1) }
+      let what = classes.map { "scores of \($0) classes" } ?? "features"
+      try timing.run(bench, context, what: "\(images) images a rank, \(encoder), \(what)")
     }
   }
+}
+
+/// The encoder that a bench is asked for.
+private struct BenchEncoder: CustomStringConvertible {
+  static let names = ResNet.Depth.allCases.map(\.rawValue).joined(separator: ", ")
+
+  let recipe: EncoderRecipe
+  let size: Int
+
+  init(_ name: String?, width: Double?, size: Int) throws {
+    let name = name ?? "resnet18"
+    let width = width ?? 1
+    guard let depth = ResNet.Depth(rawValue: name) else { throw ValidationError("there is no encoder `\(name)`") }
+    if !(width * 64 >= 1 && width <= 16) { throw ValidationError("--width is \(width); it must be 1/64 to 16") }
+    try BenchTiming.check([("--size", size, 1...4096)])
+    recipe = EncoderRecipe(depth, width: width, stem: size <= 64 ? .small : .imagenet)
+    self.size = size
+  }
+
+  var description: String { "\(recipe.name.rawValue) ×\(recipe.width), \(size) px" }
 }

@@ -19,7 +19,7 @@ struct FinetuneCommand: ParsableCommand {
   @Option(help: "The labels that are used: all, a share such as 1%, a number, or a file with an image's key a line.")
   var labels: String?
 
-  @Option(help: "Layers of the pre-trained head that stay below the classifier (default: 1 of a head of several).")
+  @Option(help: "Layers of the pre-trained head that stay below the classifier (default: the recipe's, else 1 of a head of several).")
   var layers: Int?
 
   @Option(help: "A recipe of the method supervised: a file or a name.")
@@ -33,7 +33,8 @@ struct FinetuneCommand: ParsableCommand {
     try options.train { context in
       let origin = try Pretrained(run: path, context.communicator)
       return try origin.fineTuning(
-        recipe, layers: layers, labels: labels, overrides: options.overrides)
+        recipe, layers: layers, labels: labels, data: options.data.count == 1 ? options.data[0] : nil,
+        overrides: options.overrides)
     }
   }
 }

@@ -44,6 +44,40 @@ extension CommandTests {
       }
     }
 
+    /// The step of a recipe's last stage, and what a frozen encoder saves: gradients that are neither kept nor sent.
+    @Test func aRecipesStepIsTimed() throws {
+      let words = [
+        "bench", "step", "--recipe", Workplace.recipe("simclr"), "--channels", "1", "--images", "4", "--threads", "1",
+        "--steps", "1", "--json",
+      ]
+      let whole = try json(Job(words, in: work.path).outcome())
+      let frozen = try json(
+        Job(words + ["--set", "parameters=[{part: encoder, trains: false}]"], in: work.path).outcome())
+      #expect(whole["views_per_second"] as? Double ?? 0 > 0)
+      for key in ["sent_bytes", "activation_bytes", "state_bytes"] {
+        let (all, some) = (whole[key] as? Double ?? 0, frozen[key] as? Double ?? .infinity)
+        #expect(some > 0 && some < all, "\(key): \(some) of \(all)")
+      }
+      let mixed = try Job(words + ["--arch", "resnet18"], in: work.path).outcome()
+      #expect(mixed.status == 64 && mixed.output.contains("--arch is for a step without a recipe"), "\(mixed.output)")
+    }
+
+    @Test func featuresAreTimed() throws {
+      for more in [[], ["--classes", "3"]] {
+        let outcome = try Job(
+          [
+            "bench", "features", "--arch", "resnet18", "--width", "0.125", "--size", "8", "--images", "2", "--threads",
+            "1", "--steps", "1", "--json",
+          ] + more, in: work.path
+        ).outcome()
+        #expect(outcome.status == 0, "\(outcome.output)")
+        let result = try json(outcome)
+        #expect(result["views_per_second"] as? Double ?? 0 > 0 && result["sent_bytes"] as? Double == 0)
+        let parts = try #require(result["parts"] as? [String: Double])
+        #expect(parts["normalisation"] == nil && (parts["head"] != nil) == !more.isEmpty, "\(parts)")
+      }
+    }
+
     /// Three ranks report time for gradients, for other collectives, and for waiting.
     @Test func ranksSayWhatTheyWaitFor() throws {
       let outcome = try Job(["bench"] + words + ["--steps", "2"], ranks: 3, in: work.path).outcome()

@@ -59,8 +59,15 @@ extension ShortCommandTests {
       (
         ["bench", "step"],
         [
-          "--arch", "--width", "--size", "--channels", "--images", "--steps", "--threads", "--method", "--group",
-          "--exact", "--exchange", "--layers", "--json", "--turns",
+          "--recipe", "--set", "--arch", "--width", "--size", "--channels", "--images", "--classes", "--steps",
+          "--threads", "--method", "--group", "--exact", "--exchange", "--layers", "--json", "--turns",
+        ]
+      ),
+      (
+        ["bench", "features"],
+        [
+          "--arch", "--width", "--size", "--channels", "--images", "--classes", "--steps", "--threads", "--exact",
+          "--exchange", "--layers", "--json", "--turns",
         ]
       ),
       (

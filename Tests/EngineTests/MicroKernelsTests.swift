@@ -32,6 +32,26 @@ import Testing
     try check(kernels.columnsByRows, size, lda: 19, ldb: width + 3) { a, row, p in a[p * 19 + row] }
   }
 
+  /// Registers of any width sum in the same order.
+  @Test(arguments: [1, 5, 6, 13, 24, 48, 53], [1, 7, 64]) func widerRegistersGiveTheSameBits(_ m: Int, _ k: Int) {
+    guard MicroKernels.best.name != "simd" else { return }
+    let simd = MicroKernels.all.first { $0.name == "simd" }!
+    let a = numbers((m + 1) * (k + 1) * 2, 1)
+    let b = numbers(k * width, 2)
+    func product(_ product: MicroKernels.Product, _ step: Int) -> [Float] {
+      var c = numbers(m * width, 3)
+      c.withUnsafeMutableBufferPointer { c in
+        var next = Prefetch(nothingBeside: b)
+        product(
+          ProductSize(m: m, k: k, accumulate: true), Rows(a, step: step), Rows(b, step: width),
+          MutableRows(c.baseAddress!, step: width), &next)
+      }
+      return c
+    }
+    #expect(product(MicroKernels.best.rowsByPanel, k + 1) == product(simd.rowsByPanel, k + 1))
+    #expect(product(MicroKernels.best.columnsByRows, m + 1) == product(simd.columnsByRows, m + 1))
+  }
+
   @Test func anUnknownNameIsRefusedAndChangesNothing() {
     let before = MicroKernels.current.name
     #expect(!MicroKernels.choose("quantum"))

@@ -28,15 +28,16 @@ package struct Convolution {
   package func extent(of input: Int) -> Int { (input + 2 * padding - kernel) / stride + 1 }
 
   /// y (N, H', W', K) ← x (N, H, W, C) convolved with the weight; y is overwritten.
-  package func forward(_ x: Tensor, into y: Tensor, _ pass: Pass) {
+  /// - epilogue: applied to the output.
+  package func forward(_ x: Tensor, into y: Tensor, epilogue: Epilogue? = nil, _ pass: Pass) {
     let shape = ConvolutionShape(self, x)
     precondition(y.shape == shape.output, "a convolution of \(x.shape) gives \(shape.output), not \(y.shape)")
     if x.n == 0 { return }
     withAlgorithm(shape, "forward", pass) { winograd in
       if let winograd {
-        winograd.forward(x.data, pass.state.parameters[weight], into: y.data)
+        winograd.forward(x.data, pass.state.parameters[weight], into: y.data, epilogue)
       } else {
-        LoweredConvolution(shape, pass.context).forward(x.data, pass.state.parameters[weight], into: y.data)
+        LoweredConvolution(shape, pass.context).forward(x.data, pass.state.parameters[weight], into: y.data, epilogue)
       }
     }
   }

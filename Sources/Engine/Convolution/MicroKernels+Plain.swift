@@ -9,6 +9,7 @@ extension MicroKernels {
     columnsByRows: { size, a, b, c, _ in
       multiply(size, c) { row, p, column in a.first[p * a.step + row] * b.first[p * b.step + column] }
     },
+    farRows: .max,
     stripByPanel: { size, a, b, c, _ in
       multiply(size, c) { row, p, column in a.first[p * a.step + row] * b.first[p * b.step + column] }
     })

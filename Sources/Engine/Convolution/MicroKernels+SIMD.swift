@@ -5,6 +5,7 @@ extension MicroKernels {
     isSupported: { true },
     rowsByPanel: simdRowsByPanel,
     columnsByRows: simdColumnsByRows,
+    farRows: .max,
     stripByPanel: simdStripByPanel)
 }
 

@@ -17,19 +17,26 @@ package struct MicroKernels: Sendable {
   package let rowsByPanel: Product
   /// Aᵀ of A (k, m) in row order, B (k, width) in row order.
   package let columnsByRows: Product
+  /// Floats from one row of A to the next from which on A is packed before `rowsByPanel` would read it: so many rows
+  /// at once would compete for the same sets of the L1 cache.
+  package let farRows: Int
   /// Aᵀ of A (k, 6), a strip of which m columns count, B (k, width) a panel. Prefetches nothing.
   package let stripByPanel: Product
 
-  /// Every implementation, the default first.
-  package static let all = [simd, plain]
+  /// Every implementation, the fastest first.
+  package static let all = [avx512, simd, plain]
+  /// The fastest that this processor can run.
+  package static let best = all.first { $0.isSupported() }!
 
   /// The implementation in use. `choose` sets it once, before other threads compute.
-  nonisolated(unsafe) package private(set) static var current = simd
+  nonisolated(unsafe) package private(set) static var current = best
 
-  /// Chooses by name; nil chooses the default.
+  /// Chooses by name; nil chooses the fastest.
   /// - Returns: false where there is no such implementation, or this processor cannot run it.
   package static func choose(_ name: String?) -> Bool {
-    guard let found = all.first(where: { $0.name == name ?? all[0].name }), found.isSupported() else { return false }
+    guard let found = name.map({ name in all.first { $0.name == name } }) ?? best, found.isSupported() else {
+      return false
+    }
     current = found
     return true
   }

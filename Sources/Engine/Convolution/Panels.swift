@@ -46,15 +46,18 @@ package struct Panels {
     }
   }
 
-  /// C (m, columns) ← A (m, rows) · B (+ C), both without gaps between their rows.
+  /// C (m, columns) ← A (m, rows) · B (+ C), both without gaps between their rows; then the epilogue.
   ///
   /// For each block of A's rows the panels go by; meanwhile the next block is fetched, so that memory and arithmetic
   /// work at the same time.
+  /// - work: `work` floats, the thread's own, where rows of A that are far apart are packed; nil to leave them.
   func multiply(
-    _ m: Int, _ a: UnsafePointer<Float>, into c: UnsafeMutablePointer<Float>, accumulate: Bool = false
+    _ m: Int, _ a: UnsafePointer<Float>, into c: UnsafeMutablePointer<Float>, accumulate: Bool = false,
+    epilogue: Epilogue? = nil, work: UnsafeMutablePointer<Float>? = nil
   ) {
-    let block = rows * columns > 1 << 20 ? 144 : 48
+    let block = rows * columns > 1 << 20 ? Self.mostRows : 48
     let kernels = MicroKernels.current
+    let strips = rows >= kernels.farRows ? work : nil
     var first = 0
     while first < m {
       let some = min(block, m &- first)
@@ -62,26 +65,66 @@ package struct Panels {
       let calls = pieces(some, of: 6) * pieces(columns, of: Panels.width) * pieces(rows, of: Panels.depth)
       var next = Prefetch(
         a + (first &+ some) &* rows, count: left &* rows,
-        and: c + (first &+ some) &* columns, count: left &* columns, calls: calls)
+        and: c + (first &+ some) &* columns, count: left &* columns,
+        and: epilogue?.residual.map { $0 + (first &+ some) &* columns }, calls: calls)
+      let finish = epilogue?.moved(by: first &* columns)
       var top = 0
       while top < rows {
         let height = min(Panels.depth, rows &- top)
         let size = ProductSize(m: some, k: height, accumulate: accumulate || top > 0)
         let from = Rows(a + (first &* rows &+ top), step: rows)
+        if let strips { Self.packStrips(from, rows: some, columns: height, into: strips) }
         var column = 0
         while column < columns {
           let panel = Rows(data + place(top, column), step: Panels.width)
           let to = MutableRows(c + (first &* columns &+ column), step: columns)
-          if column &+ Panels.width <= columns {
+          if column &+ Panels.width <= columns, let strips {
+            multiplyStrips(size, strips, panel, to, &next, kernels)
+          } else if column &+ Panels.width <= columns {
             kernels.rowsByPanel(size, from, panel, to, &next)
           } else {
             multiplyLastPanel(size, from, panel, to, &next, columns: columns &- column, kernels)
+          }
+          if let finish, top &+ height == rows {
+            finish.apply(
+              to: c + first &* columns, rows: some, columns: column..<min(column &+ Panels.width, columns),
+              channels: columns)
           }
           column &+= Panels.width
         }
         top &+= height
       }
       first &+= some
+    }
+  }
+
+  /// Rows of A in a strip.
+  private static let strip = 24
+  /// Rows of A in a block, at most.
+  private static let mostRows = 144
+  /// Floats that `multiply` works with.
+  static let work = mostRows * depth
+
+  /// Packs rows as strips, in which the columns follow one another.
+  private static func packStrips(
+    _ a: Rows, rows: Int, columns: Int, into strips: UnsafeMutablePointer<Float>
+  ) {
+    for first in stride(from: 0, to: rows, by: strip) {
+      transpose(
+        a.first + first &* a.step, ld: a.step, min(strip, rows &- first), columns, into: strips + first &* columns)
+    }
+  }
+
+  /// A panel's product with packed rows.
+  private func multiplyStrips(
+    _ size: ProductSize, _ strips: UnsafePointer<Float>, _ panel: Rows, _ c: MutableRows, _ next: inout Prefetch,
+    _ kernels: MicroKernels
+  ) {
+    for first in stride(from: 0, to: size.m, by: Self.strip) {
+      let some = min(Self.strip, size.m &- first)
+      kernels.columnsByRows(
+        ProductSize(m: some, k: size.k, accumulate: size.accumulate), Rows(strips + first &* size.k, step: some),
+        panel, MutableRows(c.first + first &* c.step, step: c.step), &next)
     }
   }
 

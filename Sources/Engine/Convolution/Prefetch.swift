@@ -6,17 +6,21 @@ private let cacheLine = 16
 /// What the next block needs, fetched into the cache in as many small portions as there are calls of the micro-kernel.
 package struct Prefetch {
   private var first: UnsafePointer<Float>, second: UnsafePointer<Float>
+  /// Floats from where `second` is to what is read together with it; nil for nothing.
+  private let beside: Int?
   private let firstEnd: UnsafePointer<Float>, secondEnd: UnsafePointer<Float>
   private let firstStep: Int, secondStep: Int
 
   /// - Parameters:
   ///   - first: `count` floats that will be read.
   ///   - second: `secondCount` floats that may be written.
+  ///   - third: as many floats as `second` that will be read.
   ///   - calls: portions.
   init(
     _ first: UnsafePointer<Float>, count: Int, and second: UnsafePointer<Float>, count secondCount: Int,
-    calls: Int
+    and third: UnsafePointer<Float>? = nil, calls: Int
   ) {
+    beside = third.map { $0 - second }
     self.first = first
     self.second = second
     firstEnd = first + count
@@ -41,6 +45,7 @@ package struct Prefetch {
     }
     while second < secondStop {
       csystem_prefetch_to_write(second)
+      if let beside { csystem_prefetch(second + beside) }
       second += cacheLine
     }
   }

@@ -40,11 +40,13 @@ enum Winograd {
   }
 
   /// y ← S m Sᵀ for all channels of a tile: `height` lines of `line` floats and `width` columns lie in the map.
+  /// - finish: makes what is stored of a value, from its place after y and its channel.
   @inline(__always)
   static func scatter<S: WinogradScheme, T: LineTransform>(
     _: S.Type, _: T.Type, tile: (height: Int, width: Int), _ m: UnsafePointer<Float>, step: Int, channels: Int,
     into y: UnsafeMutablePointer<Float>, line: Int,
-    height: Int, width: Int, accumulate: Bool, _ work: UnsafeMutablePointer<Lanes>
+    height: Int, width: Int, _ work: UnsafeMutablePointer<Lanes>,
+    _ finish: (_ value: Lanes, _ place: Int, _ channel: Int) -> Lanes
   ) {
     var channel = 0
     while channel < channels {
@@ -54,13 +56,13 @@ enum Winograd {
       }
       for i in 0..<height {
         let row = work + i &* T.inputs
-        let to = y + (i &* line &+ channel)
+        let first = i &* line &+ channel
         T.apply(
           tile.width, { row[$0] },
           { j, value in
             guard j < width else { return }
-            let to = to + j &* channels
-            store(accumulate ? value + load(to) : value, to)
+            let at = first &+ j &* channels
+            store(finish(value, at, channel), y + at)
           })
       }
       channel &+= Lanes.scalarCount

@@ -37,12 +37,16 @@ struct WinogradConvolution {
   }
 
   /// y ← x convolved with the weight (3, 3, C, K).
-  func forward(_ x: UnsafePointer<Float>, _ weight: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>) {
+  /// - epilogue: applied to the output, tile by tile.
+  func forward(
+    _ x: UnsafePointer<Float>, _ weight: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>,
+    _ epilogue: Epilogue?
+  ) {
     func run<S: WinogradScheme>(_: S.Type) {
       WinogradProduct<S, S.Input, S.Output>(
         context: context, blocks: blocks,
         patches: WinogradPatches(x: x, map: input, advance: S.advance, margin: S.margin),
-        weight: weight, turned: false, y: y, output: output, accumulate: false
+        weight: weight, turned: false, y: y, output: output, accumulate: false, epilogue: epilogue
       ).run()
     }
     if shape.stride == 1 { run(WinogradStride1.self) } else { run(WinogradStride2.self) }
@@ -56,7 +60,7 @@ struct WinogradConvolution {
       WinogradProduct<S, S.TurnedInput, S.TurnedOutput>(
         context: context, blocks: blocks,
         patches: WinogradPatches(x: dy, map: output, advance: Winograd.tile, margin: S.turnedMargin),
-        weight: weight, turned: true, y: dx, output: input, accumulate: accumulate
+        weight: weight, turned: true, y: dx, output: input, accumulate: accumulate, epilogue: nil
       ).run()
     }
     if shape.stride == 1 { run(WinogradStride1.self) } else { run(WinogradStride2.self) }

@@ -14,6 +14,8 @@ struct WinogradProduct<S: WinogradScheme, Input: LineTransform, Output: LineTran
   let output: WinogradMap
   /// Whether y is added to or overwritten.
   let accumulate: Bool
+  /// Applied to what overwrites y.
+  let epilogue: Epilogue?
 
   /// Channels of x and of y.
   private var c: Int { patches.map.c }
@@ -103,16 +105,32 @@ struct WinogradProduct<S: WinogradScheme, Input: LineTransform, Output: LineTran
 
   /// y = S M Sᵀ
   private func scatter(_ slice: WinogradSlice, _ bench: WinogradWorkbench, _ thread: Int) {
+    if let epilogue {
+      scatter(slice, bench, thread) { value, place, channel in epilogue.apply(value, at: place, channel: channel) }
+    } else if accumulate {
+      scatter(slice, bench, thread) { value, place, _ in value + Lanes(loading: y + place) }
+    } else {
+      scatter(slice, bench, thread) { value, _, _ in value }
+    }
+  }
+
+  /// - finish: makes what is stored of a value, from its place in y and its channel.
+  @inline(__always)
+  private func scatter(
+    _ slice: WinogradSlice, _ bench: WinogradWorkbench, _ thread: Int,
+    _ finish: (_ value: Lanes, _ place: Int, _ channel: Int) -> Lanes
+  ) {
     for tile in slice.tiles {
       let (image, line, column) = blocks.tiles.place(of: tile)
       let top = line * Output.outputs
       let left = column * Output.outputs
       let at = slice.at + tile - slice.tiles.lowerBound
+      let first = ((image * output.h + top) * output.w + left) * k
       Winograd.scatter(
         S.self, Output.self, tile: blocks.tiles.extent(line, column), bench.m(slice.slot, 0) + at * k,
-        step: bench.mStep, channels: k, into: y + ((image * output.h + top) * output.w + left) * k,
-        line: output.w * k, height: min(Output.outputs, output.h - top), width: min(Output.outputs, output.w - left),
-        accumulate: accumulate, bench.work(thread))
+        step: bench.mStep, channels: k, into: y + first, line: output.w * k,
+        height: min(Output.outputs, output.h - top), width: min(Output.outputs, output.w - left), bench.work(thread)
+      ) { value, place, channel in finish(value, first &+ place, channel) }
     }
   }
 }

@@ -45,31 +45,6 @@ extension BatchNorm {
     }
   }
 
-  /// y = max(floor, (x − mean)·scale + shift + residual)
-  static func normalise(
-    _ x: UnsafePointer<Float>, _ residual: UnsafePointer<Float>?, _ y: UnsafeMutablePointer<Float>, rows: Int, _ c: Int,
-    mean: UnsafePointer<Float>, scale: UnsafePointer<Float>, shift: UnsafePointer<Float>, floor: Float
-  ) {
-    let least = Lanes16(repeating: floor)
-    for row in 0..<rows {
-      let start = row &* c
-      var i = 0
-      while i &+ 16 <= c {
-        var value = shift.lanes(i).addingProduct(x.lanes(start &+ i) - mean.lanes(i), scale.lanes(i))
-        if let residual { value += residual.lanes(start &+ i) }
-        // Written so that NaN stays NaN.
-        y.store(value.replacing(with: least, where: value .< least), start &+ i)
-        i &+= 16
-      }
-      while i < c {
-        var value = shift[i].addingProduct(x[start &+ i] - mean[i], scale[i])
-        if let residual { value += residual[start &+ i] }
-        y[start &+ i] = value < floor ? floor : value
-        i &+= 1
-      }
-    }
-  }
-
   /// Adds Σdy and Σdy·x̂ of every channel, dy masked by the ReLU.
   static func moments<Mask: ReLUMask>(
     gradient dy: UnsafeMutablePointer<Float>, x: UnsafePointer<Float>, rows: Int, _ c: Int, mean: UnsafePointer<Float>,

@@ -23,7 +23,7 @@ package struct BatchNorm {
   var trains: Bool { gamma?.trains == true || beta?.trains == true }
 
   /// Whether it takes the batch's statistics: by the pass, unless its running statistics are not to change.
-  private func usesBatchStatistics(_ pass: Pass) -> Bool { pass.mode.usesBatchStatistics && mean.trains }
+  func usesBatchStatistics(_ pass: Pass) -> Bool { pass.mode.usesBatchStatistics && mean.trains }
 
   /// What backward needs besides the input, which the caller keeps; by group and channel, (G, C).
   package struct Tape: BitwiseCopyable {
@@ -147,11 +147,25 @@ package struct BatchNorm {
       fromLast(x.n, pass) { image in
         let g = single ? 0 : Int(pass.groups.group[image])
         let start = image * rows * c
-        Self.normalise(
-          x.data + start, residual.map { $0.data + start }, y.data + start, rows: rows, c,
-          mean: tape.mean + g * c, scale: scale + g * c, shift: shift, floor: relu ? 0 : -.infinity)
+        Epilogue(
+          mean: tape.mean + g * c, scale: scale + g * c, shift: shift, residual: residual.map { $0.data + start },
+          floor: relu ? 0 : -.infinity
+        ).apply(x.data + start, into: y.data + start, rows: rows, channels: c)
       }
     }
+  }
+
+  /// What a convolution applies to its own output, where the running statistics are used and nothing is recorded.
+  /// - Returns: the epilogue, in the arena's memory, and a tape that nothing reads.
+  func epilogue(residual: Tensor?, relu: Bool, _ pass: Pass) -> (Epilogue, Tape) {
+    precondition(!usesBatchStatistics(pass), "\(name): its batch's statistics are not known before its input is")
+    let tape = makeTape(pass)
+    useRunningStatistics(tape, pass)
+    let (scale, shift) = coefficients(tape, pass, pass.arena)
+    let epilogue = Epilogue(
+      mean: tape.mean, scale: scale, shift: shift, residual: residual.map { UnsafePointer($0.data) },
+      floor: relu ? 0 : -.infinity)
+    return (epilogue, tape)
   }
 
   /// γ·inverse by group and channel, and β by channel.

@@ -18,11 +18,28 @@ package struct ConvNorm {
 
   /// - y: overwritten; if nothing is recorded, it holds the convolution's output in between.
   package func forward(_ x: Tensor, residual: Tensor? = nil, relu: Bool, into y: Tensor, _ pass: Pass) -> Tape {
+    if isOnePass(pass) { return infer(x, residual: residual, relu: relu, into: y, pass) }
     let z = pass.mode.records ? pass.arena.tensor(like: y) : y
     convolution.forward(x, into: z, pass)
     pass.context.watch?.look(at: z, pass.state.parameters.layout.name(of: convolution.weight))
     let tape = norm.forward(z, residual: residual, relu: relu, into: y, pass)
     return Tape(z: z, norm: tape, relu: relu)
+  }
+
+  /// Whether the convolution can normalise its own output: nothing is kept, and the statistics are known before. A watch
+  /// wants to see what comes in between.
+  private func isOnePass(_ pass: Pass) -> Bool {
+    !pass.mode.records && !norm.usesBatchStatistics(pass) && pass.context.watch == nil
+  }
+
+  /// Forward that writes the output once: normalisation, residual and ReLU are applied to what the convolution has in
+  /// the cache. The same bits as in two passes.
+  private func infer(_ x: Tensor, residual: Tensor?, relu: Bool, into y: Tensor, _ pass: Pass) -> Tape {
+    pass.context.scratch { _ in
+      let (epilogue, tape) = norm.epilogue(residual: residual, relu: relu, pass)
+      convolution.forward(x, into: y, epilogue: epilogue, pass)
+      return Tape(z: y, norm: tape, relu: relu)
+    }
   }
 
   /// Forward with the output in temporary memory.

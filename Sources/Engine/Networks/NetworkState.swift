@@ -9,6 +9,9 @@ package final class NetworkState {
     self.statistics = ParameterSlab(statistics)
   }
 
+  /// Bytes of both.
+  package var bytes: Int { (parameters.count + statistics.count) * MemoryLayout<Float>.stride }
+
   /// Every parameter as its layout says, keyed by (seed, name).
   package func initialise(seed: UInt64) {
     for slab in [parameters, statistics] {

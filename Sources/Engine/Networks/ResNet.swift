@@ -77,9 +77,11 @@ package struct ResNet {
   package struct Tape {
     /// The images.
     let x: Tensor
-    let stem: ResNetStem.Tape
-    /// The output of the stem, which is the first block's input.
-    let first: Tensor
+    /// Where it trains.
+    let stem: ResNetStem.Tape?
+    /// The output of the last unit that is not recorded, or of the stem.
+    let below: Tensor?
+    /// Those that are recorded.
     let blocks: UnsafeMutableBufferPointer<ResidualBlock.Tape>
     /// Where each block's tape begins on the arena's lower stack.
     let starts: UnsafeMutableBufferPointer<Arena.Mark>?
@@ -100,6 +102,8 @@ package struct ResNet {
   private let mapOfUnit: [Int?]
   /// The first unit that trains; nil where none does.
   private let lowest: Int?
+  /// Whether training moves running statistics.
+  private let movesStatistics: Bool
 
   package init(
     _ options: Options, _ part: PartName, _ parameters: inout ParameterLayout, _ statistics: inout ParameterLayout
@@ -129,6 +133,7 @@ package struct ResNet {
     mapOfUnit = (0...blocks.count).map { unitOfMap.firstIndex(of: $0) }
     parameters = builder.parameters
     statistics = builder.statistics
+    movesStatistics = statistics.entries(of: part).contains(where: \.trains)
     lowest = parameters.entries(of: part).first(where: \.trains).map { trained in
       1 + (blocks.lastIndex { $0.firstParameter <= trained.slice.offset } ?? -1)
     }
@@ -153,10 +158,18 @@ package struct ResNet {
     let kept = pass.arena.array(of: Tensor?.self, count: maps.count)
     kept.update(repeating: nil)
     let features = wanted[maps.count] ? pass.arena.tensor(n: x.n, c: options.features) : nil
-    if pass.mode.records, lowest != nil {
-      return record(x, blocks, wanted, maps: kept, features, pass)
+    makeMaps(x, wanted, into: kept, pass)
+    if pass.mode.records, let lowest, lowest <= blocks.count {
+      return record(x, blocks, from: lowest, maps: kept, features, pass)
     }
-    return run(x, blocks, wanted, maps: kept, features, pass.withoutRecord)
+    return pass.context.scratch { arena in
+      let last = blocks.count
+      let y = mapOfUnit[last].flatMap { kept[$0] } ?? makeOutput(of: last, x, pass)
+      run(x, through: last, maps: kept, into: y, pass.withoutRecord)
+      if let features { AveragePool.forward(y, into: features, pass.context) }
+      let none = arena.array(of: ResidualBlock.Tape.self, count: 0)
+      return Tape(x: x, stem: nil, below: nil, blocks: none, starts: nil, features: features, maps: kept)
+    }
   }
 
   /// The last unit that is needed for what is wanted, or that a gradient comes out of.
@@ -165,67 +178,114 @@ package struct ResNet {
     return unitOfMap[wanted.lastIndex(of: true)!]
   }
 
-  /// Forward that keeps what backward needs.
+  /// Forward that keeps what backward needs of the units from the lowest that trains.
   private func record(
-    _ x: Tensor, _ blocks: ArraySlice<ResidualBlock>, _ wanted: UnsafeMutableBufferPointer<Bool>,
-    maps: UnsafeMutableBufferPointer<Tensor?>, _ features: Tensor?, _ pass: Pass
+    _ x: Tensor, _ blocks: ArraySlice<ResidualBlock>, from lowest: Int, maps: UnsafeMutableBufferPointer<Tensor?>,
+    _ features: Tensor?, _ pass: Pass
   ) -> Tape {
     let arena = pass.arena
     let tapes = arena.array(of: ResidualBlock.Tape.self, count: self.blocks.count)
-    let shape = stem.output(x)
-    let first = arena.tensor(n: x.n, h: shape.h, w: shape.w, c: shape.c)
-    let stemTape = stem.forward(x, into: first, pass)
-    maps[0] = first
+    let last = max(0, lowest - 1)
+    let first = mapOfUnit[last].flatMap { maps[$0] } ?? makeOutput(of: last, x, pass)
+    var stemTape: ResNetStem.Tape?
+    if lowest == 0 {
+      stemTape = stem.forward(x, into: first, pass)
+    } else {
+      run(x, through: last, maps: maps, into: first, pass.withoutRecord)
+    }
     let starts = arena.array(of: Arena.Mark.self, count: self.blocks.count)
     let below = arena.mark()
     var y = first
-    for (i, block) in blocks.enumerated() {
-      let map = mapOfUnit[i + 1].flatMap { wanted[$0] ? $0 : nil }
+    for (i, block) in blocks.enumerated().dropFirst(last) {
+      let map = mapOfUnit[i + 1].flatMap { maps[$0] }
       let keeps = block.keepsOutput || map != nil
       let shape = block.output(y)
       starts[i] = arena.mark()
       let into =
-        keeps
-        ? arena.tensor(n: x.n, h: shape.h, w: shape.w, c: shape.c)
-        : arena.temporary(n: x.n, h: shape.h, w: shape.w, c: shape.c)
+        map
+        ?? (keeps
+          ? arena.tensor(n: x.n, h: shape.h, w: shape.w, c: shape.c)
+          : arena.temporary(n: x.n, h: shape.h, w: shape.w, c: shape.c))
       let above = arena.mark()
       tapes[i] = block.forward(y, into: into, keeps: keeps, pass)
       arena.releaseUpper(to: keeps ? below : above)
-      if let map { maps[map] = into }
       y = into
     }
     if let features { AveragePool.forward(y, into: features, pass.context) }
     arena.releaseUpper(to: below)
-    return Tape(x: x, stem: stemTape, first: first, blocks: tapes, starts: starts, features: features, maps: maps)
+    return Tape(x: x, stem: stemTape, below: first, blocks: tapes, starts: starts, features: features, maps: maps)
   }
 
-  /// Forward that keeps nothing: maps that are not wanted alternate between two places.
+  // MARK: Forward without a record
+
+  /// Floats of a map between blocks, for each thread: so much of it the third-level cache gives back twice as fast as
+  /// memory.
+  private static let mapFloats = 1 << 21
+
+  /// Runs the units up to the last one, and keeps only its output and the maps that are wanted. Stage by stage: where
+  /// the running statistics are used, images do not depend on one another, and a stage takes so few at a time that
+  /// their maps stay in the cache.
   private func run(
-    _ x: Tensor, _ blocks: ArraySlice<ResidualBlock>, _ wanted: UnsafeMutableBufferPointer<Bool>,
-    maps: UnsafeMutableBufferPointer<Tensor?>, _ features: Tensor?, _ pass: Pass
-  ) -> Tape {
-    let tapes = pass.arena.array(of: ResidualBlock.Tape.self, count: 0)
-    makeMaps(x, wanted, into: maps, pass)
-    return pass.context.scratch { arena in
-      let size = largestMap(x)
-      let places = (arena.tensor(n: 1, c: size), arena.tensor(n: 1, c: size))
-      var even = true
-      func place(_ unit: Int, _ shape: (h: Int, w: Int, c: Int)) -> Tensor {
-        if let map = mapOfUnit[unit], let kept = maps[map] { return kept }
-        even.toggle()
-        return Tensor((even ? places.0 : places.1).data, n: x.n, h: shape.h, w: shape.w, c: shape.c)
+    _ x: Tensor, through last: Int, maps: UnsafeMutableBufferPointer<Tensor?>, into y: Tensor, _ pass: Pass
+  ) {
+    pass.context.scratch { _ in
+      var input = x
+      var first = 0
+      while first <= last {
+        let end = min(last, unitOfMap.dropFirst().first { $0 >= first }!)
+        let output = end == last ? y : mapOfUnit[end].flatMap { maps[$0] } ?? makeOutput(of: end, x, pass)
+        runStage(first...end, input, maps: maps, into: output, pass)
+        input = output
+        first = end + 1
       }
-      let first = place(0, stem.output(x))
-      let stemTape = stem.forward(x, into: first, pass)
-      var y = first
-      for (i, block) in blocks.enumerated() {
-        let into = place(i + 1, block.output(y))
-        pass.context.scratch { _ in _ = block.forward(y, into: into, keeps: false, pass) }
-        y = into
-      }
-      if let features { AveragePool.forward(y, into: features, pass.context) }
-      return Tape(x: x, stem: stemTape, first: first, blocks: tapes, starts: nil, features: features, maps: maps)
     }
+  }
+
+  /// Runs neighbouring units. Maps between them alternate between two places.
+  private func runStage(
+    _ units: ClosedRange<Int>, _ x: Tensor, maps: UnsafeMutableBufferPointer<Tensor?>, into y: Tensor, _ pass: Pass
+  ) {
+    pass.context.scratch { arena in
+      var largest = 0
+      var shape = (h: x.h, w: x.w, c: x.c)
+      for unit in units {
+        shape = output(of: unit, Tensor(x.data, n: 1, h: shape.h, w: shape.w, c: shape.c))
+        largest = max(largest, shape.h * shape.w * shape.c)
+      }
+      let some = isByImage(pass) ? max(1, Self.mapFloats * pass.context.team.count / max(1, largest)) : x.n
+      let size = min(some, x.n) * largest
+      let places = (arena.tensor(n: 1, c: size), arena.tensor(n: 1, c: size))
+      for index in 0..<max(1, pieces(x.n, of: max(1, some))) {
+        let images = piece(index, of: some, in: 0..<x.n)
+        var input = x.images(images)
+        for unit in units {
+          let shape = output(of: unit, input)
+          let place = unit % 2 == 0 ? places.0 : places.1
+          let output =
+            unit == units.upperBound
+            ? y.images(images)
+            : mapOfUnit[unit].flatMap { maps[$0]?.images(images) }
+              ?? Tensor(place.data, n: images.count, h: shape.h, w: shape.w, c: shape.c)
+          pass.context.scratch { _ in
+            if unit == 0 {
+              _ = stem.forward(input, into: output, pass)
+            } else {
+              _ = blocks[unit - 1].forward(input, into: output, keeps: false, pass)
+            }
+          }
+          input = output
+        }
+      }
+    }
+  }
+
+  /// Whether no normalisation looks at other images.
+  private func isByImage(_ pass: Pass) -> Bool {
+    !pass.mode.usesBatchStatistics || !movesStatistics
+  }
+
+  private func output(of unit: Int, _ x: Tensor) -> (h: Int, w: Int, c: Int) {
+    unit == 0 ? stem.output(x) : blocks[unit - 1].output(x)
   }
 
   /// Memory for the maps that are wanted.
@@ -233,27 +293,14 @@ package struct ResNet {
     _ x: Tensor, _ wanted: UnsafeMutableBufferPointer<Bool>, into maps: UnsafeMutableBufferPointer<Tensor?>,
     _ pass: Pass
   ) {
-    forEachShape(x) { unit, shape in
-      guard let map = mapOfUnit[unit], wanted[map] else { return }
-      maps[map] = pass.arena.tensor(n: x.n, h: shape.h, w: shape.w, c: shape.c)
-    }
+    for (map, unit) in unitOfMap.enumerated() where wanted[map] { maps[map] = makeOutput(of: unit, x, pass) }
   }
 
-  /// Floats of the largest map between blocks.
-  private func largestMap(_ x: Tensor) -> Int {
-    var largest = 0
-    forEachShape(x) { _, shape in largest = max(largest, shape.h * shape.w * shape.c) }
-    return largest * x.n
-  }
-
-  /// Calls `body` with the shape of every unit's output.
-  private func forEachShape(_ x: Tensor, _ body: (_ unit: Int, _ shape: (h: Int, w: Int, c: Int)) -> Void) {
-    var shape = stem.output(x)
-    body(0, shape)
-    for (i, block) in blocks.enumerated() {
-      shape = block.output(Tensor(x.data, n: 1, h: shape.h, w: shape.w, c: shape.c))
-      body(i + 1, shape)
-    }
+  /// Memory for the output of a unit, for images x.
+  private func makeOutput(of last: Int, _ x: Tensor, _ pass: Pass) -> Tensor {
+    var shape = (h: x.h, w: x.w, c: x.c)
+    for unit in 0...last { shape = output(of: unit, Tensor(x.data, n: 1, h: shape.h, w: shape.w, c: shape.c)) }
+    return pass.arena.tensor(n: x.n, h: shape.h, w: shape.w, c: shape.c)
   }
 
   // MARK: Backward
@@ -293,7 +340,7 @@ package struct ResNet {
       if consuming { arena.releaseLower(to: tape.starts![i]) }
       pass.reducer?.ready(from: block.firstParameter)
     }
-    if lowest == 0 { stem.backward(dy, tape.stem, x: tape.x, pass) }
+    if lowest == 0, let stemTape = tape.stem { stem.backward(dy, stemTape, x: tape.x, pass) }
     arena.releaseUpper(to: start)
   }
 
@@ -309,17 +356,25 @@ package struct ResNet {
 
   /// A tensor of the shape of a unit's output.
   private func shape(of unit: Int, _ tape: Tape) -> Tensor {
-    unit == 0 ? tape.first : tape.blocks[unit - 1].last.z
+    unit <= lowestInput ? tape.below! : tape.blocks[unit - 1].last.z
   }
+
+  /// The unit whose output is the input of the lowest one that is recorded, or the stem.
+  private var lowestInput: Int { max(0, (lowest ?? 0) - 1) }
 
   /// The output of a unit: as it was kept, or recomputed on the upper stack.
   private func output(of unit: Int, _ tape: Tape, _ pass: Pass) -> Tensor {
-    if unit == 0 { return tape.first }
+    if unit <= lowestInput { return tape.below! }
     let i = unit - 1
     if let y = tape.blocks[i].y { return y }
     let y = pass.arena.temporary(like: tape.blocks[i].last.z)
-    blocks[i].recompute(tape.blocks[i], x: i == 0 ? tape.first : tape.blocks[i - 1].y!, into: y, pass)
+    blocks[i].recompute(tape.blocks[i], x: output(ofKept: unit - 1, tape), into: y, pass)
     return y
+  }
+
+  /// The output of a unit that was kept.
+  private func output(ofKept unit: Int, _ tape: Tape) -> Tensor {
+    unit <= lowestInput ? tape.below! : tape.blocks[unit - 1].y!
   }
 }
 

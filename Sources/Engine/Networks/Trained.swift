@@ -1,3 +1,5 @@
+import Foundation
+
 /// A network in training: its values, gradients, and the optimizer's state.
 package final class Trained {
   /// Names its state in a checkpoint, such as `encoder` or `query`.
@@ -8,6 +10,8 @@ package final class Trained {
   /// The optimizer's state, by its names, with the parameters' layout.
   package let moments: [(name: String, slab: ParameterSlab)]
   private let slabs: [ParameterSlab]
+  /// Where gradients are: the others are never written and take no memory.
+  private let ranges: [Range<Int>]
   package let reducer: GradientReducer
 
   /// A network that `SGD` trains.
@@ -23,6 +27,15 @@ package final class Trained {
     moments = type(of: optimizer).slabs.map { ($0, ParameterSlab(network.parameters)) }
     slabs = moments.map(\.slab)
     reducer = GradientReducer(context, gradients)
+    ranges = network.parameters.trainedRanges
+  }
+
+  /// Bytes of the gradients of what trains.
+  package var gradientBytes: Int { ranges.reduce(0) { $0 + $1.count } * MemoryLayout<Float>.stride }
+
+  /// Sets the gradients to zero.
+  package func clear() {
+    for range in ranges { memset(gradients.data + range.lowerBound, 0, range.count * MemoryLayout<Float>.stride) }
   }
 
   /// Moves the parameters by their gradients.

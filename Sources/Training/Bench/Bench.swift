@@ -5,32 +5,56 @@ import Randomness
 import Ranks
 import Shards
 
-/// Times a method's training step on random views, without the data path.
-package struct Bench {
-  /// What is timed.
-  package struct Options: Sendable {
-    /// The encoder's recipe.
-    package var encoder: EncoderRecipe
-    /// Channels of an image.
-    package var channels = 3
-    /// Height and width of an image, in pixels.
-    package var size = 32
-    /// Images per rank; each has two views.
-    package var images = 64
-    /// Timed steps, after one warm-up step.
-    package var steps = 4
-    /// The method's recipe. It must take two views of one kind.
-    package var method: any MethodRecipe = {
-      var simclr = SimCLR()
-      simclr.temperature = 0.5
-      return simclr
-    }()
-    /// Groups of batch normalisation.
-    package var normalisation = NormalisationGroups.global
-    /// Algorithm of the convolutions.
-    package var convolution = ConvolutionAlgorithm.fast
-    /// The defaults for an encoder.
-    package init(encoder: EncoderRecipe) { self.encoder = encoder }
+/// Times work on made-up images, without the data path.
+package final class Bench {
+  /// What a rank is given in a step.
+  package struct Batch: Sendable {
+    /// A kind of view.
+    package struct Kind: Sendable {
+      /// Views of each image.
+      package var count: Int
+      /// Height and width, in pixels.
+      package var size: Int
+      /// Channels.
+      package var channels: Int
+      /// Number of targets; 0 for a kind without.
+      package var answers = 0
+
+      /// Views without targets.
+      package init(count: Int, size: Int, channels: Int) {
+        self.count = count
+        self.size = size
+        self.channels = channels
+      }
+
+      /// As a recipe has it, for images of so many channels.
+      package init(_ view: ViewRecipe, channels: Int) {
+        self.init(count: view.count, size: view.size, channels: view.channels(of: channels))
+        answers = view.puzzle?.answers ?? 0
+      }
+
+      /// Floats of all views of an image.
+      var floats: Int { count * size * size * channels }
+    }
+
+    /// The kinds of view.
+    package var kinds: [Kind]
+    /// Images per rank.
+    package var images: Int
+    /// Classes that the images' labels are drawn from.
+    package var classes: Int
+
+    /// Images of some kinds of view.
+    package init(_ kinds: [Kind], images: Int, classes: Int = 10) {
+      self.kinds = kinds
+      self.images = images
+      self.classes = classes
+    }
+
+    /// Views of each image.
+    package var viewsPerImage: Int { kinds.reduce(0) { $0 + $1.count } }
+    /// Floats of all views.
+    var floats: Int { images * kinds.reduce(0) { $0 + $1.floats } }
   }
 
   /// What was measured.
@@ -47,6 +71,10 @@ package struct Bench {
     package var exposed: Exposed?
     /// Peak resident memory of this rank, in bytes.
     package var peakResident: Int64
+    /// Bytes of this rank's activations, and of what it keeps: weights, gradients, the optimizer's state.
+    package var activations: Int, kept: Int
+    /// Bytes of gradients that a rank sends in a step.
+    package var sentBytes: Int
     /// The machine's measured peak performance.
     package var peak: Peak
   }
@@ -62,54 +90,57 @@ package struct Bench {
     package var waiting: Double
   }
 
-  private let options: Options
+  private let batch: Batch
   private let context: Context
-  private let method: any Method
-  private var images: [Float]
+  private let work: any BenchWork
+  /// Kind after kind.
+  private var pixels: [Float] = []
+  private var labels: [Int32] = []
+  /// By kind.
+  private var targets: [UnsafeMutablePointer<Int32>?] = []
   private let samples: [Int]
 
-  /// Builds the method, plans its memory with a dry run and draws the views.
-  /// - Throws: `RunError` if an option is out of range or the memory does not suffice.
-  package init(_ options: Options, _ context: Context) throws {
-    self.options = options
-    self.context = context
-    guard options.images >= 1, options.size >= 1, options.steps >= 1 else {
-      throw RunError(
-        "images, size and steps are \(options.images), \(options.size) and \(options.steps); all must be at least 1")
+  /// Builds the work, plans its memory with a dry run and draws the views.
+  /// - Throws: `RunError` if a number is out of range or the memory does not suffice, and what `make` throws.
+  package init(_ batch: Batch, _ context: Context, _ make: (Batch, Context) throws -> any BenchWork) throws {
+    guard batch.images >= 1, batch.kinds.allSatisfy({ $0.size >= 1 && $0.count >= 1 }) else {
+      throw RunError("a batch of \(batch.images) images and \(batch.viewsPerImage) views; there must be some of both")
     }
-    context.convolution = options.convolution
-    let batch = options.images * context.communicator.size
-    method = options.method.make(
-      MethodSetting(
-        encoder: options.encoder.options(channels: options.channels), normalisation: options.normalisation,
-        images: batch, plan: RunPlan(stepsPerEpoch: 1, batch: batch, length: .steps(options.steps)), context: context))
-    samples = Array(0..<options.images)
+    self.batch = batch
+    self.context = context
+    samples = Array(0..<batch.images)
+    work = try make(batch, context)
     // As in a run, the arena gets the size that the step needs.
     context.arena.unseal { bytes in
       context.communicator.abort(
         "error: a step's activations need more than the \(bytes >> 20) MiB that the system gives a process: "
           + "take a smaller encoder, fewer images or a smaller size", code: 1)
     }
-    images = []
-    // Not `gradients`, which sets all gradients to zero and so takes their memory before it is known to be there.
-    context.dry {
-      _ = method.step(input(UnsafeMutablePointer(bitPattern: 64)!))
-      for trained in method.trained { trained.reducer.finish() }
-    }
+    context.dry { work.step(input(UnsafeMutablePointer(bitPattern: 64)!)) }
     context.arena.seal()
     try checkMemory()
-    method.initialise()
-    let rank = UInt64(context.communicator.rank)
-    var draws = Draws(seed: 1, .check, rank)
-    let count = 2 * options.images * options.size * options.size * options.channels
-    images = (0..<count).map { _ in Float(draws.uniform() * 3.4 - 1.7) }
+    work.initialise()
+    draw()
+  }
+
+  deinit { for target in targets { target?.deallocate() } }
+
+  private func draw() {
+    var draws = Draws(seed: 1, .check, UInt64(context.communicator.rank))
+    pixels = (0..<batch.floats).map { _ in Float(draws.uniform() * 3.4 - 1.7) }
+    func number(below count: Int) -> Int32 { Int32(min(count - 1, Int(draws.uniform() * Double(count)))) }
+    if batch.classes > 0 { labels = samples.map { _ in number(below: batch.classes) } }
+    targets = batch.kinds.map { kind in
+      guard kind.answers > 0 else { return nil }
+      let values = UnsafeMutablePointer<Int32>.allocate(capacity: kind.count * batch.images)
+      for i in 0..<kind.count * batch.images { values[i] = number(below: kind.answers) }
+      return values
+    }
   }
 
   /// Refuses a bench that does not fit into memory, before the memory is touched.
   private func checkMemory() throws(RunError) {
-    let views = 2 * options.images * options.size * options.size * options.channels * MemoryLayout<Float>.stride
-    let kept = method.stateBytes + method.gradientBytes + method.unsavedBytes
-    let rank = context.arena.peak + 2 * views + kept
+    let rank = context.arena.peak + 2 * batch.floats * MemoryLayout<Float>.stride + work.bytes
     let needed = Int64(rank) * Int64(context.communicator.ranksOnNode)
     guard let room = MemoryRoom.ofNode(), needed > room.bytes else { return }
     throw RunError(
@@ -119,26 +150,31 @@ package struct Bench {
 
   private func input(_ pixels: UnsafeMutablePointer<Float>) -> MethodInput {
     let ranks = context.communicator.size
-    let x = Tensor(pixels, n: 2 * options.images, h: options.size, w: options.size, c: options.channels)
+    var at = pixels
+    let views = batch.kinds.map { kind in
+      let x = Tensor(at, n: kind.count * batch.images, h: kind.size, w: kind.size, c: kind.channels)
+      if !context.isDry { at += x.count }
+      return x
+    }
     return MethodInput(
-      step: 0, batch: options.images * ranks, shares: Array(repeating: options.images, count: ranks),
-      rank: context.communicator.rank, samples: samples, views: [x])
+      step: 0, batch: batch.images * ranks, shares: Array(repeating: batch.images, count: ranks),
+      rank: context.communicator.rank, samples: samples, labels: labels, views: views,
+      targets: batch.kinds.contains { $0.answers > 0 } ? targets.map { $0.map { UnsafePointer($0) } } : [])
   }
 
-  private func step(_ pixels: UnsafeMutablePointer<Float>) -> Outcome { method.gradients(input(pixels)) }
-
   /// - Parameters:
+  ///   - steps: timed, after one that warms up.
   ///   - before: called on every rank before each step, including the warm-up, and before the measurements that follow.
   ///   - after: gets the seconds of each step, including the warm-up.
-  package func run(before: () throws -> Void = {}, after: (_ seconds: Double) -> Void = { _ in }) rethrows -> Result {
-    var pixels = images
+  package func run(
+    steps count: Int, before: () throws -> Void = {}, after: (_ seconds: Double) -> Void = { _ in }
+  ) rethrows -> Result {
+    var pixels = pixels
     return try pixels.withUnsafeMutableBufferPointer { pixels in
-      let optimizer = SGD()
       func timed() -> Double {
         context.communicator.barrier()
         let start = ContinuousClock.now
-        _ = step(pixels.baseAddress!)
-        context.part(.update) { method.update(optimizer, step: 0, rate: 0.03, context) }
+        work.step(input(pixels.baseAddress!))
         return (ContinuousClock.now - start).seconds
       }
       try before()
@@ -146,7 +182,7 @@ package struct Bench {
       let profile = Profile()
       let stood = Standstill(context)
       var seconds: [Double] = []
-      for _ in 0..<options.steps {
+      for _ in 0..<count {
         try before()
         context.profile = profile
         seconds.append(timed())
@@ -154,29 +190,31 @@ package struct Bench {
         after(seconds.last!)
       }
       try before()
-      var exposed = stood?.exposed(options.steps)
+      var exposed = stood?.exposed(count)
       if exposed != nil {
-        for trained in method.trained { trained.reducer.overlaps = false }
+        for reducer in work.reducers { reducer.overlaps = false }
         let unhidden = Standstill(context)
-        let few = min(options.steps, 4)
+        let few = min(count, 4)
         for _ in 0..<few { _ = timed() }
         exposed!.unhidden = unhidden!.exposed(few).gradients
-        for trained in method.trained { trained.reducer.overlaps = true }
+        for reducer in work.reducers { reducer.overlaps = true }
       }
       let peakResident = Training.peakResident()  // before the roofs take memory of their own
-      let steps = Double(options.steps)
+      let activations = context.arena.peak
+      let steps = Double(count)
       let median = Self.median(of: seconds)
       return Result(
         seconds: median, meanSeconds: seconds.reduce(0, +) / steps, viewsPerSecond: viewsPerSecond(median),
         parts: Profile.Part.allCases.compactMap { part in profile.parts[part].map { (part, $0 / steps) } },
         layers: profile.layers.map { ($0.name, $0.part, $0.sum / steps) }, exposed: exposed,
-        peakResident: peakResident, peak: Peak(threads: context.team.count))
+        peakResident: peakResident, activations: activations, kept: work.bytes, sentBytes: work.sentBytes,
+        peak: Peak(threads: context.team.count))
     }
   }
 
   /// Views per second of all ranks, for a step of so many seconds.
   package func viewsPerSecond(_ seconds: Double) -> Double {
-    Double(2 * options.images * context.communicator.size) / seconds
+    Double(batch.viewsPerImage * batch.images * context.communicator.size) / seconds
   }
 
   /// Median; the mean of the middle two for an even count.
@@ -186,30 +224,41 @@ package struct Bench {
     return (sorted[last / 2] + sorted[(last + 1) / 2]) / 2
   }
 
-  /// One step on the weights and views of a safetensors file, for comparison with another framework.
-  /// - Returns: the loss and the norm of the gradients.
-  package func exchange(_ path: String) throws -> (loss: Double, gradientNorm: Double) {
+  /// One step on the weights, views and labels of a safetensors file, for comparison with another framework.
+  /// - Returns: figures by their names.
+  package func exchange(_ path: String) throws -> [String: Double] {
     let file = try Safetensors.read(path)
-    try Weights.fill(method.encoder.state, from: file, path)
-    method.adoptEncoder()
-    let n = options.images
-    let c = options.channels
-    let area = options.size * options.size
-    var pixels = images
-    for view in 0..<2 {
-      let shape = try file.shape("view.\(view)")
-      guard shape == [n, c, options.size, options.size] else {
-        throw RunError("\(path): view.\(view) has shape \(shape), expected \([n, c, options.size, options.size])")
-      }
-      let planar = try file.floats("view.\(view)")
-      for i in 0..<n {
-        for j in 0..<c {
-          for p in 0..<area { pixels[((view * n + i) * area + p) * c + j] = planar[(i * c + j) * area + p] }
-        }
+    try work.load(file, path)
+    var at = 0
+    var number = 0
+    for kind in batch.kinds {
+      for _ in 0..<kind.count {
+        try read("view.\(number)", of: file, path, kind, to: at)
+        at += batch.images * kind.size * kind.size * kind.channels
+        number += 1
       }
     }
-    let loss = pixels.withUnsafeMutableBufferPointer { step($0.baseAddress!).loss }
-    return (loss, norm(method.encoder.gradients.data, method.encoder.gradients.count))
+    if file.contains("labels") { labels = try file.integers("labels").map { Int32($0) } }
+    guard labels.count == batch.images || labels.isEmpty else {
+      throw RunError("\(path): there are \(labels.count) labels, expected \(batch.images)")
+    }
+    var pixels = pixels
+    return try pixels.withUnsafeMutableBufferPointer { try work.compare(input($0.baseAddress!), file) }
+  }
+
+  /// Reads a view of all images, which has its channels first there.
+  private func read(_ name: String, of file: Safetensors, _ path: String, _ kind: Batch.Kind, to start: Int) throws {
+    let wanted = [batch.images, kind.channels, kind.size, kind.size]
+    let shape = try file.shape(name)
+    guard shape == wanted else { throw RunError("\(path): \(name) has shape \(shape), expected \(wanted)") }
+    let planar = try file.floats(name)
+    let area = kind.size * kind.size
+    let c = kind.channels
+    for i in 0..<batch.images {
+      for j in 0..<c {
+        for p in 0..<area { pixels[start + (i * area + p) * c + j] = planar[(i * c + j) * area + p] }
+      }
+    }
   }
 }
 

@@ -42,7 +42,7 @@ package struct ClassifierRecord: Codable, Sendable, Equatable {
       let truth = classNames[Int(images.labels[row])]
       let found = classNames[predictions.predicted(row)]
       return ReportContent.Picture(
-        try picture(images.samples[row]), caption: "\(truth), taken for \(found): \(percent(Double(probability))) %",
+        try picture(images.samples[row]), caption: "\(truth), given \(found) \(percent(Double(probability))) %",
         mark: .different)
     }
     worst = ReportContent.Grid(
@@ -50,6 +50,12 @@ package struct ClassifierRecord: Codable, Sendable, Equatable {
       text: "Held-out images that are given another class than theirs, the surest first. \(grouped(wrong.count)) of "
         + "\(grouped(images.count)) are wrong.",
       size: 96, rows: [.init("", pictures)])
+  }
+
+  /// What was learned, in a sentence.
+  package var summary: String {
+    "After step \(subject.step) the classifier names \(accuracy.text) \(accuracy.intervalText ?? "") of "
+      + "\(grouped(accuracy.trials ?? 0)) held-out images rightly."
   }
 
   /// The classes that are confused most often, at most so many: label, what it was taken for, images.

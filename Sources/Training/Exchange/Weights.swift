@@ -89,10 +89,13 @@ package enum Weights {
 
   /// Fills encoder and head from a file whose names begin with `encoder.` and `head.`: a fixture or an exchange with a
   /// peer. Running statistics that the file has not keep their values.
-  package static func fill(_ state: NetworkState, from file: Safetensors, _ path: String) throws {
+  /// - Parameter prefix: stands before the names.
+  package static func fill(
+    _ state: NetworkState, from file: Safetensors, prefix: String = "", _ path: String
+  ) throws {
     for slab in [state.parameters, state.statistics] {
-      for entry in slab.layout.entries where slab === state.parameters || file.contains(entry.name) {
-        try read(entry.name, of: file, path, entry, into: slab)
+      for entry in slab.layout.entries where slab === state.parameters || file.contains(prefix + entry.name) {
+        try read(prefix + entry.name, of: file, path, entry, into: slab)
       }
     }
   }

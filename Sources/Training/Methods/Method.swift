@@ -228,11 +228,11 @@ extension Method {
   /// Bytes of what a checkpoint holds of this rank.
   package var stateBytes: Int { saved.reduce(0) { $0 + $1.bytes.count } }
   /// Bytes of the gradients of all that is trained.
-  package var gradientBytes: Int { trained.reduce(0) { $0 + $1.gradients.count } * MemoryLayout<Float>.stride }
+  package var gradientBytes: Int { trained.reduce(0) { $0 + $1.gradientBytes } }
 
   /// Gradients of a step's global batch, summed over ranks.
   package func gradients(_ input: MethodInput) -> Outcome {
-    for trained in trained { trained.gradients.zero() }
+    for trained in trained { trained.clear() }
     let outcome = step(input)
     for trained in trained { trained.reducer.finish() }
     return outcome

@@ -25,5 +25,5 @@ package final class Teacher {
   }
 
   /// Bytes of its weights on a rank.
-  package var bytes: Int { (state.parameters.count + state.statistics.count) * MemoryLayout<Float>.stride }
+  package var bytes: Int { state.bytes }
 }

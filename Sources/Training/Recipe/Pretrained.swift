@@ -26,26 +26,43 @@ package struct Pretrained {
 
   /// The recipe of a fine-tuning: a recipe of the method `supervised`, with this run's encoder, views and first layers.
   /// - Parameters:
-  ///   - recipe: a file or a name.
-  ///   - layers: of the head that stay below the classifier; nil for 1 where the head has several, else none.
+  ///   - source: a file or a name.
+  ///   - layers: of the head that stay below the classifier; nil for what the recipe says, else for 1 of a head of
+  ///     several.
   ///   - labels: as in `data.labels`; nil for the recipe's.
+  ///   - data: the data set; where it has fewer labels than the recipe's batch, the batch is as small.
   package func fineTuning(
-    _ recipe: String, layers: Int?, labels: String?, overrides: [String]
+    _ source: String, layers: Int?, labels: String?, data: String?, overrides: [String]
   ) throws -> Recipe {
+    let base = try Recipe(source)
+    guard base.stages.count == 1, let method = base.stages[0].method.value as? Supervised else {
+      throw RecipeError("recipe \(source): a fine-tuning is one stage of the method supervised; give another --recipe")
+    }
     let features = stage.encoder.options(channels: input.channels).features
     let head = stage.method.value.heads(features: features, classes: 2).first { $0.name == .head }?.layers ?? []
-    let kept = layers ?? (head.count > 1 ? 1 : 0)
+    let isSaid = try layers == nil && Recipe.text(of: source).contains(/\blayers:/)
+    let kept = layers ?? (isSaid ? method.classifier.layers.count : min(1, head.count - 1))
     guard kept <= head.count else {
-      throw RecipeError("--layers is \(kept), but the head of \(path) has \(head.count): take fewer")
+      throw RecipeError("\(kept) layers are to be kept, but the head of \(path) has \(head.count): take fewer --layers")
     }
-    let names = ["encoder"] + PartName.head.layers(0..<kept).map(\.rawValue)
-    return try Recipe(
-      recipe,
-      overrides: [
-        "encoder=\(json(stage.encoder))", "views=\(json([plainView(normalise: nil)]))",
-        "method.classifier.layers=\(json(head.prefix(kept).map { HeadLayer($0, features: features) }))",
-        "start=\(json(StageStart(from: .run(path), carry: names)))",
-      ] + chosen(labels) + overrides)
+    let names = ["encoder"] + PartName.head.layers(0..<max(0, kept)).map(\.rawValue)
+    var own = [
+      "encoder=\(try json(stage.encoder))", "views=\(try json([plainView(normalise: nil)]))",
+      "start=\(try json(StageStart(from: .run(path), carry: names)))",
+    ]
+    if !isSaid {
+      let layers = head.prefix(max(0, kept)).map { HeadLayer($0, features: features) }
+      own.append("method.classifier.layers=\(try json(layers))")
+    }
+    let recipe = try Recipe(source, overrides: own + chosen(labels) + overrides)
+    guard let data, !overrides.contains(where: { $0.hasPrefix("batch=") }) else { return recipe }
+    let wanted = recipe.stages[0].data
+    let set = try DataSet(at: Trainer.paths(data, nil).train)
+    let count = try LabelSelection(
+      set, wanted.labels ?? .all, validation: wanted.validation, seed: recipe.seed
+    ).training.count
+    if count >= recipe.stages[0].batch || count < 2 { return recipe }
+    return try Recipe(source, overrides: own + chosen(labels) + ["batch=\(count)"] + overrides)
   }
 
   /// The recipe of a distillation: a recipe of the method `distil`, with this run as the teacher, and its views.

@@ -105,6 +105,17 @@ package struct Recipe: Sendable {
     return fields.exact(try JSONDecoder().decode(JSONValue.self, from: JSONEncoder().encode(stage)), isTop: true)
   }
 
+  /// One of its stages alone.
+  func alone(_ stage: Int) -> Recipe {
+    var recipe = self
+    recipe.stages = [stages[stage]]
+    // Alone it has no stage before it.
+    if stages[stage].start.from == .previous, stage > 0 {
+      recipe.stages[0].start.from = .stage(stages[stage - 1].name)
+    }
+    return recipe
+  }
+
   /// The text of a file, a built-in recipe, or what a run was made by.
   package static func text(of source: String) throws -> String {
     if let recipe = BuiltInRecipes[source] { return recipe.text }

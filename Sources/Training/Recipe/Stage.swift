@@ -20,6 +20,9 @@ package struct Stage: Codable, Sendable {
   package var data: DataRecipe
   package var start: StageStart
   package var monitor: MonitorRecipe
+  /// The data set, as `--data NAME=PATH` names it, on whose labelled images the encoder is judged at the end of the
+  /// stage; nil for none.
+  package var evaluate: String?
   package var checkpoint: CheckpointRecipe
   /// Steps between two lines of metrics.
   package var log: Length
@@ -27,7 +30,7 @@ package struct Stage: Codable, Sendable {
 
   enum CodingKeys: String, CodingKey, CaseIterable {
     case name, encoder, views, method, batchNorm, optimizer, parameters, schedule, batch, accumulate, length, data,
-      start, monitor, checkpoint, log, convolution
+      start, monitor, evaluate, checkpoint, log, convolution
   }
 
   package init(from decoder: any Decoder) throws {
@@ -46,6 +49,7 @@ package struct Stage: Codable, Sendable {
     data = try values.value(.data, default: DataRecipe())
     start = try values.value(.start, default: StageStart(from: .previous))
     monitor = try values.value(.monitor, default: MonitorRecipe())
+    evaluate = try values.decodeIfPresent(String.self, forKey: .evaluate)
     checkpoint = try values.value(.checkpoint, default: CheckpointRecipe())
     log = try values.value(.log, default: .steps(10))
     convolution = try values.value(.convolution, default: .fast)

@@ -17,7 +17,8 @@ package struct StageStart: Codable, Sendable, Equatable {
   }
 
   package var from: Source
-  /// Parts of the network that are taken over, by name.
+  /// What is taken over, by name: parts of the network, and networks or queues that the method has besides, such as
+  /// MoCo's `key`.
   package var carry: [String]
 
   package var parts: [PartName] { carry.map(PartName.init(rawValue:)) }
@@ -26,6 +27,9 @@ package struct StageStart: Codable, Sendable, Equatable {
     self.from = from
     self.carry = carry
   }
+
+  /// Whether an array of the method's further state is taken over, such as `key/parameters/encoder.conv1.weight`.
+  func carries(state name: String) -> Bool { parts.contains { $0.coversState(name) } }
 
   enum CodingKeys: String, CodingKey, CaseIterable { case from, carry }
 
@@ -89,4 +93,9 @@ extension StageStart.Source: CustomStringConvertible {
 
 extension StageStart: CustomStringConvertible {
   package var description: String { from == .nothing ? "nothing" : "\(from) (\(carry.joined(separator: ", ")))" }
+}
+
+extension PartName {
+  /// Whether an array of a method's further state is this part, or belongs to it.
+  func coversState(_ name: String) -> Bool { name == rawValue || name.hasPrefix(rawValue + "/") }
 }

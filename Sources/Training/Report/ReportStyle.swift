@@ -94,8 +94,7 @@ let reportStyle = """
     image-rendering: pixelated; border-radius: 3px; background: var(--line); background-clip: padding-box;
   }
   .pictures figcaption {
-    font-size: .7rem; line-height: 1.25; color: var(--soft); margin-top: 4px; overflow: hidden;
-    text-overflow: ellipsis; white-space: nowrap;
+    font-size: .7rem; line-height: 1.25; color: var(--soft); margin-top: 4px; overflow-wrap: anywhere;
   }
   .query img { outline: 3px solid var(--s0); outline-offset: -1px; border-bottom: 0; margin-bottom: 3px; }
   .pictures .query { margin-right: 12px; }

@@ -112,6 +112,7 @@ extension ReportContent {
     grids = exhibits?.grids ?? []
     evaluations = try RunFiles.evaluations(of: run)
     classifiers = try RunFiles.classifiers(of: run)
+    if evaluations.isEmpty, let last = classifiers.last { summary = last.summary }
     let folder = RunFolder(run)
     let files = FileManager.default
     if files.fileExists(atPath: folder.metrics) { metrics = try MetricsFile.read(folder.metrics) }

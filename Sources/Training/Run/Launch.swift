@@ -118,8 +118,8 @@ package enum Launch {
   package static var advice: [String] {
     if csystem_leaves_avx512() == 0 { return [] }
     return [
-      "this processor has AVX-512, and this build for \(String(cString: csystem_baseline())) does without: "
-        + "'APUS_CPU=native Scripts/build' makes one that 'apus bench' may find faster"
+      "this processor has AVX-512, and this build for \(String(cString: csystem_baseline())) uses it in products "
+        + "alone: 'APUS_CPU=native Scripts/build' makes one that 'apus bench' may find faster"
     ]
   }
 
@@ -127,7 +127,7 @@ package enum Launch {
   private static var baseline: String {
     let baseline = String(cString: csystem_baseline())
     let kernels = MicroKernels.current.name
-    return kernels == MicroKernels.all[0].name ? baseline : "\(baseline) with \(kernels) kernels"
+    return kernels == MicroKernels.best.name ? baseline : "\(baseline) with \(kernels) kernels"
   }
 
   /// What the numbers of a run depend on besides recipe and data: where it differs, results are equal within rounding

@@ -13,13 +13,19 @@ package struct Plan {
     package let stage: Stage
     package let data: DataSet
     package let heldOut: DataSet?
+    /// On whose labelled images its encoder is judged at its end.
+    let judgedOn: (train: DataSet, test: DataSet)?
     package let start: Start
     package let teachers: [PlannedTeacher]
     package let steps: Int
+    /// What it will take.
+    package let cost: StageCost
     /// The step after which its first checkpoint is written at the latest.
     let firstCheckpoint: Int
     /// The networks whose encoders are the result, and what the first one is fed.
     let networks: [Network], input: EncoderInput
+    /// Shapes of the method's further state, by name.
+    let state: [String: [Int]]
     /// The first of them.
     var network: Network { networks[0] }
   }
@@ -43,6 +49,7 @@ package struct Plan {
     let sets = try Plan.open(request)
     let folder = RunFolder(request.run)
     var planned: [Planned] = []
+    let rate = context.communicator.allReduce(Peak.arithmetic(threads: context.team.count), .min)
     for (index, stage) in request.recipe.stages.enumerated() {
       let (data, heldOut) = sets[stage.data.set]!
       let (stageRun, teachers) = try Plan.named(stage, of: request.recipe) {
@@ -58,12 +65,15 @@ package struct Plan {
       }
       planned.append(
         Planned(
-          index: index, stage: stage, data: data, heldOut: heldOut, start: start, teachers: teachers,
-          steps: stageRun.plan.totalSteps,
+          index: index, stage: stage, data: data, heldOut: heldOut,
+          judgedOn: try Plan.judgedOn(stage, sets), start: start, teachers: teachers,
+          steps: stageRun.plan.totalSteps, cost: StageCost(stageRun, work: stageRun.work, rate: rate),
           firstCheckpoint: min(max(1, stageRun.plan.steps(stage.checkpoint.every)), stageRun.plan.totalSteps),
-          networks: stageRun.method.results.map(\.network), input: stageRun.inputs[0]))
+          networks: stageRun.method.results.map(\.network), input: stageRun.inputs[0],
+          state: Plan.shapes(of: stageRun.method.state)))
     }
     stages = planned
+    try checkDisk(folder)
   }
 
   /// The running form of a stage.
@@ -89,10 +99,11 @@ package struct Plan {
 
   /// Opens every data set that a stage reads, each once.
   private static func open(_ request: PretrainRequest) throws -> [String: (DataSet, DataSet?)] {
-    let read = request.recipe.stages.map(\.data.set)
+    let read = request.recipe.stages.flatMap { [$0.data.set] + ($0.evaluate.map { [$0] } ?? []) }
     let given = request.data.keys.sorted()
-    for stage in request.recipe.stages where request.data[stage.data.set] == nil {
-      let name = stage.data.set
+    for stage in request.recipe.stages {
+      let names = [stage.data.set] + (stage.evaluate.map { [$0] } ?? [])
+      guard let name = names.first(where: { request.data[$0] == nil }) else { continue }
       let near = suggestion(for: name, in: given)
       let option = name == DataRecipe.defaultSet ? "--data PATH" : "--data \(name)=PATH"
       throw RecipeError("stage \(stage.name) reads the data set `\(name)`, which was not given\(near) add \(option)")
@@ -111,6 +122,41 @@ package struct Plan {
       sets[name] = (try DataSet(at: train), try test.map { try DataSet(at: $0) })
     }
     return sets
+  }
+
+  /// Checkpoints that are there at the same time: the last and the best of each earlier stage, and those of the present
+  /// one.
+  package var diskBytes: Int {
+    var earlier = 0
+    var most = 0
+    for planned in stages {
+      most = max(most, earlier + planned.cost.checkpoint * (planned.cost.keep + 1))
+      earlier += planned.cost.checkpoint * (planned.stage.data.validation == nil ? 1 : 2)
+    }
+    return most
+  }
+
+  private func checkDisk(_ folder: RunFolder) throws(RunError) {
+    guard stages.count > 1, let free = FileSystem.freeBytes(at: folder.path), free < Int64(diskBytes) else { return }
+    throw RunError(
+      "the checkpoints of \(stages.count) stages need \(megabytes(diskBytes)) MiB at \(folder.path), but "
+        + "\(megabytes(Int(free))) are free: make room or give another --run")
+  }
+
+  /// The sets that a stage is judged on.
+  private static func judgedOn(
+    _ stage: Stage, _ sets: [String: (DataSet, DataSet?)]
+  ) throws(RecipeError) -> (train: DataSet, test: DataSet)? {
+    guard let name = stage.evaluate, let (train, heldOut) = sets[name] else { return nil }
+    guard let heldOut else {
+      throw RecipeError(
+        "stage \(stage.name): evaluate is \(name), which has no held-out images: add --test \(name)=PATH, or pack with "
+          + "--split")
+    }
+    for set in [train, heldOut] where LabelledImages(set, classes: train.classNames, limit: 1).isEmpty {
+      throw RecipeError("stage \(stage.name): evaluate is \(name), but \(set.path) has no labelled image of its classes")
+    }
+    return (train, heldOut)
   }
 
   private static func checkRoom(_ stageRun: StageRun, _ folder: RunFolder) throws {
@@ -132,7 +178,9 @@ package struct Plan {
   ) throws -> Start {
     let start = recipe.stages[index].start
     if start.from == .nothing { return .nothing }
-    let wanted = try stageRun.method.results.map { try parts(start.parts, of: shapes(of: $0.network)) }
+    let wantedState = shapes(of: stageRun.method.state.filter { start.carries(state: $0.name) })
+    let parts = start.parts.filter { part in !wantedState.keys.contains(where: part.coversState) }
+    let wanted = try stageRun.method.results.map { try Plan.parts(parts, of: shapes(of: $0.network)) }
     func compareAll(with sources: [[String: [Int]]], of name: String) throws {
       for (wanted, source) in zip(wanted, sources) { try compare(wanted, with: source, of: name) }
     }
@@ -141,6 +189,7 @@ package struct Plan {
     case .previous, .stage:
       let found = try stage(start.from, among: earlier, for: "start.from")
       try compareAll(with: found.networks.map(shapes), of: "stage \(found.stage.name)")
+      try compare(wantedState, with: found.state, of: "stage \(found.stage.name)")
       return .stage(found.index)
     case .run(let path):
       let folder = RunFolder(path)
@@ -148,6 +197,8 @@ package struct Plan {
       let checkpoint = folder.checkpoints + "/" + Checkpoint.name(step: manifest.step)
       try compareAll(
         with: manifest.encoders.map { try Checkpoint.shapes(of: $0, in: checkpoint) }, of: "run \(path)")
+      let found = try Checkpoint.shapes(of: Array(wantedState.keys), in: checkpoint)
+      try compare(wantedState, with: found, of: "run \(path)")
       return .run(folder)
     case .file(let path):
       guard start.carry == ["encoder"] else {
@@ -209,6 +260,10 @@ package struct Plan {
       throw RunError("\(key) is `run \(path)`, but there is no checkpoint in \(folder.checkpoints)")
     }
     return manifest
+  }
+
+  private static func shapes(of state: [SavedState]) -> [String: [Int]] {
+    Dictionary(uniqueKeysWithValues: state.map { ($0.name, $0.shape) })
   }
 
   private static func shapes(of network: Network) -> [String: [Int]] {

@@ -37,7 +37,7 @@ package struct RunFacts: Codable, Sendable, Equatable {
   ///   - index: of the stage; nil where the run has only one.
   ///   - done: steps of the stage.
   init(
-    _ stageRun: StageRun, index: Int?, done: Int, recipe: String, folder: RunFolder, _ context: Context
+    _ stageRun: StageRun, _ cost: StageCost, index: Int?, done: Int, recipe: String, folder: RunFolder, _ context: Context
   ) {
     let stage = stageRun.stage
     self.stage = index.map { "\($0): \(stage.name), starts from \(stage.start)" }
@@ -51,7 +51,8 @@ package struct RunFacts: Codable, Sendable, Equatable {
       "\(stage.optimizer.rate) × \(stage.optimizer.scaling.rawValue) scaling "
       + String(format: "%.4g = %.4g", stageRun.rateScale, stageRun.rate)
     let rest = done > 0 ? ", \(done) done" : ""
-    length = "\(stageRun.plan.totalSteps) steps of \(stageRun.plan.stepsPerEpoch) an epoch\(rest)"
+    let time = cost.seconds.map { ", about \(StageCost.words($0)) of arithmetic" } ?? ""
+    length = "\(stageRun.plan.totalSteps) steps of \(stageRun.plan.stepsPerEpoch) an epoch\(rest)\(time)"
     memory = stageRun.memory.description
     disk =
       "\(megabytes(stageRun.checkpointBytes * (stage.checkpoint.keep + 1))) MiB for \(stage.checkpoint.keep) "

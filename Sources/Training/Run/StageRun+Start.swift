@@ -25,6 +25,8 @@ extension StageRun {
       }
     }
     method.adoptEncoder()
+    let carried = method.state.filter { stage.start.carries(state: $0.name) }
+    try communicator.onEvery { try Checkpoint.read(carried, from: path) }
     return path
   }
 
@@ -73,6 +75,15 @@ extension Plan.Start {
 }
 
 extension Checkpoint {
+  /// Shapes of some arrays that every rank has, by name; those that are not there are left out.
+  static func shapes(of names: [String], in path: String) throws -> [String: [Int]] {
+    let file = try HDF5File.open(path + "/" + stateFile)
+    defer { try? file.close() }
+    var shapes: [String: [Int]] = [:]
+    for name in names { shapes[name] = try? file.shape(of: name) }
+    return shapes
+  }
+
   /// Shapes of a network's parameters and statistics in a checkpoint, by their names in the network.
   static func shapes(of network: String, in path: String) throws -> [String: [Int]] {
     let file = try HDF5File.open(path + "/" + stateFile)

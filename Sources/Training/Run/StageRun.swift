@@ -36,6 +36,8 @@ package final class StageRun {
   package let notices: [String]
   /// Bytes of this rank.
   package let memory: StageMemory
+  /// The work of a step, counted in the dry run.
+  let work = Profile()
   /// What an input holds, in arrays that are made once.
   private var shares: [Int]
   private var views: [Tensor] = []
@@ -79,7 +81,8 @@ package final class StageRun {
     try StageRun.check(teachers, of: stage, input: inputs[0], data)
     let extractor = StageRun.extractor(method, stage, inputs, context)
     shares = (0..<ranks).map { share(of: stage.batch, rank: $0, ranks: ranks).count }
-    (candidates, chance) = StageRun.planStep(method, stage, shares: shares, channels: data.channels, extractor, context)
+    (candidates, chance) = StageRun.planStep(
+      method, stage, shares: shares, channels: data.channels, extractor, work, context)
     var memory = StageRun.memory(method, stage, data, heldOut, labels, reads, extractor, context)
     memory.teachers = teachers.reduce(0) { $0 + $1.bytes }
     self.memory = memory
@@ -127,7 +130,7 @@ package final class StageRun {
   /// - Returns: candidates of each anchor, and the loss that guessing gives.
   private static func planStep(
     _ method: any Method, _ stage: Stage, shares: [Int], channels: Int, _ extractor: FeatureExtractor,
-    _ context: Context
+    _ work: Profile, _ context: Context
   ) -> (candidates: Int?, chance: Double?) {
     let communicator = context.communicator
     context.arena.unseal { bytes in
@@ -143,8 +146,10 @@ package final class StageRun {
         Tensor(nowhere, n: $0.count * shares[rank], h: $0.size, w: $0.size, c: $0.channels(of: channels))
       }
       let samples = Array(repeating: 0, count: shares[rank])
+      context.profile = work
       let outcome = method.step(
         MethodInput(step: 0, batch: stage.batch, shares: shares, rank: rank, samples: samples, views: views))
+      context.profile = nil
       extractor.plan()
       return outcome
     }

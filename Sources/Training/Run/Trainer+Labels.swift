@@ -2,7 +2,7 @@ import Engine
 import Foundation
 import Shards
 
-/// What a run does for methods that learn from labels.
+/// What a run does for methods that learn from labels, and for stages that are judged by labels at their end.
 extension Trainer {
   /// Writes the images whose labels a stage may see into the run's folder, one key a line, where they are not all. The
   /// files can be given as `data.labels` of another run.
@@ -16,13 +16,33 @@ extension Trainer {
     }
   }
 
-  /// Judges the classifier that a stage came to on all held-out images, for the report. All ranks make this call.
+  /// Judges what a stage came to, where that was not done yet: its classifier on all held-out images, and its features
+  /// on the data set that the recipe names. All ranks make this call.
   func judge(_ planned: Plan.Planned) throws {
-    guard planned.stage.method.value.classScores != nil, let heldOut = planned.heldOut else { return }
-    let images = LabelledImages(heldOut, classes: planned.data.classNames)
+    let hasClassifier = planned.stage.method.value.classScores != nil && planned.heldOut != nil
+    guard hasClassifier || planned.judgedOn != nil else { return }
     let encoder = try FrozenEncoder(run: folder.path, .stage(planned.stage.name), communicator)
-    guard let tap = encoder.classScores, !images.isEmpty else { return }
+    let subject = encoder.subject(folder.path)
+    let known = try communicator.fromRoot {
+      let isClassified = try RunFiles.classifiers(of: folder.path).contains { $0.subject == subject }
+      let isEvaluated = try RunFiles.evaluations(of: folder.path).contains { $0.subject == subject }
+      return (isClassified ? "c" : "") + (isEvaluated ? "e" : "")
+    }
     context.arena.unseal()
+    if hasClassifier, !known.contains("c") { try judgeClassifier(planned, encoder) }
+    if let sets = planned.judgedOn, !known.contains("e") {
+      var comparison = Comparison(encoder, train: sets.train, test: sets.test, context: context)
+      comparison.baselines = false
+      comparison.skipsUnknown = true
+      let outcome = try comparison.run(subject, say)
+      try communicator.onRoot { try RunFiles.add(outcome.record, to: folder.path) }
+    }
+  }
+
+  private func judgeClassifier(_ planned: Plan.Planned, _ encoder: FrozenEncoder) throws {
+    guard let heldOut = planned.heldOut, let tap = encoder.classScores else { return }
+    let images = LabelledImages(heldOut, classes: planned.data.classNames)
+    if images.isEmpty { return }
     let extractor = FeatureExtractor([encoder.sources[0].tapped(at: tap)], context: context)
     let predictions = try Predictions(of: heldOut, images.samples, by: extractor)
     try communicator.onRoot {

@@ -115,10 +115,26 @@ extension Trainer {
         "run \(folder.path) has done \(done) steps\(name), the recipe's length is \(planned.steps): "
           + "lengthen it or choose another --run")
     }
+    try refuseOtherStages(manifest)
     try refuseOtherData(planned, manifest)
     if done < planned.steps { return (manifest.stage, done) }
     if manifest.stage == plan.stages.count - 1 { try refuseOtherRecipe(manifest) }
     return (manifest.stage + 1, 0)
+  }
+
+  /// A stage that ended would have led to other weights by another recipe, and the present one began from it.
+  private func refuseOtherStages(_ manifest: Manifest) throws {
+    if request.force { return }
+    let old = try Recipe(yaml: manifest.recipe, from: "the run's recipe")
+    for index in 0..<min(manifest.stage, old.stages.count) {
+      let changes = try RecipeChanges.between(old.alone(index).yaml, request.recipe.alone(index).yaml)
+        .filter(\.matters)
+      guard !changes.isEmpty else { continue }
+      throw RunError(
+        "stage \(old.stages[index].name) of run \(folder.path) has ended, and later stages began from it, but its "
+          + "recipe is another one now: \(changes.map(\.description).joined(separator: "; ")). Nothing was changed: set it "
+          + "back, choose another --run, train anew with --restart, or go on by --force")
+    }
   }
 
   private func refuseOtherData(_ planned: Plan.Planned, _ manifest: Manifest) throws {

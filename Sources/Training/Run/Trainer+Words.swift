@@ -4,6 +4,22 @@ import Shards
 
 /// What a run says before it trains, and when it goes wrong.
 extension Trainer {
+  /// Says what the stages of a run will take, where there are several.
+  func tellPlan() {
+    if plan.stages.count == 1 { return }
+    for planned in plan.stages {
+      let cost = planned.cost
+      let time = cost.seconds.map { ", about \(StageCost.words($0))" } ?? ""
+      say(
+        "Stage \(planned.index) \(planned.stage.name): \(type(of: planned.stage.method.value).name) on "
+          + "\(planned.data.path), starts from \(planned.stage.start), \(cost.steps) steps\(time), "
+          + "\(megabytes(cost.memory)) MiB a rank, checkpoints of \(megabytes(cost.checkpoint)) MiB")
+    }
+    let seconds = plan.stages.compactMap(\.cost.seconds).reduce(0, +)
+    say(
+      "All stages: about \(StageCost.words(seconds)) of arithmetic, \(megabytes(plan.diskBytes)) MiB of disk at most")
+  }
+
   /// Prints the recipe and the facts of a stage, and writes both into the run's folder.
   /// - Parameter done: steps of the stage.
   func introduce(_ stageRun: StageRun, index: Int, from done: Int) throws {
@@ -11,7 +27,8 @@ extension Trainer {
     let stage = isOnly ? "" : ", stage \(index): \(stageRun.stage.name)"
     let lines = recipe.split(separator: "\n").map { "  " + $0 }
     say("Recipe \(request.recipe.name)\(stage)\n" + lines.joined(separator: "\n"))
-    let facts = RunFacts(stageRun, index: isOnly ? nil : index, done: done, recipe: recipe, folder: folder, context)
+    let facts = RunFacts(
+      stageRun, plan.stages[index].cost, index: isOnly ? nil : index, done: done, recipe: recipe, folder: folder, context)
     for (name, text) in facts.table { say(name.padding(toLength: 9, withPad: " ", startingAt: 0) + text) }
     for notice in stageRun.notices + Launch.advice + missingArithmetic { say("Note: \(notice)") }
     try communicator.onRoot {

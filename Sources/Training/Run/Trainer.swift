@@ -53,6 +53,7 @@ package final class Trainer {
     try enterFolder()
     let resumed = try findCheckpoint()
     let first = try position(after: resumed)
+    tellPlan()
     try communicator.onRoot { try folder.refuseEditedRecipe(besides: [recipe, resumed?.recipe ?? recipe]) }
     if let resumed, first.stage == plan.stages.count {
       try finish(resumed)
@@ -61,7 +62,7 @@ package final class Trainer {
     // What was told after the checkpoint, or by a run that ended before its first one, is told anew.
     if resumed == nil { try rewind(to: 0) }
     // A run that was stopped after the last step of a stage has not judged it.
-    if resumed != nil, first.step == 0 { try judge(plan.stages[first.stage - 1]) }
+    for planned in plan.stages[..<first.stage] { try judge(planned) }
     for planned in plan.stages[first.stage...] {
       let ending = try run(planned, from: planned.index == first.stage ? first.step : 0, resumed)
       // Nothing that takes long may follow a signal: the job's time is nearly over.
