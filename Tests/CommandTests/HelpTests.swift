@@ -29,6 +29,21 @@ extension ShortCommandTests {
         ]
       ),
       (
+        ["finetune"],
+        [
+          "<path>", "--data", "--run", "--test", "--set", "--threads", "--loader-threads", "--force", "--restart",
+          "--labels", "--layers", "--recipe",
+        ]
+      ),
+      (
+        ["distil"],
+        [
+          "<path>", "--data", "--run", "--test", "--set", "--threads", "--loader-threads", "--force", "--restart",
+          "--encoder", "--width", "--labels", "--recipe",
+        ]
+      ),
+      (["predict"], ["<path>", "<images>", "--step", "--stage", "--threads"]),
+      (
         ["evaluate"],
         [
           "<path>", "--data", "--test", "--recipe", "--step", "--stage", "--limit", "--test-limit", "--only",
@@ -57,7 +72,7 @@ extension ShortCommandTests {
       ),
       (
         ["replicas", "make"],
-        ["<recipe>", "--data", "--out", "--steps", "--perturb", "--control", "--set", "--threads"]
+        ["<recipe>", "--data", "--out", "--stage", "--steps", "--perturb", "--control", "--set", "--threads"]
       ),
       (["replicas", "compare"], ["<base>", "<others>", "--ulp", "--control", "--bound", "--move"]),
     ]

@@ -3,13 +3,13 @@ import Randomness
 import Testing
 
 /// Five steps of an optimizer and of its reference over parameters of every kind: one larger than a block of an
-/// elementwise pass, one that is zero, one frozen, one with its own rate.
+/// elementwise pass, one that is zero, one frozen, one with its own rate, one without LARS's trust ratio.
 private struct OptimizerCase {
   let layout: ParameterLayout, start: NetworkState
 
   init() {
     var layout = ParameterLayout(
-      rules: [Rule("frozen", trains: false), Rule("slow", rate: 0.25)])
+      rules: [Rule("frozen", trains: false), Rule("slow", rate: 0.25), Rule("plain", adapts: false)])
     _ = layout.add("large.weight", [200, 201], .weight, .normal(0.1))
     _ = layout.add("small.weight", [37], .weight, .normal(2))
     _ = layout.add("fc.bias", [5], .bias, .normal(1))
@@ -18,6 +18,7 @@ private struct OptimizerCase {
     _ = layout.add("zero.weight", [9], .weight, .constant(0))
     _ = layout.add("frozen.weight", [19], .weight, .normal(1))
     _ = layout.add("slow.weight", [33], .weight, .normal(1))
+    _ = layout.add("plain.weight", [21], .weight, .normal(1))
     self.layout = layout
     start = NetworkState(layout, ParameterLayout())
     start.initialise(seed: 9)
@@ -35,10 +36,10 @@ private struct OptimizerCase {
     return slab
   }
 
-  /// - reference: updates one parameter's state; gets its kind and the entry's own rate.
+  /// - reference: updates one parameter's state; gets the entry's own rate.
   func expect(
     _ optimizer: any Optimizer, _ what: String,
-    _ reference: (inout ReferenceOptimizers.State, [Double], Double, ParameterKind) -> Void
+    _ reference: (inout ReferenceOptimizers.State, [Double], Double, ParameterLayout.Entry) -> Void
   ) {
     let results = [1, 3].map { threads in
       let context = Context(threads: threads, arena: Arena(reserving: 1 << 20))
@@ -60,7 +61,7 @@ private struct OptimizerCase {
 
   private func expect(
     _ found: (ParameterSlab, ParameterSlab), _ entry: ParameterLayout.Entry, _ what: String,
-    _ reference: (inout ReferenceOptimizers.State, [Double], Double, ParameterKind) -> Void
+    _ reference: (inout ReferenceOptimizers.State, [Double], Double, ParameterLayout.Entry) -> Void
   ) {
     let begin = start.parameters.values(entry.slice)
     var state = ReferenceOptimizers.State(w: begin, v: begin.map { _ in 0 })
@@ -68,7 +69,7 @@ private struct OptimizerCase {
     var speed = begin.map { _ in 0.0 }
     for step in 0..<5 where entry.trains {
       let before = state.w
-      reference(&state, gradients(step).values(entry.slice), Double(Self.rate(step) * entry.rateFactor), entry.kind)
+      reference(&state, gradients(step).values(entry.slice), Double(Self.rate(step) * entry.rateFactor), entry)
       for i in begin.indices {
         path[i] += abs(state.w[i] - before[i])
         speed[i] += abs(state.v[i])
@@ -91,7 +92,8 @@ private struct OptimizerCase {
   @Test(arguments: [false, true], [[], [Exclusion.normalisation], [.normalisation, .bias]])
   func sgd(nesterov: Bool, exclude: [Exclusion]) {
     let optimizer = SGD(momentum: 0.9, nesterov: nesterov, decay: 0.05, exclude: exclude)
-    OptimizerCase().expect(optimizer, "\(optimizer)") { state, g, rate, kind in
+    OptimizerCase().expect(optimizer, "\(optimizer)") { state, g, rate, entry in
+      let kind = entry.kind
       let isNorm = kind == .scale || kind == .shift
       let excluded = exclude.contains(.normalisation) && isNorm || exclude.contains(.bias) && kind == .bias
       ReferenceOptimizers.sgd(
@@ -106,15 +108,45 @@ private struct OptimizerCase {
       let optimizer = LARS(decay: 0.05, trust: 0.02, rateIn: rateIn, ratio: ratio, exclude: exclude)
       var optimizerOrNesterov = optimizer
       optimizerOrNesterov.nesterov = nesterov
-      OptimizerCase().expect(optimizerOrNesterov, "\(optimizerOrNesterov)") { state, g, rate, kind in
+      OptimizerCase().expect(optimizerOrNesterov, "\(optimizerOrNesterov)") { state, g, rate, entry in
+        let kind = entry.kind
         let excluded =
           exclude.contains(.normalisation) && (kind == .scale || kind == .shift)
           || exclude.contains(.bias) && kind == .bias
         ReferenceOptimizers.lars(
           &state, g, rate: rate, momentum: Double(Float(0.9)), decay: Double(Float(0.05)), trust: Double(Float(0.02)),
-          inside: rateIn == .inside, combined: ratio == .combined, excluded: excluded, nesterov: nesterov)
+          inside: rateIn == .inside, combined: ratio == .combined, excluded: excluded,
+          adapts: entry.adapts, nesterov: nesterov)
       }
     }
+  }
+
+  /// A part whose rate is not adapted moves by LARS as by SGD, to the bit, and the others as without the rule.
+  @Test(arguments: LARS.TrustRatio.allCases) func aPartThatDoesNotAdapt(ratio: LARS.TrustRatio) {
+    func run(_ rules: [Rule], _ optimizer: any Optimizer) -> [[Double]] {
+      var layout = ParameterLayout(rules: rules)
+      for name in ["encoder.weight", "classifier.weight"] { _ = layout.add(name, [30, 7], .weight, .normal(1)) }
+      let state = NetworkState(layout, ParameterLayout())
+      state.initialise(seed: 9)
+      let momentum = ParameterSlab(layout)
+      for step in 0..<3 {
+        let gradients = ParameterSlab(layout)
+        for entry in layout.entries {
+          var draws = Draws(test: "gradient of \(entry.name) at \(step)")
+          for i in 0..<entry.slice.count { gradients[entry.slice][i] = step == 1 ? 0 : Float(draws.normal()) }
+        }
+        optimizer.update(
+          state.parameters, gradients, state: [momentum], step: step, rate: OptimizerCase.rate(step),
+          Context(arena: Arena(reserving: 1 << 20)))
+      }
+      return layout.entries.map { state.parameters.values($0.slice) }
+    }
+    let lars = LARS(decay: 0.05, trust: 0.02, rateIn: .outside, ratio: ratio, exclude: [])
+    let apart = run([Rule("classifier", adapts: false)], lars)
+    let whole = run([], lars)
+    let sgd = run([], SGD(momentum: 0.9, decay: 0.05))
+    #expect(apart[0] == whole[0] && apart[1] == sgd[1])
+    #expect(apart[1] != whole[1] && apart[0] != sgd[0])
   }
 
   /// apex's LARC does not change a weight whose gradient is exactly 0; in the other variants decay shrinks it.

@@ -14,7 +14,7 @@ struct AllocationTests {
   private let images: GreyImages
   private var data: DataSet { images.data }
 
-  init() throws { images = try .noise(count: 40, side: 40) }
+  init() throws { images = try .noise(count: 40, side: 40, classes: 3) }
 
   struct Case: CustomStringConvertible {
     var method: String, encoder = "{name: resnet18, width: 0.25, stem: small}", size = 16, optimizer = "sgd"
@@ -37,6 +37,15 @@ struct AllocationTests {
   private static let symmetric =
     "method: {name: adco, head: [16], negatives: 40, symmetric: true}\nbatchNorm: {shuffle: 4}"
 
+  private static let supervised = """
+    method:
+      {name: supervised, smoothing: 0.1, classWeights: balanced, classifier: {layers: [{width: features}]}}
+    batchNorm: {group: 4}
+    """
+  private static let distil =
+    "method: {name: distil, teacher: previous, temperature: 2, alpha: 0.5}\nbatchNorm: global"
+  private static let ofOneView = [bank, wholeBank, supervised, distil]
+
   /// Every method, layer, convolution algorithm and optimizer, on one thread and on two.
   static let cases = [1, 2].flatMap { threads in
     [
@@ -58,6 +67,8 @@ struct AllocationTests {
       Case(method: wholeBank, threads: threads),
       Case(method: adco, threads: threads),
       Case(method: symmetric, threads: threads),
+      Case(method: supervised, threads: threads),
+      Case(method: distil, threads: threads),
     ]
   }
 
@@ -65,7 +76,7 @@ struct AllocationTests {
     let yaml = """
       encoder: \(test.encoder)
       views:
-        - count: \(test.method.contains("memory-bank") ? 1 : 2)
+        - count: \(Self.ofOneView.contains(test.method) ? 1 : 2)
           size: \(test.size)
           operations: [{crop: {scale: [0.3, 1]}}, {flip: 0.5}, {normalise: dataset}]
       optimizer: {name: \(test.optimizer), rate: 0.05}
@@ -78,7 +89,9 @@ struct AllocationTests {
       """
     let recipe = try Recipe(yaml: yaml, from: "test")
     let stageRun = try StageRun(
-      recipe.stages[0], data: data, heldOut: nil, seed: 1, index: 0, Context(threads: test.threads))
+      recipe.stages[0], data: data, heldOut: nil, seed: 1, index: 0,
+      teachers: Teacher.drawn(for: recipe.stages[0], data),
+      Context(threads: test.threads))
     stageRun.method.initialise()
     return stageRun
   }

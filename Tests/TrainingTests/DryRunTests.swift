@@ -26,7 +26,9 @@ import Training
       let method = stage.method.value.make(
         MethodSetting(
           encoder: stage.encoder.options(channels: channels), normalisation: stage.batchNorm.groups,
-          accumulate: stage.accumulate, images: images, plan: plan, context: context))
+          accumulate: stage.accumulate, images: images, classes: 1000,
+          teachers: Teacher.drawn(for: stage, EncoderInput(size: 8, channels: channels), classes: 1000), plan: plan,
+          context: context))
       let outcome = context.dry {
         method.step(
           MethodInput(

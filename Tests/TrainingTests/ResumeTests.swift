@@ -10,7 +10,7 @@ import Training
   private let images: GreyImages
   private var data: DataSet { images.data }
 
-  init() throws { images = try .noise(count: 40, side: 10) }
+  init() throws { images = try .noise(count: 40, side: 10, classes: 3) }
 
   static let methods = [
     "simclr": "method: {name: simclr, temperature: 0.5, head: [features, 16], headDeviation: 0.1}\nbatchNorm: global",
@@ -32,13 +32,34 @@ import Training
     "adco":
       "method: {name: adco, temperature: 0.2, bankTemperature: 0.1, head: [features, 16], negatives: 20, momentum: 0.9}"
       + "\nbatchNorm: {shuffle: 6}",
+    "supervised": """
+    method:
+      {name: supervised, smoothing: 0.1, classWeights: balanced,
+      classifier: {layers: [{width: features}], deviation: 0.1}}
+    batchNorm: global
+    """,
+    "distil": """
+    method: {name: distil, teacher: previous, temperature: 2, alpha: 0.5, classifier: {deviation: 0.1}}
+    batchNorm: global
+    """,
   ]
+
+  /// Methods whose stages see an image once.
+  private static let ofOneView: Set<String> = ["memory-bank", "supervised", "distil"]
+
+  /// Methods that learn without labels.
+  static var pretraining: [String] {
+    methods.keys.sorted().filter { key in
+      guard let stage = try? Recipe(yaml: recipe(key), from: "test").stages[0] else { return true }
+      return stage.method.value.labels == .none
+    }
+  }
 
   static func recipe(_ method: String) -> String {
     """
     encoder: {name: resnet18, width: 0.0625, stem: small}
     views:
-      - count: \(method == "memory-bank" ? 1 : 2)
+      - count: \(ofOneView.contains(method) ? 1 : 2)
         size: 8
         operations: [{crop: {scale: [0.3, 1]}}, {flip: 0.5}, {normalise: dataset}]
     optimizer: \(method == "adam" ? "{name: adam, rate: 0.01}" : "{name: sgd, rate: 0.5, momentum: 0.9, decay: 1.0e-4}")
@@ -51,7 +72,10 @@ import Training
 
   private func stageRun(_ method: String) throws -> StageRun {
     let recipe = try Recipe(yaml: Self.recipe(method), from: "test")
-    let stageRun = try StageRun(recipe.stages[0], data: data, heldOut: nil, seed: 1, index: 0, Context())
+    let stageRun = try StageRun(
+      recipe.stages[0], data: data, heldOut: nil, seed: 1, index: 0,
+      teachers: Teacher.drawn(for: recipe.stages[0], data),
+      Context())
     stageRun.method.initialise()
     return stageRun
   }
@@ -153,6 +177,13 @@ import Training
     ("adco", "negatives/velocity", "negatives/values"),
     ("adco", "negatives/filled", "negatives/values"),
     ("adco", "key/parameters/", "query/parameters/encoder.conv1.weight"),
+    ("supervised", "/momentum/", "encoder/parameters/classifier.weight"),
+    ("supervised", "/statistics/", "encoder/statistics/head.0.bn.running_mean"),
+    ("supervised", "parameters/classifier", "encoder/parameters/encoder.conv1.weight"),
+    ("supervised", "parameters/head", "encoder/parameters/classifier.weight"),
+    ("distil", "/momentum/", "student/parameters/classifier.weight"),
+    ("distil", "student/parameters/encoder", "student/parameters/classifier.weight"),
+    ("distil", "/statistics/", "student/statistics/encoder.bn1.running_mean"),
   ]) func aPartThatIsLeftOutIsNoticed(_ method: String, _ part: String, _ changed: String) throws {
     var count = 0
     let differing = try differences(method) {

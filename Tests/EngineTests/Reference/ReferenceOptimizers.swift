@@ -15,16 +15,16 @@ enum ReferenceOptimizers {
   /// LARS with the rate inside or outside the momentum, and with one of the two trust ratios.
   static func lars(
     _ state: inout State, _ g: [Double], rate: Double, momentum: Double, decay: Double, trust: Double, inside: Bool,
-    combined: Bool, excluded: Bool, nesterov: Bool = false
+    combined: Bool, excluded: Bool, adapts: Bool = true, nesterov: Bool = false
   ) {
     func norm(_ x: [Double]) -> Double { x.reduce(0) { $0 + $1 * $1 }.squareRoot() }
     let decay = excluded ? 0 : decay
     let total = zip(g, state.w).map { $0 + decay * $1 }
     let denominator = combined ? norm(total) : norm(g) + decay * norm(state.w)
     var ratio = 1.0
-    if !excluded, norm(state.w) > 0, denominator > 0 { ratio = trust * norm(state.w) / denominator }
+    if !excluded, adapts, norm(state.w) > 0, denominator > 0 { ratio = trust * norm(state.w) / denominator }
     // apex's LARC adapts a gradient, and adds decay, only if the gradient is not 0.
-    if !inside, !combined, norm(g) == 0 { ratio = 0 }
+    if adapts, !inside, !combined, norm(g) == 0 { ratio = 0 }
     for i in g.indices {
       let adapted = ratio * total[i]
       if inside {
