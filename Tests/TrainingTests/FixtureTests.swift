@@ -343,7 +343,7 @@ import Training
   /// The views of a step, a tensor for each kind, which the caller deallocates.
   private func views(_ fixture: FixtureCase, step: Int, apart: Bool) throws -> [Tensor] {
     let header = fixture.header
-    var kinds = header.views ?? [[2, header.size]]
+    var kinds = header.views ?? [[["supervised", "distil"].contains(header.kind) ? 1 : 2, header.size]]
     if apart { kinds = kinds.flatMap { Array(repeating: [1, $0[1]], count: $0[0]) } }
     var number = 0
     let pixels = try kinds.map { kind in

@@ -165,8 +165,12 @@ import Training
       let difference = zip(a, b).map { $0 - $1 }
       #expect(norm(difference, difference.count) < 1e-3 * norm(b, b.count), "\(stage)")
     }
-    for key in ["validation_accuracy", "test_accuracy"] {
-      #expect(try accuracies(tiny, key) == accuracies(one, key))
+    // An image whose scores are nearly alike may fall on the other side.
+    for (key, images) in [("validation_accuracy", 8.0), ("test_accuracy", 20)] {
+      let found = try accuracies(tiny, key)
+      let expected = try accuracies(one, key)
+      #expect(found.keys == expected.keys)
+      for (step, value) in expected { #expect(abs(found[step]! - value) < 1.5 / images, "\(key), step \(step)") }
     }
   }
 
@@ -227,8 +231,6 @@ import Training
     ("{name: supervised}", ", data: {labels: 12, validation: 11}", "so at most 10"),
     ("{name: supervised}", ", data: {labels: 10}", "batch is 12, but"),
     ("{name: supervised, classWeights: [1, 2, 3]}", "", "classWeights has 3 weights, the data have 2 classes"),
-    ("{name: supervised}", ", batchNorm: {shuffle: 6}", "supervised has no keys"),
-    ("{name: supervised}", ", accumulate: 2", "supervised's batch is one BN group"),
     ("{name: distil, teacher: previous}", ", data: {labels: 50%}", "data.labels is given, but distil learns without"),
     ("{name: distil, teacher: previous}", ", data: {validation: 5}", "data.validation is given, but distil learns"),
     ("{name: distil, teacher: run nowhere}", "", "there is no checkpoint in nowhere"),
@@ -253,6 +255,9 @@ import Training
     ("{name: distil, teacher: previous, temperature: 0}", "`temperature` is 0.0; it must be above 0"),
     ("{name: distil, teacher: previous, alpha: 0}", "`alpha` is 0.0; it must be above 0 and up to 1"),
     ("{name: distil, teacher: someone}", "it can be `nothing`, `previous`"),
+    ("{name: supervised}, batchNorm: {shuffle: 6}", "supervised has no keys"),
+    ("{name: distil, teacher: previous}, batchNorm: {shuffle: 6}", "distil has no keys"),
+    ("{name: supervised}, accumulate: 2", "supervised's batch is one BN group"),
   ]) func optionsAreChecked(_ method: String, _ words: String) throws {
     let error = #expect(throws: RecipeError.self) { try Recipe(yaml: NoiseRun.tiny + alone(method), from: "test") }
     #expect(error?.description.contains(words) == true, "\(error?.description ?? "")")
