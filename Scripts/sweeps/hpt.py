@@ -233,7 +233,7 @@ def make_sets(apus, options):
 
 def main():
     parser = argparse.ArgumentParser(prog="Scripts/hpt", description=__doc__)
-    sweep.arguments(parser, "Scripts/results/hpt.jsonl", [1, 2, 3], STEPS, "runs/hpt", "not used")
+    sweep.arguments(parser, "Scripts/results/hpt.jsonl", [1, 2, 3], None, "runs/hpt")
     parser.add_argument("study", nargs="*", help=f"some of {', '.join(STUDIES)} (default: all)")
     for name, place in (("graytiles", "data/graytiles"), ("fashion", "data/fashion")):
         parser.add_argument(f"--{name}", default=os.path.normpath(os.path.join(sweep.ROOT, place)))
@@ -255,9 +255,7 @@ def main():
             for row, point, run in studies.points(study, seed):
                 cells[study].setdefault((row, point), []).append(run)
     if options.plan:
-        for wave in studies.waves:
-            for keys, name, _ in wave:
-                print(("done   " if results.find(**keys) else "to do  ") + name)
+        sweep.tell_plan([job for wave in studies.waves for job in wave], results)
         return
     failures = 0
     for wave in studies.waves:

@@ -122,8 +122,7 @@ def main():
     if missing:
         say(f"no recipe yet for {', '.join(missing)}")
     if options.plan:
-        for keys, name, _ in jobs:
-            print(("done   " if results.find(**keys) else "to do  ") + name)
+        sweep.tell_plan(jobs, results)
         return
     failures = sweep.sweep(jobs, results, options.ranks)
     print(table(jobs, missing, results))

@@ -168,8 +168,7 @@ def main():
     if missing:
         say(f"no recipe yet for {', '.join(missing)}")
     if options.plan:
-        for keys, name, _ in all_jobs:
-            print(("done   " if results.find(**keys) else "to do  ") + name)
+        sweep.tell_plan(all_jobs, results)
         return
     failures = sweep.sweep(all_jobs, results, options.ranks)
     drawn = list(points(all_jobs, results, options))

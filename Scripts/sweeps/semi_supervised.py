@@ -141,8 +141,7 @@ def main():
     waves = Sweep(sweep.Apus(options.program, options.data, options.ranks, options.work), options).waves()
     jobs = [job for wave in waves for job in wave]
     if options.plan:
-        for keys, name, _ in jobs:
-            print(("done   " if results.find(**keys) else "to do  ") + name)
+        sweep.tell_plan(jobs, results)
         return
     failures = 0
     for wave in waves:

@@ -185,17 +185,24 @@ def seeds(text):
 
 
 def arguments(parser, out, seed_list, budget, work, unit="views whose gradient is computed, in each run"):
-    """The options that all sweeps have; `out` and `work` are the project's."""
+    """The options that all sweeps have; `out` and `work` are the project's. A sweep without a budget has no option."""
     out, work, data = (os.path.normpath(os.path.join(ROOT, path)) for path in (out, work, "data/graytiles"))
     parser.add_argument("--program", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--data", default=data, help=f"packed data with train and test (default: {data})")
     parser.add_argument("--out", default=out, help=f"file of results (default: {out})")
     parser.add_argument("--seeds", type=seeds, default=seed_list, help=f"default: {','.join(map(str, seed_list))}")
-    parser.add_argument("--budget", type=positive, default=budget, help=f"{unit} (default: {budget})")
+    if budget:
+        parser.add_argument("--budget", type=positive, default=budget, help=f"{unit} (default: {budget})")
     parser.add_argument("--ranks", type=positive, default=1,
                         help="of each run; as many runs at once as there are processors for them (default: 1)")
     parser.add_argument("--work", default=work, help=f"where runs are kept (default: {work})")
     parser.add_argument("--plan", action="store_true", help="only say what is done and what is to do")
+
+
+def tell_plan(jobs, results):
+    """Prints which jobs are done."""
+    for keys, name, _ in jobs:
+        print(("done   " if results.find(**keys) else "to do  ") + name)
 
 
 def check_data(data):
