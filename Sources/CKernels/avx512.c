@@ -9,90 +9,97 @@ int ckernels_has_avx512(void) {
 }
 
 #define AVX512 __attribute__((target("avx512f,avx512vl,fma")))
+#define UNROLL _Pragma("clang loop unroll(full)")
 
-// A row of C is one register. Two FMA units with a latency of four need eight sums; with twenty-four, B is loaded once
-// for as many products. `m` and the smaller step are constants where this is inlined.
+typedef const ckernels_product product;
+
+AVX512 static inline __attribute__((always_inline)) void store(
+    product *p, __m512 sum, int column, float *to, const float *residual) {
+  if (p->accumulate) sum = _mm512_add_ps(sum, _mm512_loadu_ps(to));
+  if (p->mean) {
+    sum = _mm512_sub_ps(sum, _mm512_loadu_ps(p->mean + column));
+    sum = _mm512_fmadd_ps(sum, _mm512_loadu_ps(p->scale + column), _mm512_loadu_ps(p->shift + column));
+    if (residual) sum = _mm512_add_ps(sum, _mm512_loadu_ps(residual));
+    // The second operand comes back where one of them is NaN.
+    sum = _mm512_max_ps(_mm512_set1_ps(p->floor), sum);
+  }
+  _mm512_storeu_ps(to, sum);
+}
+
+// Up to twelve rows and two registers of columns, from row `top` on. Two FMA units with a latency of four need eight
+// sums; with twenty-four, and a factor of A in two products, loads take little more than half of their ports.
 //
-// Four products of a row follow one another, so that their factors lie at fixed places from one address: with an
-// address each, the front end could not keep up. Where A is in column order, the rows' factors do. The empty assembly
-// keeps the address in one register: with a sum of two, the processor would split each instruction, at a quarter of
-// the speed.
-AVX512 static inline __attribute__((always_inline)) void rows(
-    const int m, intptr_t k, const float *a, intptr_t row_step, intptr_t column_step, const float *b, intptr_t b_step,
-    float *c, intptr_t c_step, int accumulate) {
-  __m512 sums[24];
-#pragma clang loop unroll(full)
-  for (int i = 0; i < m; i++) sums[i] = _mm512_setzero_ps();
-  intptr_t left = k;
-  for (; column_step == 1 && left >= 4; left -= 4) {
-    const __m512 b0 = _mm512_loadu_ps(b), b1 = _mm512_loadu_ps(b + b_step);
-    const __m512 b2 = _mm512_loadu_ps(b + 2 * b_step), b3 = _mm512_loadu_ps(b + 3 * b_step);
-    const float *from = a;
-#pragma clang loop unroll(full)
-    for (int i = 0; i < m; i++) {
-      sums[i] = _mm512_fmadd_ps(_mm512_set1_ps(from[0]), b0, sums[i]);
-      sums[i] = _mm512_fmadd_ps(_mm512_set1_ps(from[1]), b1, sums[i]);
-      sums[i] = _mm512_fmadd_ps(_mm512_set1_ps(from[2]), b2, sums[i]);
-      sums[i] = _mm512_fmadd_ps(_mm512_set1_ps(from[3]), b3, sums[i]);
-      from += row_step;
-      __asm__("" : "+r"(from));
-    }
-    a += 4;
-    b += 4 * b_step;
+// Where A is in row order, three rows share an address, and the empty assembly keeps it in a register: with a sum of
+// registers for each row, there would be more additions than loads.
+AVX512 static inline __attribute__((always_inline)) void tile(
+    const int m, const int panels, const int in_rows, product *p, intptr_t top) {
+  __m512 sums[2][12];
+  UNROLL for (int j = 0; j < panels; j++) UNROLL for (int i = 0; i < m; i++) sums[j][i] = _mm512_setzero_ps();
+  const intptr_t row_step = in_rows ? p->row_step : 1, column_step = in_rows ? 1 : p->column_step;
+  const intptr_t b_step = p->b_step, panel_step = p->panel_step;
+  const int shared = in_rows ? 3 : 12;
+  const float *a[4];
+  UNROLL for (int i = 0; i * shared < m; i++) a[i] = p->a + (top + shared * i) * row_step;
+  const float *b = p->b;
+#define STEP(Q)                                                                                                        \
+  {                                                                                                                    \
+    __m512 row[2];                                                                                                     \
+    UNROLL for (int j = 0; j < panels; j++) row[j] = _mm512_loadu_ps(b + (Q) * b_step + j * panel_step);               \
+    UNROLL for (int i = 0; i < m; i++) {                                                                               \
+      const __m512 factor = _mm512_set1_ps(a[i / shared][i % shared * row_step + (Q) * column_step]);                  \
+      UNROLL for (int j = 0; j < panels; j++) sums[j][i] = _mm512_fmadd_ps(factor, row[j], sums[j][i]);                \
+    }                                                                                                                  \
+  }
+#define ADVANCE(COUNT)                                                                                                 \
+  UNROLL for (int i = 0; i * shared < m; i++) {                                                                        \
+    a[i] += (COUNT) * column_step;                                                                                     \
+    __asm__("" : "+r"(a[i]));                                                                                          \
+  }                                                                                                                    \
+  b += (COUNT) * b_step;
+  intptr_t left = p->k;
+  for (; left >= 4; left -= 4) {
+    STEP(0)
+    STEP(1)
+    STEP(2)
+    STEP(3)
+    ADVANCE(4)
   }
   for (; left > 0; left--) {
-    const __m512 row = _mm512_loadu_ps(b);
-    const float *from = a;
-#pragma clang loop unroll(full)
-    for (int i = 0; i < m; i++) {
-      sums[i] = _mm512_fmadd_ps(_mm512_set1_ps(*from), row, sums[i]);
-      from += row_step;
-    }
-    a += column_step;
-    b += b_step;
+    STEP(0)
+    ADVANCE(1)
   }
-#pragma clang loop unroll(full)
-  for (int i = 0; i < m; i++) {
-    float *to = c + i * c_step;
-    _mm512_storeu_ps(to, accumulate ? _mm512_add_ps(sums[i], _mm512_loadu_ps(to)) : sums[i]);
+  UNROLL for (int i = 0; i < m; i++) UNROLL for (int j = 0; j < panels; j++) {
+    const intptr_t place = (top + i) * p->c_step + 16 * j;
+    store(p, sums[j][i], 16 * j, p->c + place, p->residual ? p->residual + place : 0);
   }
 }
 
-// Instances for A in row order and for A in column order, so that one step is a constant.
+// Instances for one and two panels, and for A in row order and in column order.
 #define INSTANCE(M)                                                                                                    \
-  AVX512 static __attribute__((noinline)) void rows_##M(                                                              \
-      intptr_t k, const float *a, intptr_t row_step, intptr_t column_step, const float *b, intptr_t b_step, float *c,  \
-      intptr_t c_step, int accumulate) {                                                                               \
-    if (column_step == 1) {                                                                                            \
-      rows(M, k, a, row_step, 1, b, b_step, c, c_step, accumulate);                                                    \
+  AVX512 static __attribute__((noinline)) void tile_##M(product *p, intptr_t top) {                                   \
+    if (p->n == 16) {                                                                                                  \
+      if (p->column_step == 1) tile(M, 1, 1, p, top); else tile(M, 1, 0, p, top);                                      \
     } else {                                                                                                           \
-      rows(M, k, a, 1, column_step, b, b_step, c, c_step, accumulate);                                                 \
+      if (p->column_step == 1) tile(M, 2, 1, p, top); else tile(M, 2, 0, p, top);                                      \
     }                                                                                                                  \
   }
-INSTANCE(24)
 INSTANCE(12)
-INSTANCE(6)
+INSTANCE(8)
 INSTANCE(4)
 INSTANCE(2)
 INSTANCE(1)
 
-typedef void function(
-    intptr_t, const float *, intptr_t, intptr_t, const float *, intptr_t, float *, intptr_t, int);
-
-void ckernels_multiply_avx512(
-    intptr_t m, intptr_t k, const float *a, intptr_t row_step, intptr_t column_step, const float *b, intptr_t b_step,
-    float *c, intptr_t c_step, int accumulate) {
-  static const struct { int m; function *run; } sizes[] = {
-      {24, rows_24}, {12, rows_12}, {6, rows_6}, {4, rows_4}, {2, rows_2}, {1, rows_1}};
-  for (int size = 0; m > 0;) {
-    if (m < sizes[size].m) {
+void ckernels_multiply_avx512(product *p) {
+  static const struct { int m; void (*run)(product *, intptr_t); } sizes[] = {
+      {12, tile_12}, {8, tile_8}, {4, tile_4}, {2, tile_2}, {1, tile_1}};
+  intptr_t top = 0;
+  for (int size = 0; top < p->m;) {
+    if (p->m - top < sizes[size].m) {
       size++;
       continue;
     }
-    sizes[size].run(k, a, row_step, column_step, b, b_step, c, c_step, accumulate);
-    a += sizes[size].m * row_step;
-    c += sizes[size].m * c_step;
-    m -= sizes[size].m;
+    sizes[size].run(p, top);
+    top += sizes[size].m;
   }
 }
 
@@ -100,10 +107,6 @@ void ckernels_multiply_avx512(
 
 int ckernels_has_avx512(void) { return 0; }
 
-void ckernels_multiply_avx512(
-    intptr_t m, intptr_t k, const float *a, intptr_t row_step, intptr_t column_step, const float *b, intptr_t b_step,
-    float *c, intptr_t c_step, int accumulate) {
-  __builtin_trap();
-}
+void ckernels_multiply_avx512(const ckernels_product *product) { __builtin_trap(); }
 
 #endif

@@ -70,22 +70,22 @@ package struct Peak: Sendable {
 
   /// One core's micro-kernel on factors in the L1 cache, FLOP/s.
   private static func products() -> Double {
-    let (m, k, width) = (24, 128, Panels.width)
+    let (m, k, n) = (24, 128, 2 * Panels.width)
     let a = [Float](repeating: 0.5, count: m * k)
-    let b = [Float](repeating: 0.5, count: k * width)
-    var c = [Float](repeating: 0, count: m * width)
-    let rounds = 4000
+    let b = [Float](repeating: 0.5, count: k * n)
+    var c = [Float](repeating: 0, count: m * n)
+    let rounds = 2000
     let seconds = c.withUnsafeMutableBufferPointer { c in
       var next = Prefetch(nothingBeside: a)
       return best(of: 5) {
         for _ in 0..<rounds {
-          MicroKernels.current.columnsByRows(
-            ProductSize(m: m, k: k, accumulate: false), Rows(a, step: m), Rows(b, step: width),
-            MutableRows(c.baseAddress!, step: width), &next)
+          MicroKernels.current.multiply(
+            ProductSize(m: m, n: n, k: k, accumulate: false), LeftFactor(rows: Rows(a, step: k)),
+            RightFactor(panels: b, depth: k), MutableRows(c.baseAddress!, step: n), nil, &next)
         }
       }
     }
-    return 2 * Double(rounds * m * k * width) / seconds
+    return 2 * Double(rounds * m * k * n) / seconds
   }
 
   /// One core's fused multiply-adds in registers, FLOP/s.

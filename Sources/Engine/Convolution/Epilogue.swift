@@ -12,6 +12,17 @@ package struct Epilogue {
   /// 0 for a ReLU, otherwise -∞.
   let floor: Float
 
+  package init(
+    mean: UnsafePointer<Float>, scale: UnsafePointer<Float>, shift: UnsafePointer<Float>,
+    residual: UnsafePointer<Float>?, floor: Float
+  ) {
+    self.mean = mean
+    self.scale = scale
+    self.shift = shift
+    self.residual = residual
+    self.floor = floor
+  }
+
   /// The same for outputs that begin so many floats later.
   @inline(__always)
   func moved(by offset: Int) -> Epilogue {
@@ -56,26 +67,6 @@ package struct Epilogue {
         y[start &+ i] = apply(z[start &+ i], at: start &+ i, channel: i)
         i &+= 1
       }
-    }
-  }
-
-  /// Applies it in place to some columns of rows of `channels` floats.
-  func apply(to y: UnsafeMutablePointer<Float>, rows: Int, columns: Range<Int>, channels: Int) {
-    var i = columns.lowerBound
-    while i &+ Lanes.scalarCount <= columns.upperBound {
-      var at = i
-      for _ in 0..<rows {
-        apply(Lanes(loading: y + at), at: at, channel: i).store(y + at, accumulate: false)
-        at &+= channels
-      }
-      i &+= Lanes.scalarCount
-    }
-    while i < columns.upperBound {
-      for row in 0..<rows {
-        let at = row &* channels &+ i
-        y[at] = apply(y[at], at: at, channel: i)
-      }
-      i &+= 1
     }
   }
 }

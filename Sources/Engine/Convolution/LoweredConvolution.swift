@@ -39,12 +39,9 @@ struct LoweredConvolution {
     if shape.isMatrix {
       context.scratch { arena in
         let w = pack(weight, depth, k, arena)
-        let works = arena.array(of: Float.self, count: context.team.count * Panels.work).baseAddress!
-        forEachRowBlock { rows, thread in
+        forEachRowBlock { rows in
           let at = rows.lowerBound * k
-          w.multiply(
-            rows.count, x + rows.lowerBound * depth, into: y + at, epilogue: epilogue?.moved(by: at),
-            work: works + thread * Panels.work)
+          w.multiply(rows.count, x + rows.lowerBound * depth, into: y + at, epilogue: epilogue?.moved(by: at))
         }
       }
       return
@@ -52,16 +49,13 @@ struct LoweredConvolution {
     let block = blockLines
     context.scratch { arena in
       let w = pack(weight, depth, k, arena)
-      let works = arena.array(of: Float.self, count: context.team.count * Panels.work).baseAddress!
       let matrices = arena.array(of: Float.self, count: context.team.count * block * width * depth).baseAddress!
       context.run(pieces(shape.lines, of: block)) { index, thread in
         let lines = piece(index, of: block, in: 0..<shape.lines)
         let matrix = matrices + thread * block * width * depth
         lowering.lower(x, lines: lines, into: matrix)
         let at = lines.lowerBound * width * k
-        w.multiply(
-          lines.count * width, matrix, into: y + at, epilogue: epilogue?.moved(by: at),
-          work: works + thread * Panels.work)
+        w.multiply(lines.count * width, matrix, into: y + at, epilogue: epilogue?.moved(by: at))
       }
     }
   }
@@ -75,11 +69,9 @@ struct LoweredConvolution {
     if shape.isMatrix {
       context.scratch { arena in
         let w = pack(weight, k, depth, transposed: true, arena)
-        let works = arena.array(of: Float.self, count: context.team.count * Panels.work).baseAddress!
-        forEachRowBlock { rows, thread in
+        forEachRowBlock { rows in
           w.multiply(
-            rows.count, dy + rows.lowerBound * k, into: dx + rows.lowerBound * depth, accumulate: accumulate,
-            work: works + thread * Panels.work)
+            rows.count, dy + rows.lowerBound * k, into: dx + rows.lowerBound * depth, accumulate: accumulate)
         }
       }
       return
@@ -91,7 +83,6 @@ struct LoweredConvolution {
     let imageFloats = shape.h * shape.w * shape.c
     context.scratch { arena in
       let w = pack(weight, k, depth, transposed: true, arena)
-      let works = arena.array(of: Float.self, count: context.team.count * Panels.work).baseAddress!
       let matrices = arena.array(of: Float.self, count: context.team.count * block * width * depth).baseAddress!
       context.run(pieces(shape.n, of: images)) { index, thread in
         let owned = piece(index, of: images, in: 0..<shape.n)
@@ -100,8 +91,7 @@ struct LoweredConvolution {
         let all = owned.lowerBound * shape.height..<owned.upperBound * shape.height
         for part in 0..<pieces(all.count, of: block) {
           let lines = piece(part, of: block, in: all)
-          w.multiply(
-            lines.count * width, dy + lines.lowerBound * width * k, into: matrix, work: works + thread * Panels.work)
+          w.multiply(lines.count * width, dy + lines.lowerBound * width * k, into: matrix)
           lowering.raise(matrix, lines: lines, addingTo: dx)
         }
       }
@@ -122,10 +112,10 @@ struct LoweredConvolution {
 
   /// Blocks of a 1×1 convolution, which needs no lowering: a thousand rows each, or up to four blocks for the threads
   /// to share where there are fewer rows.
-  private func forEachRowBlock(_ body: (_ rows: Range<Int>, _ thread: Int) -> Void) {
+  private func forEachRowBlock(_ body: (Range<Int>) -> Void) {
     let rows = shape.rows
     let size = rows >= 4096 ? 1024 : pieces(rows, of: max(1, min(4, rows / 384)))
-    context.run(pieces(rows, of: size)) { index, thread in body(piece(index, of: size, in: 0..<rows), thread) }
+    context.run(pieces(rows, of: size)) { index, _ in body(piece(index, of: size, in: 0..<rows)) }
   }
 }
 

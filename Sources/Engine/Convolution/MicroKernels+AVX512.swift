@@ -6,32 +6,36 @@ extension MicroKernels {
   static let avx512 = MicroKernels(
     name: "avx512",
     isSupported: { Panels.width == 16 && ckernels_has_avx512() != 0 },
-    rowsByPanel: { size, a, b, c, next in
-      multiply(size, a.first, rowStep: a.step, columnStep: 1, b, c, &next)
-    },
-    columnsByRows: { size, a, b, c, next in
-      multiply(size, a.first, rowStep: 1, columnStep: a.step, b, c, &next)
-    },
-    farRows: 512,
-    stripByPanel: { size, strip, b, c, _ in
-      ckernels_multiply_avx512(
-        size.m, size.k, strip.first, 1, 6, b.first, b.step, c.first, c.step, size.accumulate ? 1 : 0)
+    rows: 12,
+    panels: 2,
+    multiply: { size, a, b, c, epilogue, next in
+      var column = 0
+      var panel = b.first
+      while column < size.n {
+        let columns = min(2 &* Panels.width, size.n &- column)
+        let portions = columns / Panels.width &* 2
+        var row = 0
+        while row < size.m {
+          let rows = min(12, size.m &- row)
+          for _ in 0..<portions { next.fetch() }
+          let place = row &* c.step &+ column
+          var product = ckernels_product(
+            m: rows, n: columns, k: size.k, a: a.first + row &* a.rowStep, row_step: a.rowStep,
+            column_step: a.columnStep, b: panel, b_step: b.step, panel_step: b.panelStep, c: c.first + place,
+            c_step: c.step, accumulate: size.accumulate ? 1 : 0, mean: nil, scale: nil, shift: nil, residual: nil,
+            floor: 0)
+          if let epilogue {
+            product.mean = epilogue.mean + column
+            product.scale = epilogue.scale + column
+            product.shift = epilogue.shift + column
+            product.residual = epilogue.residual.map { $0 + place }
+            product.floor = epilogue.floor
+          }
+          ckernels_multiply_avx512(&product)
+          row &+= rows
+        }
+        column &+= columns
+        panel += 2 &* b.panelStep
+      }
     })
-
-  /// C (m, 16) ← A · B (+ C), twenty-four rows at a time.
-  @inline(__always)
-  private static func multiply(
-    _ size: ProductSize, _ a: UnsafePointer<Float>, rowStep: Int, columnStep: Int, _ b: Rows, _ c: MutableRows,
-    _ next: inout Prefetch
-  ) {
-    var i = 0
-    while i < size.m {
-      let some = min(24, size.m &- i)
-      for _ in 0..<pieces(some, of: 6) { next.fetch() }
-      ckernels_multiply_avx512(
-        some, size.k, a + i &* rowStep, rowStep, columnStep, b.first, b.step, c.first + i &* c.step, c.step,
-        size.accumulate ? 1 : 0)
-      i &+= some
-    }
-  }
 }

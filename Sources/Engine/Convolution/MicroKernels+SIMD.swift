@@ -3,48 +3,81 @@ extension MicroKernels {
   static let simd = MicroKernels(
     name: "simd",
     isSupported: { true },
-    rowsByPanel: simdRowsByPanel,
-    columnsByRows: simdColumnsByRows,
-    farRows: .max,
-    stripByPanel: simdStripByPanel)
+    rows: 6,
+    panels: 1,
+    multiply: { size, a, b, c, epilogue, next in
+      if a.columnStep == 1 && b.step == Panels.width {
+        rowsByPanels(size, a, b, c, epilogue, &next)
+      } else if a.columnStep == 6 && b.step == Panels.width {
+        stripsByPanels(size, a, b, c, epilogue, &next)
+      } else {
+        anyFactors(size, a, b, c, epilogue, &next)
+      }
+    })
 }
 
-// Each layout is compiled by itself. In one large function the compiler would stop inlining, and would compute with
-// three more instructions a row what is constant here.
+// The common layouts are compiled by themselves. In one large function the compiler would stop inlining, and would
+// compute with three more instructions a row what is constant here.
 
 @inline(never)
-@Sendable
-private func simdRowsByPanel(
-  _ size: ProductSize, _ a: Rows, _ panel: Rows, _ c: MutableRows, _ next: inout Prefetch
+private func rowsByPanels(
+  _ size: ProductSize, _ a: LeftFactor, _ b: RightFactor, _ c: MutableRows, _ epilogue: Epilogue?,
+  _ next: inout Prefetch
 ) {
-  var i = 0
-  while i < size.m {
-    next.fetch()
-    Tile(k: size.k, rowStep: a.step, columnStep: 1, bStep: Panels.width, cStep: c.step, accumulate: size.accumulate)
-      .multiply(min(6, size.m &- i), a.first + i &* a.step, panel.first, into: c.first + i &* c.step)
-    i &+= 6
+  let tile = Tile(
+    k: size.k, rowStep: a.rowStep, columnStep: 1, bStep: Panels.width, cStep: c.step, accumulate: size.accumulate)
+  forEachTile(tile, size, a, b, c, epilogue, &next)
+}
+
+@inline(never)
+private func stripsByPanels(
+  _ size: ProductSize, _ a: LeftFactor, _ b: RightFactor, _ c: MutableRows, _ epilogue: Epilogue?,
+  _ next: inout Prefetch
+) {
+  let tile = Tile(
+    k: size.k, rowStep: 1, columnStep: 6, bStep: Panels.width, cStep: c.step, accumulate: size.accumulate)
+  forEachTile(tile, size, a, b, c, epilogue, &next)
+}
+
+@inline(never)
+private func anyFactors(
+  _ size: ProductSize, _ a: LeftFactor, _ b: RightFactor, _ c: MutableRows, _ epilogue: Epilogue?,
+  _ next: inout Prefetch
+) {
+  let tile = Tile(
+    k: size.k, rowStep: a.rowStep, columnStep: a.columnStep, bStep: b.step, cStep: c.step, accumulate: size.accumulate)
+  forEachTile(tile, size, a, b, c, epilogue, &next)
+}
+
+/// One panel after the other, six rows at a time.
+@inline(__always)
+private func forEachTile(
+  _ tile: Tile, _ size: ProductSize, _ a: LeftFactor, _ b: RightFactor, _ c: MutableRows, _ epilogue: Epilogue?,
+  _ next: inout Prefetch
+) {
+  var column = 0
+  var panel = b.first
+  while column < size.n {
+    var i = 0
+    while i < size.m {
+      next.fetch()
+      let place = i &* c.step &+ column
+      let end = TileEnd(epilogue: epilogue, place: place, channel: column)
+      tile.multiply(min(6, size.m &- i), a.first + i &* a.rowStep, panel, into: c.first + place, end)
+      i &+= 6
+    }
+    column &+= Panels.width
+    panel += b.panelStep
   }
 }
 
-@inline(never)
-@Sendable
-private func simdColumnsByRows(_ size: ProductSize, _ a: Rows, _ b: Rows, _ c: MutableRows, _ next: inout Prefetch) {
-  var i = 0
-  while i < size.m {
-    next.fetch()
-    Tile(k: size.k, rowStep: 1, columnStep: a.step, bStep: b.step, cStep: c.step, accumulate: size.accumulate)
-      .multiply(min(6, size.m &- i), a.first + i, b.first, into: c.first + i &* c.step)
-    i &+= 6
-  }
-}
+/// What follows the sums of a tile: the epilogue, and where it finds the tile's first output.
+private struct TileEnd {
+  let epilogue: Epilogue?
+  let place: Int, channel: Int
 
-@inline(never)
-@Sendable
-private func simdStripByPanel(
-  _ size: ProductSize, _ strip: Rows, _ panel: Rows, _ c: MutableRows, _ next: inout Prefetch
-) {
-  Tile(k: size.k, rowStep: 1, columnStep: 6, bStep: Panels.width, cStep: c.step, accumulate: size.accumulate)
-    .multiply(size.m, strip.first, panel.first, into: c.first)
+  @inline(__always)
+  func moved(by offset: Int) -> TileEnd { TileEnd(epilogue: epilogue, place: place &+ offset, channel: channel) }
 }
 
 /// Up to six rows of C (m, width) ← A · B (+ C), with A(i, p) = a[i·rowStep + p·columnStep].
@@ -59,22 +92,25 @@ private struct Tile {
 
   @inline(__always)
   func multiply(
-    _ m: Int, _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, into c: UnsafeMutablePointer<Float>
+    _ m: Int, _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, into c: UnsafeMutablePointer<Float>,
+    _ end: TileEnd
   ) {
-    if m == 6 { return sixRows(a, b, into: c) }
+    if m == 6 { return sixRows(a, b, into: c, end) }
     var i = 0
     if m >= 4 {
-      fourRows(a, b, into: c)
+      fourRows(a, b, into: c, end)
       i = 4
     } else if m >= 2 {
-      twoRows(a, b, into: c)
+      twoRows(a, b, into: c, end)
       i = 2
     }
-    if i < m { oneRow(a + i &* rowStep, b, into: c + i &* cStep) }
+    if i < m { oneRow(a + i &* rowStep, b, into: c + i &* cStep, end.moved(by: i &* cStep)) }
   }
 
   @inline(__always)
-  private func sixRows(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, into c: UnsafeMutablePointer<Float>) {
+  private func sixRows(
+    _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, into c: UnsafeMutablePointer<Float>, _ end: TileEnd
+  ) {
     var s0 = RowOfSums()
     var s1 = RowOfSums()
     var s2 = RowOfSums()
@@ -89,16 +125,18 @@ private struct Tile {
       s4.add(lower[rowStep], b)
       s5.add(lower[2 &* rowStep], b)
     }
-    s0.store(c, accumulate)
-    s1.store(c + cStep, accumulate)
-    s2.store(c + 2 &* cStep, accumulate)
-    s3.store(c + 3 &* cStep, accumulate)
-    s4.store(c + 4 &* cStep, accumulate)
-    s5.store(c + 5 &* cStep, accumulate)
+    s0.store(c, accumulate, end)
+    s1.store(c + cStep, accumulate, end.moved(by: cStep))
+    s2.store(c + 2 &* cStep, accumulate, end.moved(by: 2 &* cStep))
+    s3.store(c + 3 &* cStep, accumulate, end.moved(by: 3 &* cStep))
+    s4.store(c + 4 &* cStep, accumulate, end.moved(by: 4 &* cStep))
+    s5.store(c + 5 &* cStep, accumulate, end.moved(by: 5 &* cStep))
   }
 
   @inline(__always)
-  private func fourRows(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, into c: UnsafeMutablePointer<Float>) {
+  private func fourRows(
+    _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, into c: UnsafeMutablePointer<Float>, _ end: TileEnd
+  ) {
     var s0 = RowOfSums()
     var s1 = RowOfSums()
     var s2 = RowOfSums()
@@ -109,29 +147,33 @@ private struct Tile {
       s2.add(lower[0], b)
       s3.add(lower[rowStep], b)
     }
-    s0.store(c, accumulate)
-    s1.store(c + cStep, accumulate)
-    s2.store(c + 2 &* cStep, accumulate)
-    s3.store(c + 3 &* cStep, accumulate)
+    s0.store(c, accumulate, end)
+    s1.store(c + cStep, accumulate, end.moved(by: cStep))
+    s2.store(c + 2 &* cStep, accumulate, end.moved(by: 2 &* cStep))
+    s3.store(c + 3 &* cStep, accumulate, end.moved(by: 3 &* cStep))
   }
 
   @inline(__always)
-  private func twoRows(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, into c: UnsafeMutablePointer<Float>) {
+  private func twoRows(
+    _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, into c: UnsafeMutablePointer<Float>, _ end: TileEnd
+  ) {
     var s0 = RowOfSums()
     var s1 = RowOfSums()
     forEachStep(upper: a, lower: a, b: b) { a, _, b in
       s0.add(a[0], b)
       s1.add(a[rowStep], b)
     }
-    s0.store(c, accumulate)
-    s1.store(c + cStep, accumulate)
+    s0.store(c, accumulate, end)
+    s1.store(c + cStep, accumulate, end.moved(by: cStep))
   }
 
   @inline(__always)
-  private func oneRow(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, into c: UnsafeMutablePointer<Float>) {
+  private func oneRow(
+    _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, into c: UnsafeMutablePointer<Float>, _ end: TileEnd
+  ) {
     var sums = RowOfSums()
     forEachStep(upper: a, lower: a, b: b) { a, _, b in sums.add(a[0], b) }
-    sums.store(c, accumulate)
+    sums.store(c, accumulate, end)
   }
 
   /// Calls `body` for every row of B with that row and the places of A's factors: `upper` and `lower`, three rows
@@ -191,8 +233,15 @@ private struct RowOfSums {
   }
 
   @inline(__always)
-  func store(_ c: UnsafeMutablePointer<Float>, _ accumulate: Bool) {
-    left.store(c, accumulate: accumulate)
-    right.store(c + Lanes.scalarCount, accumulate: accumulate)
+  func store(_ c: UnsafeMutablePointer<Float>, _ accumulate: Bool, _ end: TileEnd) {
+    guard let epilogue = end.epilogue else {
+      left.store(c, accumulate: accumulate)
+      right.store(c + Lanes.scalarCount, accumulate: accumulate)
+      return
+    }
+    let width = Lanes.scalarCount
+    let (z, beside) = accumulate ? (left + Lanes(loading: c), right + Lanes(loading: c + width)) : (left, right)
+    epilogue.apply(z, at: end.place, channel: end.channel).store(c, accumulate: false)
+    epilogue.apply(beside, at: end.place &+ width, channel: end.channel &+ width).store(c + width, accumulate: false)
   }
 }

@@ -1,27 +1,22 @@
-/// The innermost products of every convolution, as functions: one implementation is chosen when the program starts.
+/// The innermost product of every convolution, as a function: one implementation is chosen when the program starts.
 ///
-/// An implementation is a file with a value of this type and a row in `MicroKernels.all`. The factors come in three
-/// layouts, all with a B of `Panels.width` columns.
+/// An implementation is a file with a value of this type and a row in `MicroKernels.all`.
 package struct MicroKernels: Sendable {
-  /// C ← A · B (+ C), or with Aᵀ. Prefetches a portion of what the caller needs next with every six rows.
+  /// C ← A · B (+ C), then the epilogue, whose first output is C's first element. Prefetches a portion of what the
+  /// caller needs next with every six rows of every panel.
   package typealias Product =
     @Sendable (
-      _ size: ProductSize, _ a: Rows, _ b: Rows, _ c: MutableRows, _ next: inout Prefetch
+      _ size: ProductSize, _ a: LeftFactor, _ b: RightFactor, _ c: MutableRows, _ epilogue: Epilogue?,
+      _ next: inout Prefetch
     ) -> Void
 
   /// As `APUS_KERNELS` names it.
   package let name: String
-  /// Whether this processor can run them.
+  /// Whether this processor can run it.
   package let isSupported: @Sendable () -> Bool
-  /// A (m, k) in row order, B (k, width) a panel.
-  package let rowsByPanel: Product
-  /// Aᵀ of A (k, m) in row order, B (k, width) in row order.
-  package let columnsByRows: Product
-  /// Floats from one row of A to the next from which on A is packed before `rowsByPanel` would read it: so many rows
-  /// at once would compete for the same sets of the L1 cache.
-  package let farRows: Int
-  /// Aᵀ of A (k, 6), a strip of which m columns count, B (k, width) a panel. Prefetches nothing.
-  package let stripByPanel: Product
+  /// Rows of C and panels of B that are computed at a time: what a caller that packs should pack together.
+  package let rows: Int, panels: Int
+  package let multiply: Product
 
   /// Every implementation, the fastest first.
   package static let all = [avx512, simd, plain]
@@ -42,19 +37,67 @@ package struct MicroKernels: Sendable {
   }
 }
 
-/// Rows and depth of a product, and whether it is added to C or overwrites it.
+/// Sizes of a product, and whether it is added to C or overwrites it.
 package struct ProductSize {
   /// Rows of C.
   package let m: Int
+  /// Columns of C, whole panels.
+  package let n: Int
   /// Products in each element of C.
   package let k: Int
   package let accumulate: Bool
 
   @inline(__always)
-  package init(m: Int, k: Int, accumulate: Bool) {
+  package init(m: Int, n: Int, k: Int, accumulate: Bool) {
     self.m = m
+    self.n = n
     self.k = k
     self.accumulate = accumulate
+  }
+}
+
+/// A, with A(i, p) = first[i·rowStep + p·columnStep]; one of the steps is 1.
+package struct LeftFactor {
+  package let first: UnsafePointer<Float>
+  package let rowStep: Int, columnStep: Int
+
+  /// A in row order.
+  @inline(__always)
+  package init(rows: Rows) {
+    first = rows.first
+    rowStep = rows.step
+    columnStep = 1
+  }
+
+  /// The transpose of a matrix in row order.
+  @inline(__always)
+  package init(columns: Rows) {
+    first = columns.first
+    rowStep = 1
+    columnStep = columns.step
+  }
+}
+
+/// B: `Panels.width` columns by `Panels.width`.
+package struct RightFactor {
+  package let first: UnsafePointer<Float>
+  /// Floats from one row to the next, and from one panel to the next.
+  package let step: Int, panelStep: Int
+
+  /// B in row order.
+  @inline(__always)
+  package init(rows: Rows) {
+    first = rows.first
+    step = rows.step
+    panelStep = Panels.width
+  }
+
+  /// Panels of `depth` rows that follow one another.
+  @inline(__always)
+  package init(panels: UnsafePointer<Float>, depth: Int) {
+    first = panels
+    step = Panels.width
+    panelStep = depth &* Panels.width
   }
 }
 

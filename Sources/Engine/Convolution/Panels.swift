@@ -50,14 +50,13 @@ package struct Panels {
   ///
   /// For each block of A's rows the panels go by; meanwhile the next block is fetched, so that memory and arithmetic
   /// work at the same time.
-  /// - work: `work` floats, the thread's own, where rows of A that are far apart are packed; nil to leave them.
   func multiply(
     _ m: Int, _ a: UnsafePointer<Float>, into c: UnsafeMutablePointer<Float>, accumulate: Bool = false,
-    epilogue: Epilogue? = nil, work: UnsafeMutablePointer<Float>? = nil
+    epilogue: Epilogue? = nil
   ) {
-    let block = rows * columns > 1 << 20 ? Self.mostRows : 48
+    let block = rows * columns > 1 << 20 ? 144 : 48
     let kernels = MicroKernels.current
-    let strips = rows >= kernels.farRows ? work : nil
+    let whole = columns & ~(Panels.width &- 1)
     var first = 0
     while first < m {
       let some = min(block, m &- first)
@@ -67,81 +66,41 @@ package struct Panels {
         a + (first &+ some) &* rows, count: left &* rows,
         and: c + (first &+ some) &* columns, count: left &* columns,
         and: epilogue?.residual.map { $0 + (first &+ some) &* columns }, calls: calls)
-      let finish = epilogue?.moved(by: first &* columns)
+      let to = MutableRows(c + first &* columns, step: columns)
       var top = 0
       while top < rows {
         let height = min(Panels.depth, rows &- top)
-        let size = ProductSize(m: some, k: height, accumulate: accumulate || top > 0)
         let from = Rows(a + (first &* rows &+ top), step: rows)
-        if let strips { Self.packStrips(from, rows: some, columns: height, into: strips) }
-        var column = 0
-        while column < columns {
-          let panel = Rows(data + place(top, column), step: Panels.width)
-          let to = MutableRows(c + (first &* columns &+ column), step: columns)
-          if column &+ Panels.width <= columns, let strips {
-            multiplyStrips(size, strips, panel, to, &next, kernels)
-          } else if column &+ Panels.width <= columns {
-            kernels.rowsByPanel(size, from, panel, to, &next)
-          } else {
-            multiplyLastPanel(size, from, panel, to, &next, columns: columns &- column, kernels)
-          }
-          if let finish, top &+ height == rows {
-            finish.apply(
-              to: c + first &* columns, rows: some, columns: column..<min(column &+ Panels.width, columns),
-              channels: columns)
-          }
-          column &+= Panels.width
-        }
+        let finish = top &+ height == rows ? epilogue?.moved(by: first &* columns) : nil
+        let size = ProductSize(m: some, n: whole, k: height, accumulate: accumulate || top > 0)
+        kernels.multiply(
+          size, LeftFactor(rows: from), RightFactor(panels: data + place(top, 0), depth: height), to, finish, &next)
+        if whole < columns { multiplyLastPanel(size, from, data + place(top, whole), to, finish, &next) }
         top &+= height
       }
       first &+= some
     }
   }
 
-  /// Rows of A in a strip.
-  private static let strip = 24
-  /// Rows of A in a block, at most.
-  private static let mostRows = 144
-  /// Floats that `multiply` works with.
-  static let work = mostRows * depth
-
-  /// Packs rows as strips, in which the columns follow one another.
-  private static func packStrips(
-    _ a: Rows, rows: Int, columns: Int, into strips: UnsafeMutablePointer<Float>
-  ) {
-    for first in stride(from: 0, to: rows, by: strip) {
-      transpose(
-        a.first + first &* a.step, ld: a.step, min(strip, rows &- first), columns, into: strips + first &* columns)
-    }
-  }
-
-  /// A panel's product with packed rows.
-  private func multiplyStrips(
-    _ size: ProductSize, _ strips: UnsafePointer<Float>, _ panel: Rows, _ c: MutableRows, _ next: inout Prefetch,
-    _ kernels: MicroKernels
-  ) {
-    for first in stride(from: 0, to: size.m, by: Self.strip) {
-      let some = min(Self.strip, size.m &- first)
-      kernels.columnsByRows(
-        ProductSize(m: some, k: size.k, accumulate: size.accumulate), Rows(strips + first &* size.k, step: some),
-        panel, MutableRows(c.first + first &* c.step, step: c.step), &next)
-    }
-  }
-
   /// A panel of which only some columns are there: the product goes by way of a square with all of them.
   private func multiplyLastPanel(
-    _ size: ProductSize, _ a: Rows, _ panel: Rows, _ c: MutableRows, _ next: inout Prefetch, columns: Int,
-    _ kernels: MicroKernels
+    _ size: ProductSize, _ a: Rows, _ panel: UnsafePointer<Float>, _ c: MutableRows, _ epilogue: Epilogue?,
+    _ next: inout Prefetch
   ) {
     withUnsafeTemporaryAllocation(of: Float.self, capacity: 6 * Panels.width) { square in
       let square = MutableRows(square.baseAddress!, step: Panels.width)
       for first in stride(from: 0, to: size.m, by: 6) {
-        let some = ProductSize(m: min(6, size.m - first), k: size.k, accumulate: false)
-        kernels.rowsByPanel(some, Rows(a.first + first &* a.step, step: a.step), panel, square, &next)
+        let some = ProductSize(m: min(6, size.m - first), n: Panels.width, k: size.k, accumulate: false)
+        MicroKernels.current.multiply(
+          some, LeftFactor(rows: Rows(a.first + first &* a.step, step: a.step)),
+          RightFactor(panels: panel, depth: size.k), square, nil, &next)
         for row in 0..<some.m {
-          let to = c.first + (first &+ row) &* c.step
           let from = square.first + row &* Panels.width
-          for i in 0..<columns { to[i] = size.accumulate ? to[i] + from[i] : from[i] }
+          for column in size.n..<columns {
+            let place = (first &+ row) &* c.step &+ column
+            let sum = size.accumulate ? c.first[place] + from[column &- size.n] : from[column &- size.n]
+            c.first[place] = epilogue?.apply(sum, at: place, channel: column) ?? sum
+          }
         }
       }
     }
@@ -154,7 +113,7 @@ func multiplyByPanel(
   into c: UnsafeMutablePointer<Float>, ldc: Int, accumulate: Bool
 ) {
   var next = Prefetch(nothingBeside: a)
-  MicroKernels.current.rowsByPanel(
-    ProductSize(m: m, k: k, accumulate: accumulate), Rows(a, step: lda), Rows(panel, step: Panels.width),
-    MutableRows(c, step: ldc), &next)
+  MicroKernels.current.multiply(
+    ProductSize(m: m, n: Panels.width, k: k, accumulate: accumulate), LeftFactor(rows: Rows(a, step: lda)),
+    RightFactor(panels: panel, depth: k), MutableRows(c, step: ldc), nil, &next)
 }

@@ -27,9 +27,9 @@ func multiplyTransposedByPanel(
   into c: UnsafeMutablePointer<Float>, ldc: Int, accumulate: Bool
 ) {
   var next = Prefetch(nothingBeside: a)
-  MicroKernels.current.columnsByRows(
-    ProductSize(m: m, k: k, accumulate: accumulate), Rows(a, step: lda), Rows(b, step: ldb),
-    MutableRows(c, step: ldc), &next)
+  MicroKernels.current.multiply(
+    ProductSize(m: m, n: Panels.width, k: k, accumulate: accumulate), LeftFactor(columns: Rows(a, step: lda)),
+    RightFactor(rows: Rows(b, step: ldb)), MutableRows(c, step: ldc), nil, &next)
 }
 
 /// Rows of the factors in a step of each algorithm.
@@ -38,13 +38,15 @@ private let deep = Panels.depth
 /// Columns of A in a step of each, at most.
 private let shallowWidth = 512
 private let deepWidth = 256
-/// Floats from one strip of A to the next: no multiple of 4096 bytes, with room for what a copy writes beyond the last
-/// row.
-private let strip = 6 * deep + 16
-
 /// Floats that `multiplyTransposed` works with.
 let transposedWork = max(
-  shallow * (shallowWidth + Panels.width), pieces(deepWidth, of: 6) * strip + deep * Panels.width)
+  2 * shallow * shallowWidth,
+  MicroKernels.all.map { pieces(deepWidth, of: $0.rows) * strip($0) + deep * $0.panels * Panels.width }.max()!)
+
+/// Floats from one strip of A to the next: no multiple of 4096 bytes, with room for what a copy writes beyond the last
+/// row.
+@inline(__always)
+private func strip(_ kernels: MicroKernels) -> Int { kernels.rows * deep + 16 }
 
 private struct TransposedProduct {
   let m: Int, n: Int, k: Int
@@ -60,38 +62,36 @@ private struct TransposedProduct {
     let kernels = MicroKernels.current
     let packsA = a.step > 512
     let packsB = b.step > 512
-    let panel = work + shallow * shallowWidth
     let calls = pieces(m, of: 6) * (n / Panels.width)
     var first = 0
     while first < k {
       let some = min(shallow, k &- first)
       let left = min(shallow, k &- first &- some)
-      let size = ProductSize(m: m, k: some, accumulate: accumulate || first > 0)
       var next = Prefetch(
         a.first + (first &+ some) &* a.step, count: left &* a.step,
         and: b.first + (first &+ some) &* b.step, count: left &* b.step, calls: calls)
       var rowsOfA = Rows(a.first + first &* a.step, step: a.step)
+      var rowsOfB = Rows(b.first + first &* b.step, step: b.step)
       if packsA {
         pack(rowsOfA, count: some, columns: m, into: work)
         rowsOfA = Rows(work, step: m)
       }
-      var column = 0
-      while column < n {
-        var rowsOfB = Rows(b.first + (first &* b.step &+ column), step: b.step)
-        if packsB {
-          pack(rowsOfB, count: some, columns: Panels.width, into: panel)
-          rowsOfB = Rows(panel, step: Panels.width)
-        }
-        kernels.columnsByRows(size, rowsOfA, rowsOfB, MutableRows(c.first + column, step: c.step), &next)
-        column &+= Panels.width
+      if packsB {
+        let packed = work + shallow * shallowWidth
+        pack(rowsOfB, count: some, columns: n, into: packed)
+        rowsOfB = Rows(packed, step: n)
       }
+      kernels.multiply(
+        ProductSize(m: m, n: n, k: some, accumulate: accumulate || first > 0), LeftFactor(columns: rowsOfA),
+        RightFactor(rows: rowsOfB), c, nil, &next)
       first &+= some
     }
   }
 
   /// For all others: as many rows go by at a time as a panel has, so that C, which takes part once in so many steps,
-  /// may be anywhere. 256 columns of A lie in the L2 cache as strips of six, a panel of B in the L1 cache. The hardware
-  /// does not prefetch rows that are far apart, so the next rows of A, B and C are prefetched here.
+  /// may be anywhere. 256 columns of A lie in the L2 cache, in strips as wide as a tile is high, and the tile's panels
+  /// of B in the L1 cache. The hardware does not prefetch rows that are far apart, so the next rows of A, B and C are
+  /// prefetched here.
   func multiplyDeep() {
     let height = pieces(k, of: pieces(k, of: deep))
     for left in stride(from: 0, to: m, by: deepWidth) {
@@ -107,55 +107,70 @@ private struct TransposedProduct {
   @inline(__always)
   private func multiplyStrips(_ a: Rows, left: Int, width: Int, first: Int, count: Int, height: Int) {
     let kernels = MicroKernels.current
-    let panel = work + pieces(deepWidth, of: 6) * strip
-    let calls = pieces(width, of: 6)
+    let tall = kernels.rows
+    let strip = strip(kernels)
+    let panels = work + pieces(deepWidth, of: tall) * strip
+    let calls = pieces(width, of: tall)
     let rest = min(height, k &- first &- count)
     let below = Rows(b.first + (first &+ count) &* b.step, step: b.step)
-    var nothing = Prefetch(nothingBeside: panel)
-    cutStrips(a, count: count, columns: width, into: work)
+    var nothing = Prefetch(nothingBeside: panels)
+    cutStrips(a, count: count, columns: width, strip: tall, into: work, step: strip)
+    var column = 0
+    let across = kernels.panels &* Panels.width
     var nextOfA = RowsPrefetch(
-      Rows(a.first + count &* a.step, step: a.step), count: rest, width: width, calls: calls &* (n / Panels.width))
-    for column in stride(from: 0, to: n, by: Panels.width) {
+      Rows(a.first + count &* a.step, step: a.step), count: rest, width: width, calls: calls &* pieces(n, of: across))
+    while column < n {
+      let columns = min(across, n &- column)
       let from = Rows(b.first + (first &* b.step &+ column), step: b.step)
-      pack(from, count: count, columns: Panels.width, into: panel)
-      let isLast = column &+ Panels.width >= n
+      pack(from, count: count, columns: columns, into: panels)
+      let after = column &+ columns
       var nextOfB = RowsPrefetch(
-        isLast ? below : Rows(from.first + Panels.width, step: b.step), count: isLast ? rest : count,
-        width: Panels.width, calls: calls)
+        after < n ? Rows(from.first + columns, step: b.step) : below, count: after < n ? count : rest,
+        width: min(across, after < n ? n &- after : n), calls: calls)
       for call in 0..<calls {
-        let size = ProductSize(m: min(6, width &- 6 &* call), k: count, accumulate: accumulate || first > 0)
-        let to = MutableRows(c.first + ((left &+ 6 &* call) &* c.step &+ column), step: c.step)
+        let size = ProductSize(
+          m: min(tall, width &- tall &* call), n: columns, k: count, accumulate: accumulate || first > 0)
+        let to = MutableRows(c.first + ((left &+ tall &* call) &* c.step &+ column), step: c.step)
         nextOfA.fetch()
         nextOfB.fetch()
         for row in 0..<size.m {
-          csystem_prefetch_to_write(to.first + row &* to.step)
-          csystem_prefetch_to_write(to.first + (row &* to.step &+ Lanes.scalarCount))
+          for i in stride(from: 0, to: columns, by: 16) { csystem_prefetch_to_write(to.first + (row &* to.step &+ i)) }
         }
-        kernels.stripByPanel(size, Rows(work + call &* strip, step: 6), Rows(panel, step: Panels.width), to, &nothing)
+        kernels.multiply(
+          size, LeftFactor(columns: Rows(work + call &* strip, step: tall)),
+          RightFactor(rows: Rows(panels, step: columns)), to, nil, &nothing)
       }
+      column = after
     }
   }
 }
 
-/// Packs columns of a matrix as strips of six. Eight floats are copied at once; the next row overwrites the last two.
-/// The loop takes eight rows of all strips at a time, so that these rows stay in the L1 cache however far apart they
-/// are.
-private func cutStrips(_ a: Rows, count: Int, columns: Int, into to: UnsafeMutablePointer<Float>) {
+/// Packs columns of a matrix as strips of `strip` columns, which are `step` floats apart. Whole registers are copied;
+/// the next row overwrites what is too much. The loop takes eight rows of all strips at a time, so that these rows stay
+/// in the L1 cache however far apart they are.
+private func cutStrips(
+  _ a: Rows, count: Int, columns: Int, strip: Int, into to: UnsafeMutablePointer<Float>, step: Int
+) {
+  let whole = pieces(strip, of: 8) &* 8
   for top in stride(from: 0, to: count, by: 8) {
     let some = min(8, count &- top)
-    for index in 0..<pieces(columns, of: 6) {
-      var from = a.first + (top &* a.step &+ 6 &* index)
-      var to = to + (index &* strip &+ 6 &* top)
-      let left = columns &- 6 &* index
+    for index in 0..<pieces(columns, of: strip) {
+      var from = a.first + (top &* a.step &+ strip &* index)
+      var to = to + (index &* step &+ strip &* top)
+      let left = columns &- strip &* index
       for _ in 0..<some {
-        if left >= 8 {
-          let eight = UnsafeRawPointer(from).loadUnaligned(as: SIMD8<Float>.self)
-          UnsafeMutableRawPointer(to).storeBytes(of: eight, as: SIMD8<Float>.self)
+        if left >= whole {
+          var i = 0
+          while i < whole {
+            let eight = UnsafeRawPointer(from + i).loadUnaligned(as: SIMD8<Float>.self)
+            UnsafeMutableRawPointer(to + i).storeBytes(of: eight, as: SIMD8<Float>.self)
+            i &+= 8
+          }
         } else {
-          for i in 0..<min(6, left) { to[i] = from[i] }
+          for i in 0..<min(strip, left) { to[i] = from[i] }
         }
         from += a.step
-        to += 6
+        to += strip
       }
     }
   }
