@@ -130,6 +130,12 @@ private func draw(_ name: String, _ n: Int, _ c: Int) -> Map {
     for (a, b) in zip(plain.gradient, weighted.gradient) { #expect(abs(a - b) <= 2 * abs(a) * Float(roundoff)) }
   }
 
+  /// A batch of such classes alone teaches nothing: its loss is 0, not 0 divided by 0.
+  @Test(arguments: [0, 0.1]) func aBatchOfNoWeight(smoothing: Double) {
+    let run = test(batch: 2, smoothing: smoothing, weights: [1, 0, 1, 1, 0]).run()
+    #expect(run.sums.loss == 0 && run.gradient.allSatisfy { $0 == 0 })
+  }
+
   /// A class of weight 0 does not count, and the gradient of its images is 0.
   @Test func aClassOfNoWeight() {
     let run = test(batch: 7, weights: [1, 0, 1, 1, 1]).run()

@@ -2,6 +2,8 @@
 /// et al. 2016, arXiv:1512.00567) and class weights w:
 ///
 ///     L = 1/Σ_i w_{y_i} · Σ_i [ (1 − ε)·w_{y_i}·(−log p_{i,y_i}) + ε/K · Σ_k w_k·(−log p_ik) ],   p = softmax(s)
+///
+/// A batch whose images all weigh nothing has no loss and no gradient; torch has NaN.
 package struct SoftmaxCrossEntropy {
   /// ε
   package let smoothing: Double
@@ -36,12 +38,13 @@ package struct SoftmaxCrossEntropy {
     let k = scores.c
     precondition(weights == nil || weights!.count == k, "\(weights!.count) class weights for \(k) classes")
     let all = weights?.reduce(0, +) ?? Double(k)
+    let scale = total > 0 ? 1 / total : 0
     var sums: ClassificationSums = context.sum(rows: scores.n) { index in
       let label = label(index)
       let s = scores.data + index * k
       let row = ScoreRow(s, count: k)
-      let own = (1 - smoothing) * weight(label) / total
-      let spread = smoothing / Double(k) / total
+      let own = (1 - smoothing) * weight(label) * scale
+      let spread = smoothing / Double(k) * scale
       var sums = ClassificationSums()
       sums.rows = 1
       sums.labelled = 1

@@ -39,9 +39,7 @@ package struct Distil: MethodRecipe {
   package var classScores: Network.Tap? { ClassifierHead.tap }
 
   package func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] {
-    try stage.requireViews([1], by: Self.name, "one view of an image")
-    try stage.requireWholeGroups(by: Self.name)
-    try stage.requireUnshuffled(because: "distil has no keys")
+    try stage.requireOneView(by: Self.name)
     return []
   }
 
@@ -95,21 +93,18 @@ package struct Distil: MethodRecipe {
     func step(_ input: MethodInput) -> Outcome {
       let context = setting.context
       var sums = ClassificationSums()
-      for part in 0..<setting.accumulate {
-        let range = part * input.count / setting.accumulate..<(part + 1) * input.count / setting.accumulate
-        context.scratch { arena in
-          let images = input.views[0].images(range)
-          let t = arena.tensor(n: images.n, c: setting.classes)
-          ask(images, into: t)
-          let pass = encoder.pass(context, groups(input, in: arena).images(range), part: part, of: setting.accumulate)
-          let tape = encoder.network.forward(images, tap: ClassifierHead.tap, pass)
-          let scores = tape.output
-          let found = context.part(.loss) {
-            loss.apply(scores, teacher: t, count: input.batch, context) { Int(input.labels[range.lowerBound + $0]) }
-          }
-          sums.add(found)
-          encoder.network.backward(scores, tape, pass)  // the scores now hold their gradient
+      setting.forEachPart(of: input.count) { part, range, arena in
+        let images = input.views[0].images(range)
+        let t = arena.tensor(n: images.n, c: setting.classes)
+        ask(images, into: t)
+        let pass = encoder.pass(context, groups(input, in: arena).images(range), part: part, of: setting.accumulate)
+        let tape = encoder.network.forward(images, tap: ClassifierHead.tap, pass)
+        let scores = tape.output
+        let found = context.part(.loss) {
+          loss.apply(scores, teacher: t, count: input.batch, context) { Int(input.labels[range.lowerBound + $0]) }
         }
+        sums.add(found)
+        encoder.network.backward(scores, tape, pass)  // the scores now hold their gradient
       }
       var outcome = Outcome(sums, chance: recipe.alpha == 1 ? loss.factor * log(Double(setting.classes)) : nil)
       outcome.figures[.agreement] = sums.agreeing / max(1, sums.rows)

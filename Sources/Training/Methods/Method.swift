@@ -123,6 +123,17 @@ package struct MethodSetting {
   }
 }
 
+extension MethodSetting {
+  /// Calls `body` for each part of a rank's images whose gradients are accumulated one after the other, with memory
+  /// that is given back after it.
+  func forEachPart(of images: Int, _ body: (_ part: Int, _ range: Range<Int>, _ arena: Arena) -> Void) {
+    for part in 0..<accumulate {
+      let range = part * images / accumulate..<(part + 1) * images / accumulate
+      context.scratch { body(part, range, $0) }
+    }
+  }
+}
+
 /// A rank's share of one step, as tensors.
 package struct MethodInput {
   /// Step of the stage, from 0.

@@ -122,16 +122,12 @@ package struct MoCo: MethodRecipe {
         encodeKeys(images.images(n..<2 * n), into: k, input)
         collect(k, input)
         var statistics = LossStatistics()
-        for part in 0..<setting.accumulate {
-          let range = part * n / setting.accumulate..<(part + 1) * n / setting.accumulate
-          context.scratch { arena in
-            let groups = groups(input, in: arena).images(range)
-            let pass = query.pass(context, groups, part: part, of: setting.accumulate)
-            let tape = query.network.forward(images.images(range), pass)
-            let q = tape.output
-            statistics.add(contrast(q, keys: k.images(range), count: input.batch))
-            query.network.backward(q, tape, pass)  // q now holds its gradient
-          }
+        setting.forEachPart(of: n) { part, range, arena in
+          let pass = query.pass(context, groups(input, in: arena).images(range), part: part, of: setting.accumulate)
+          let tape = query.network.forward(images.images(range), pass)
+          let q = tape.output
+          statistics.add(contrast(q, keys: k.images(range), count: input.batch))
+          query.network.backward(q, tape, pass)  // q now holds its gradient
         }
         return Outcome(statistics, candidates: queue.count + 1, scale: recipe.lossScale)
       }

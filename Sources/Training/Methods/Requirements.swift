@@ -12,6 +12,13 @@ extension Stage {
     }
   }
 
+  /// Refuses what does not fit a method that learns from one view of each image, without keys.
+  func requireOneView(by method: String) throws(RecipeError) {
+    try requireViews([1], by: method, "one view of an image")
+    try requireWholeGroups(by: method)
+    try requireUnshuffled(because: "\(method) has no keys")
+  }
+
   /// Refuses gradient accumulation.
   /// - instead: what to use instead.
   func requireOnePart(because reason: String, instead: String) throws(RecipeError) {

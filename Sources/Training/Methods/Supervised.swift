@@ -31,9 +31,7 @@ package struct Supervised: MethodRecipe {
   package var classScores: Network.Tap? { ClassifierHead.tap }
 
   package func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] {
-    try stage.requireViews([1], by: Self.name, "one view of an image")
-    try stage.requireWholeGroups(by: Self.name)
-    try stage.requireUnshuffled(because: "supervised has no keys")
+    try stage.requireOneView(by: Self.name)
     return []
   }
 
@@ -72,18 +70,15 @@ package struct Supervised: MethodRecipe {
       let context = setting.context
       let total = loss.total(input.labels, count: input.batch, context)
       var sums = ClassificationSums()
-      for part in 0..<setting.accumulate {
-        let range = part * input.count / setting.accumulate..<(part + 1) * input.count / setting.accumulate
-        context.scratch { arena in
-          let pass = encoder.pass(context, groups(input, in: arena).images(range), part: part, of: setting.accumulate)
-          let tape = encoder.network.forward(input.views[0].images(range), tap: ClassifierHead.tap, pass)
-          let scores = tape.output
-          let found = context.part(.loss) {
-            loss.apply(scores, total: total, context) { Int(input.labels[range.lowerBound + $0]) }
-          }
-          sums.add(found)
-          encoder.network.backward(scores, tape, pass)  // the scores now hold their gradient
+      setting.forEachPart(of: input.count) { part, range, arena in
+        let pass = encoder.pass(context, groups(input, in: arena).images(range), part: part, of: setting.accumulate)
+        let tape = encoder.network.forward(input.views[0].images(range), tap: ClassifierHead.tap, pass)
+        let scores = tape.output
+        let found = context.part(.loss) {
+          loss.apply(scores, total: total, context) { Int(input.labels[range.lowerBound + $0]) }
         }
+        sums.add(found)
+        encoder.network.backward(scores, tape, pass)  // the scores now hold their gradient
       }
       return Outcome(sums, chance: log(Double(setting.classes)))
     }
