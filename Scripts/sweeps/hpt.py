@@ -29,11 +29,10 @@ AUGMENTATIONS = {
 }
 # Shares of the target's images that are pre-trained on; a batch has them all where they are few.
 SHARES = {"1%": 28, "10%": 288, "25%": 720, "100%": None}
-# HPT's fine-tuning: the classifier a hundred times as fast.
-FINETUNE = {"length": "300 steps", "batch": 64, "optimizer.rate": 0.01, "optimizer.scaling": "none",
-            "parameters": "[{part: classifier, rate: 100}]", "schedule": "{name: step, at: [100 steps, 200 steps]}",
-            "monitor.every": "0 steps"}
-LABELS = 1000
+# HPT's fine-tuning: the classifier a hundred times as fast, the rate a tenth after each third.
+FINETUNE_STEPS = 300
+FINETUNE = {"batch": 64, "optimizer.rate": 0.01, "optimizer.scaling": "none",
+            "parameters": "[{part: classifier, rate: 100}]", "monitor.every": "0 steps"}
 STUDIES = ["steps", "labels", "sequence", "augmentations", "share"]
 
 
@@ -60,7 +59,7 @@ class Studies:
 
     def stage(self, wave, seed, name, data, steps, start=None, **sets):
         """A pre-training, once, whichever studies need it. Returns the name of its run."""
-        sets = {**sets, "seed": seed, "length": f"{steps} steps"}
+        sets = {**sets, "seed": seed, "length": sweep.steps(steps, self.options.shorter)}
         mark = fingerprint(self.resolved, name, data, json.dumps(sets, sort_keys=True), start or "")
         run = f"{name}-{mark}-seed{seed}".replace(" ", "-")
         if run in self.runs:
@@ -83,23 +82,26 @@ class Studies:
         return run
 
     def tuned(self, start, seed, name):
-        """A fine-tuning with 1,000 labels of the target; from scratch where it starts from nothing."""
-        sets = {**FINETUNE, "seed": seed}
+        """A fine-tuning with few labels of the target; from scratch where it starts from nothing."""
+        lengths = [sweep.steps(FINETUNE_STEPS * third // 3, self.options.shorter) for third in (1, 2, 3)]
+        sets = {"length": lengths[2], **FINETUNE, "schedule": f"{{name: step, at: [{lengths[0]}, {lengths[1]}]}}",
+                "seed": seed}
         if start is None:  # any run of the encoder's shape says what it looks like
             sets["start.from"] = "nothing"
         source = os.path.join(self.options.work, start or self.base(seed))
-        mark = fingerprint(self.finetune, json.dumps(sets, sort_keys=True), os.path.basename(source), LABELS)
+        mark = fingerprint(self.finetune, json.dumps(sets, sort_keys=True), os.path.basename(source),
+                           self.options.labels)
         folder = os.path.join(self.options.work, f"labels-{name}-{mark}-seed{seed}".replace(" ", "-"))
-        keys = {"run": f"{LABELS} labels, {name}", "seed": seed, "recipe": mark}
+        keys = {"run": f"{self.options.labels} labels, {name}", "seed": seed, "recipe": mark}
 
         def call():
-            self.apus.run(f"{folder}.log", "finetune", source, "--data", self.set("target"), "--labels", str(LABELS),
-                          "--layers", "0", "--run", folder, "--threads", "1", *words(sets))
+            self.apus.run(f"{folder}.log", "finetune", source, "--data", self.set("target"), "--labels",
+                          str(self.options.labels), "--layers", "0", "--run", folder, "--threads", "1", *words(sets))
             with open(os.path.join(folder, "classifiers.json"), encoding="utf-8") as file:
                 score = json.load(file)[-1]["accuracy"]
             return {"right": [score["hits"], score["trials"]]}, None
         self.runs[os.path.basename(folder)] = keys
-        self.waves[-1].append((keys, f"{LABELS} labels, {name}, seed {seed}", call))
+        self.waves[-1].append((keys, f"{self.options.labels} labels, {name}, seed {seed}", call))
         return os.path.basename(folder)
 
     # The models of the article.
@@ -169,7 +171,7 @@ class Studies:
 
 TITLES = {
     "steps": "Separability over steps of 64 images",
-    "labels": f"{LABELS:,} labels: top-1 in %, mean ± deviation",
+    "labels": "Few labels: top-1 in %, mean ± deviation",
     "sequence": "Sequential stages",
     "augmentations": f"Views taken away: HPT after {STEPS} steps, Target after {max(LENGTHS)}",
     "share": f"Share of the target's images: HPT after {STEPS} steps, Target after {max(LENGTHS)}",
@@ -234,7 +236,9 @@ def make_sets(apus, options):
 def main():
     parser = argparse.ArgumentParser(prog="Scripts/hpt", description=__doc__)
     sweep.arguments(parser, "Scripts/results/hpt.jsonl", [1, 2, 3], None, "runs/hpt")
+    sweep.shorter_argument(parser)
     parser.add_argument("study", nargs="*", help=f"some of {', '.join(STUDIES)} (default: all)")
+    parser.add_argument("--labels", type=sweep.positive, default=1000, help="of the study with that name (default: 1000)")
     for name, place in (("graytiles", "data/graytiles"), ("fashion", "data/fashion")):
         parser.add_argument(f"--{name}", default=os.path.normpath(os.path.join(sweep.ROOT, place)))
     parser.add_argument("--page", help="the page with the figures (default: figure.html in --work)")

@@ -15,10 +15,12 @@ SETS = {
 }
 SHARES = ["1%", "10%"]
 # Both are of one recipe each, the same for every set, share and seed.
-FINETUNE = {"length": "400 steps", "optimizer.rate": 0.4, "monitor.every": "0 steps"}
-DISTIL = {"length": "200 steps", "optimizer.rate": 0.4, "optimizer.decay": 5e-4, "monitor.every": "0 steps"}
+FINETUNE = {"length": 400, "optimizer.rate": 0.4, "monitor.every": "0 steps"}
+DISTIL = {"length": 200, "optimizer.rate": 0.4, "optimizer.decay": 5e-4, "monitor.every": "0 steps"}
 PROBE = {"optimizer.rate": 3, "parameters": "[{part: encoder, trains: false}]"}
 SCRATCH = {"start.from": "nothing"}
+# What the pre-trained weights of the head's layer are worth.
+FRESH = {"start.carry": "[encoder]"}
 # Rows of the table: how the run is made, and the row that it learns from.
 LABELS_ALONE, LAYER = "labels alone, from scratch", "fine-tuned from layer {}"
 TEACHER = LAYER.format(1)
@@ -26,6 +28,7 @@ ROWS = {
     LABELS_ALONE: ("finetune", ["--layers", "0"], SCRATCH),
     "linear probe": ("finetune", ["--layers", "0"], PROBE),
     **{LAYER.format(layer): ("finetune", ["--layers", str(layer)], {}) for layer in range(3)},
+    "from layer 1, whose weights are fresh": ("finetune", ["--layers", "1"], FRESH),
     "distilled to itself": ("distil", [], {}),
     "distilled to half the width": ("distil", ["--width", "0.125"], {}),
 }
@@ -76,6 +79,7 @@ class Sweep:
     def row(self, name, share, row, seed, mark):
         command, arguments, sets = ROWS[row]
         sets = {**(FINETUNE if command == "finetune" else DISTIL), **sets, "seed": seed}
+        sets["length"] = sweep.steps(sets["length"], self.options.shorter)
         mark = fingerprint(mark, self.apus.resolved(command), json.dumps([command, arguments, sets], sort_keys=True))
         folder = self.folder(name, share, row, seed, mark)
         source = self.folder(PRETRAINED, name, seed, self.marks[name, seed])
@@ -126,6 +130,7 @@ def main():
     parser = argparse.ArgumentParser(prog="Scripts/semi-supervised", description=__doc__)
     sweep.arguments(parser, "Scripts/results/semi-supervised.jsonl", [1, 2, 3], 50_000, "runs/semi-supervised",
                     "images that are pre-trained on")
+    sweep.shorter_argument(parser)
     fashion = os.path.normpath(os.path.join(sweep.ROOT, "data/fashion"))
     parser.add_argument("--fashion", default=fashion, help=f"packed Fashion-MNIST (default: {fashion})")
     parser.add_argument("--sets", type=lambda text: text.split(","), default=list(SETS),

@@ -199,6 +199,17 @@ def arguments(parser, out, seed_list, budget, work, unit="views whose gradient i
     parser.add_argument("--plan", action="store_true", help="only say what is done and what is to do")
 
 
+def shorter_argument(parser):
+    """The option of sweeps whose lengths are fixed."""
+    parser.add_argument("--shorter", type=positive, default=1, metavar="N",
+                        help="every training has 1/N of its steps, to try the sweep (default: 1)")
+
+
+def steps(count, shorter):
+    """A length as recipes have it."""
+    return f"{max(1, count // shorter)} steps"
+
+
 def tell_plan(jobs, results):
     """Prints which jobs are done."""
     for keys, name, _ in jobs:
