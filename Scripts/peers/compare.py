@@ -1,6 +1,7 @@
 """Holds apus against its peers on this machine. Called by Scripts/bench-peer, which says how."""
 import argparse
 import json
+import os
 import sys
 
 import measure
@@ -47,6 +48,11 @@ def at_least(low, kind=int):
     return parse
 
 
+# Settings that keep both sides from AVX-512. A build with APUS_CPU=native has it all the same.
+AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        "OPENBLAS_CORETYPE": "Haswell", "APUS_KERNELS": "simd"}
+
+
 def arguments():
     parser = argparse.ArgumentParser(
         prog="Scripts/bench-peer", description="Speed against PyTorch; without options, the table.")
@@ -69,6 +75,7 @@ def arguments():
     parser.add_argument("--threads", type=at_least(1), default=1, help="one step alone: compute threads (1)")
     parser.add_argument("--steps", type=at_least(1),
                         help="one step alone: steps that are timed, after one that warms up (4)")
+    parser.add_argument("--avx2", action="store_true", help="as on a processor without AVX-512, on both sides")
     a = parser.parse_args()
     alone = [n for n in ("arch", "size", "images", "width") if getattr(a, n) is not None]
     modes = [*(["--rows"] if a.rows else []), *(["--sweep"] if a.sweep else []), *(["--" + alone[0]] if alone else [])]
@@ -83,6 +90,8 @@ def arguments():
 
 def main():
     a, is_single = arguments()
+    if a.avx2:
+        os.environ.update(AVX2)
     try:
         if is_single:
             result = single(a)

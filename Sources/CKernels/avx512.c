@@ -85,13 +85,14 @@ AVX512 static inline __attribute__((always_inline)) void tile(
   }
 INSTANCE(12)
 INSTANCE(8)
+INSTANCE(6)
 INSTANCE(4)
 INSTANCE(2)
 INSTANCE(1)
 
 void ckernels_multiply_avx512(product *p) {
   static const struct { int m; void (*run)(product *, intptr_t); } sizes[] = {
-      {12, tile_12}, {8, tile_8}, {4, tile_4}, {2, tile_2}, {1, tile_1}};
+      {12, tile_12}, {8, tile_8}, {6, tile_6}, {4, tile_4}, {2, tile_2}, {1, tile_1}};
   intptr_t top = 0;
   for (int size = 0; top < p->m;) {
     if (p->m - top < sizes[size].m) {
