@@ -238,7 +238,7 @@ def main():
     sweep.arguments(parser, "Scripts/results/hpt.jsonl", [1, 2, 3], None, "runs/hpt")
     sweep.shorter_argument(parser)
     parser.add_argument("study", nargs="*", help=f"some of {', '.join(STUDIES)} (default: all)")
-    parser.add_argument("--labels", type=sweep.positive, default=1000, help="of the study with that name (default: 1000)")
+    parser.add_argument("--labels", type=sweep.positive, default=1000, help="in the study of that name (1000)")
     for name, place in (("graytiles", "data/graytiles"), ("fashion", "data/fashion")):
         parser.add_argument(f"--{name}", default=os.path.normpath(os.path.join(sweep.ROOT, place)))
     parser.add_argument("--page", help="the page with the figures (default: figure.html in --work)")

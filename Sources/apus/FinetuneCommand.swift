@@ -8,7 +8,7 @@ struct FinetuneCommand: ParsableCommand {
     discussion: """
       A short form of a recipe, `finetune` where none is given: encoder, views and kept layers of the head are those \
       of the run that it starts from. The whole recipe is printed, and is RUN/recipe.yaml. All that holds for `apus \
-      pretrain` holds here.
+      pretrain` holds here. `--set data.validation=10%` keeps a part of the labels to choose the best checkpoint by.
       """)
 
   @Argument(help: "The run to start from.")
@@ -37,7 +37,7 @@ struct FinetuneCommand: ParsableCommand {
     try options.train { context in
       let origin = try Pretrained(run: path, context.communicator)
       return try origin.fineTuning(
-        recipe, layers: layers, labels: labels, data: options.data.count == 1 ? options.data[0] : nil,
+        recipe, layers: layers, labels: labels, data: try PretrainRequest.named(options.data, option: "--data"),
         overrides: options.overrides)
     }
   }

@@ -38,18 +38,21 @@ struct PredictCommand: PrintsResults {
       let table = try PredictionTable(encoder, path, context: context)
       func say(_ line: String) { if isRoot { print(line) } }
       if DataSet.isThere(at: images) {
-        let data = try DataSet(at: images)
-        say(table.header)
-        return try table.predict(data, say)
+        return try table.predict(try DataSet(at: images), say)
+      }
+      for part in ["train", "test"] where DataSet.isThere(at: "\(images)/\(part)") {
+        throw FileError(images, "predict", "it holds packed sets, train and test: name one, such as \(images)/\(part)")
       }
       var options = SourceOptions()
       options.labelled = false
       let source = try PackSources.open(images, options)
-      say(table.header)
       let bad = try table.predict(source, say) { file, reason in
         Output.line("left out \(file): \(reason)", to: STDERR_FILENO)
       }
       if isRoot, bad > 0 { Output.line("left out \(bad) of the files", to: STDERR_FILENO) }
+      if bad > 0, bad == source.listing.images.count + source.listing.rejected.count {
+        throw FileError(images, "predict", "none of its \(bad) files could be read")
+      }
     }
   }
 }

@@ -11,8 +11,9 @@ struct RecipesCommand: ParsableCommand {
   struct List: PrintsResults {
     static let configuration = CommandConfiguration(abstract: "List the built-in recipes.")
     func run() {
+      let width = BuiltInRecipes.all.map(\.name.count).max() ?? 0
       for recipe in BuiltInRecipes.all {
-        print(recipe.name.padding(toLength: 22, withPad: " ", startingAt: 0) + recipe.description)
+        print(recipe.name.padding(toLength: width + 2, withPad: " ", startingAt: 0) + recipe.description)
       }
     }
   }

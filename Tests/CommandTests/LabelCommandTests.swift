@@ -34,7 +34,8 @@ extension CommandTests {
     private func finetuned() throws -> String {
       let run = path("fine")
       try done([
-        "finetune", try pretrained(), "--data", try work.data(), "--run", run, "--threads", "1", "--labels", "50%",
+        "finetune", try pretrained(), "--data", "data=\(try work.data())", "--run", run, "--threads", "1", "--labels",
+        "50%",
         "--set", "data.validation=20%", "--set", "batch=29", "--set", "length=8 steps", "--set",
         "monitor.every=2 steps",
       ])
@@ -120,7 +121,10 @@ extension CommandTests {
         saying: "run \(path("nowhere")) has no whole checkpoint")
       try refused(
         "finetune", run, "--data", data, "--run", path("x"), "--set", "optimizer.rat=1", saying: "did you mean `rate`?")
-      #expect(!FileManager.default.fileExists(atPath: path("x")))
+      try refused(
+        "finetune", run, "--data", data, "--run", run, "--restart",
+        saying: "which is also the folder to train in: give another --run")
+      #expect(work.isComplete(run) && !FileManager.default.fileExists(atPath: path("x")))
       let negative = try work("finetune", run, "--data", data, "--run", path("x"), "--layers=-1")
       #expect(negative.status == 64 && negative.output.contains("--layers is -1"), "\(negative.output)")
     }
@@ -142,6 +146,12 @@ extension CommandTests {
         #expect(recipe.contains(words), "`\(words)` is not in: \(recipe)")
       }
       try expectTable(table(try done(["predict", run, data + "/test", "--threads", "1"])), rows: 110)
+      // Images without labels have the classes of those that they are packed like.
+      try done(["pack", try photographs(40), path("bare"), "--unlabelled", "--like", data + "/train"])
+      try done([
+        "distil", teacher, "--data", path("bare"), "--run", path("unlabelled"), "--threads", "1", "--set", "batch=20",
+        "--set", "length=2 steps",
+      ])
       // A student may teach.
       try done([
         "distil", run, "--data", data, "--run", path("second"), "--threads", "1", "--set", "batch=34", "--set",
@@ -191,6 +201,9 @@ extension CommandTests {
       let fine = try finetuned()
       try refused("predict", fine, path("nothing"), saying: path("nothing"), "No such file or directory")
       try refused("predict", fine, path("photos/deep/note.txt"), saying: "note.txt")
+      try refused("predict", fine, try work.data(), saying: "it holds packed sets, train and test: name one, such as")
+      for i in 0..<2 { try FileManager.default.removeItem(at: url("photo \(i).png")) }
+      try refused("predict", fine, photographs, saying: "left out deep/bad.png", "none of its 1 files could be read")
       try refused("predict", fine, photographs, "--step", "77", saying: "has no checkpoint of step 77")
     }
 

@@ -72,6 +72,16 @@ import Training
     #expect(warnings[2].hasPrefix("the embeddings use 0.0 of 8 dimensions: the rest has collapsed: "))
   }
 
+  /// A classifier has no embeddings; its loss says whether it guesses or does worse.
+  @Test func aClassifierThatLearnsNothing() {
+    let chance = log(10.0)
+    func warnings(_ loss: Double) -> [String] { Outcome(loss: loss, chance: chance).warnings(method: Supervised()) }
+    #expect(warnings(1.9).isEmpty && warnings(2.9).isEmpty)
+    #expect(warnings(2.31) == ["the loss 2.310 sits at 2.303, what guessing gives: " + Supervised().remedy(.guessing)])
+    #expect(warnings(6184).first?.hasPrefix("the loss 6184.000 is far above 2.303, what guessing gives: ") == true)
+    #expect(Outcome(loss: 9).warnings(method: Distil()).isEmpty)
+  }
+
   @Test(arguments: [(600, 20), (10, 64), (40, 700)]) func rankCountsDimensionsInUse(n: Int, d: Int) {
     // Points at ±1 on three axes in turn, so three equal eigenvalues.
     let rows = (0..<n / 6 * 6).map { i in (0..<d).map { $0 == i % 3 ? (i / 3 % 2 == 0 ? 1.0 : -1.0) : 0 } }

@@ -103,6 +103,27 @@ import Training
     Issue.record("in six runs the last checkpoint was the best: nothing was shown")
   }
 
+  /// A damaged best checkpoint is passed over for the newest, and told; the run itself goes on.
+  @Test func aDamagedBestIsPassedOver() throws {
+    let tiny = try noise()
+    let stages = alone("{name: supervised}", ", data: {validation: 25%}, length: 6 steps")
+    for seed in 1...9 {
+      try? FileManager.default.removeItem(atPath: tiny.run.path)
+      try tiny.train(request(tiny, stages, ["seed=\(seed)"]))
+      let best = try FrozenEncoder(run: tiny.run.path).step
+      if best == 6 { continue }
+      let file = tiny.run.checkpoints + "/" + Checkpoint.name(step: best) + "/state.h5"
+      try Data("damaged".utf8).write(to: URL(fileURLWithPath: file))
+      let encoder = try FrozenEncoder(run: tiny.run.path)
+      #expect(encoder.step == 6)
+      #expect(encoder.notices.count == 1 && encoder.notices[0].contains("it was the best by validation, taken is the"))
+      let longer = stages.replacing("length: 6 steps", with: "length: 7 steps")
+      #expect(try tiny.train(request(tiny, longer, ["seed=\(seed)"])) == .complete)
+      return
+    }
+    Issue.record("in nine runs the last checkpoint was the best: nothing was shown")
+  }
+
   // MARK: The promises
 
   /// A run that is stopped after any step, between stages too, ends with the same bits, the same best checkpoints, and
@@ -117,6 +138,7 @@ import Training
       let tiny = try noise()
       #expect(try tiny.train(request(tiny), stopAfter: stop) == .stopped)
       #expect(try tiny.train(request(tiny)) == .complete, "\(stop)")
+      #expect(!tiny.said.contains { $0.contains("jump") }, "\(stop)")
       #expect(try Checkpoint.list(tiny.run) == steps, "\(stop)")
       for step in steps { #expect(try tiny.arrays(step) == whole.arrays(step), "\(stop), \(step)") }
       #expect(try tiny.metrics() == metrics, "\(stop)")
@@ -231,7 +253,10 @@ import Training
     ("{name: supervised}", ", data: {labels: 12, validation: 11}", "so at most 10"),
     ("{name: supervised}", ", data: {labels: 10}", "batch is 12, but"),
     ("{name: supervised, classWeights: [1, 2, 3]}", "", "classWeights has 3 weights, the data have 2 classes"),
-    ("{name: distil, teacher: previous}", ", data: {labels: 50%}", "data.labels is given, but distil learns without"),
+    (
+      "{name: distil, teacher: previous}", ", data: {labels: 50%}",
+      "distil learns without labels: leave it out, or learn from labels as well by method.alpha below 1"
+    ),
     ("{name: distil, teacher: previous}", ", data: {validation: 5}", "data.validation is given, but distil learns"),
     ("{name: distil, teacher: run nowhere}", "", "there is no checkpoint in nowhere"),
   ]) func whatCannotWorkIsRefused(_ method: String, _ more: String, _ words: String) throws {
@@ -318,6 +343,40 @@ import Training
     #expect(!FileManager.default.fileExists(atPath: tiny.run.path))
     // Held-out images of fewer classes are fine.
     #expect(try text("more", test: "known") == "not refused")
+  }
+
+  /// Labels of one class alone teach nothing; classes without any are told.
+  @Test func labelsThatLeaveClassesOutAreTold() throws {
+    let tiny = try noise()
+    let list = tiny.path + "/list.txt"
+    func write(_ keys: [Int]) throws {
+      try keys.map(String.init).joined(separator: "\n").write(toFile: list, atomically: false, encoding: .utf8)
+    }
+    try write((0..<20).map { 2 * $0 })
+    let only = alone("{name: supervised}", ", data: {labels: \(list)}")
+    #expect(try refusal(tiny, only).contains("the labels that may be seen are of one class alone"))
+    try tiny.write("three", images: 40, classNames: ["a", "b", "c"], seed: 5)
+    try write(Array(0..<20))
+    try tiny.train(tiny.request(only, data: ["data": tiny.path + "/three"]))
+    #expect(tiny.said.contains { $0.contains("no image with a label of the classes `c`: they cannot be learned") })
+  }
+
+  /// A classifier is not taken over for other classes, from a stage or from a run.
+  @Test func aClassifierOfOtherClassesIsRefused() throws {
+    let tiny = try noise()
+    try tiny.write("others", images: 40, classNames: ["a", "c"], seed: 5)
+    let supervised = "method: {name: supervised}, views: \(Self.view)"
+    let carry = "carry: [encoder, classifier]"
+    let data = ["data": tiny.path + "/data", "others": tiny.path + "/others"]
+    let second = "{name: second, \(supervised), data: {set: others}, start: {\(carry)}}"
+    let text = try refusal(tiny, "stages: [{name: first, \(supervised)}, \(second)]", data: data)
+    #expect(text.contains("stage first tells the classes `a`, `b`, and") && text.contains("has `a`, `c`"), "\(text)")
+    try tiny.train(request(tiny, alone("{name: supervised}")))
+    let source = tiny.path + "/source"
+    try FileManager.default.moveItem(atPath: tiny.run.path, toPath: source)
+    let from = ", data: {set: others}, start: {from: run \(source), \(carry)}"
+    let only = try refusal(tiny, alone("{name: supervised}", from), data: ["others": tiny.path + "/others"])
+    #expect(only.contains("run \(source) tells the classes `a`, `b`, and"), "\(only)")
   }
 
   /// The kept layers must be those of the head that is carried.

@@ -19,8 +19,10 @@ final class NoiseRun {
   deinit { try? FileManager.default.removeItem(atPath: path) }
 
   /// Writes a data set of two classes.
-  func write(_ name: String, images: Int, channels: Int = 1, seed: UInt64) throws {
-    let writer = try DataSetWriter(path + "/" + name, classNames: ["a", "b"], shardSize: 1 << 20)
+  func write(
+    _ name: String, images: Int, channels: Int = 1, classNames: [String] = ["a", "b"], seed: UInt64
+  ) throws {
+    let writer = try DataSetWriter(path + "/" + name, classNames: classNames, shardSize: 1 << 20)
     let side = 10
     let length = side * side * channels
     for sample in 0..<images {

@@ -77,6 +77,36 @@ import Training
     #expect(refusal.contains(words), "\(refusal)")
   }
 
+  /// A run that is started or learned from is not the folder to train in: nothing of it is moved.
+  @Test(arguments: ["start: {from: run RUN, carry: [encoder]}", "method: {name: distil, teacher: run RUN}"])
+  func theOwnFolderIsNoSource(_ field: String) throws {
+    let tiny = try NoiseRun()
+    try tiny.train(tiny.request())
+    let view = "views: [{count: 1, size: 8, operations: [{normalise: dataset}]}]"
+    let more = field.contains("distil") ? ", \(view)" : ""
+    let stage = field.replacing("RUN", with: tiny.path + "/../" + tiny.path.split(separator: "/").last! + "/run")
+    var request = try tiny.request("stages: [{name: only, \(stage)\(more)}]")
+    request.restarts = true
+    let refusal = try #require(tiny.refusal(request))
+    #expect(refusal.contains("which is also the folder to train in: give another --run"), "\(refusal)")
+    #expect(try Checkpoint.list(tiny.run).last == 4)
+  }
+
+  /// Other data for a stage that has ended are refused: the present stage began from what it learned.
+  @Test func otherDataOfAnEndedStageAreRefused() throws {
+    let tiny = try NoiseRun()
+    try tiny.write("more", images: 40, seed: 5)
+    let stages = "stages: [{name: first}, {name: second, data: {set: more}}]"
+    func request(_ first: String) throws -> PretrainRequest {
+      try tiny.request(stages, data: ["data": tiny.path + "/" + first, "more": tiny.path + "/more"])
+    }
+    #expect(try tiny.train(request("data"), stopAfter: 5) == .stopped)
+    try tiny.write("other", images: 40, seed: 6)
+    let refusal = try #require(tiny.refusal(request("other")))
+    #expect(refusal.contains("stage first has ended: ") && refusal.contains("was trained on other data"), "\(refusal)")
+    #expect(try tiny.train(request("data")) == .complete)
+  }
+
   /// Another recipe for a stage that has ended is refused, stage by stage; what decides nothing may change.
   @Test func anEndedStageKeepsItsRecipe() throws {
     let tiny = try NoiseRun()

@@ -31,7 +31,7 @@ struct ClassMap {
           + "--unknown-classes unlabelled")
     }
     self.labels = labels
-    classNames = listing.classNames.isEmpty ? [] : set.classNames
+    classNames = set.classNames
   }
 
   /// - Parameter label: of the source, -1 for none.

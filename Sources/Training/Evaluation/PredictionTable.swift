@@ -28,7 +28,7 @@ package struct PredictionTable {
   }
 
   /// The table's first line.
-  package var header: String { Self.line(["file", "class"] + classNames) }
+  private var header: String { Self.line(["file", "class"] + classNames) }
 
   /// The classes of a packed data set's images.
   /// - Parameter print: gets each line in turn, on every rank.
@@ -38,6 +38,7 @@ package struct PredictionTable {
         "\(data.path) has images of \(data.channels) channels, the encoder takes \(channels): pack them with "
           + "--channels \(channels)")
     }
+    print(header)
     for first in stride(from: 0, to: data.count, by: Self.block) {
       let samples = Array(first..<min(data.count, first + Self.block))
       let predictions = try Predictions(of: data, samples, by: extractor)
@@ -56,6 +57,7 @@ package struct PredictionTable {
     guard channels == 1 || channels == 3 else {
       throw RunError("the encoder takes images of \(channels) channels, files have 1 or 3: pack the images")
     }
+    print(header)
     // A walk of a folder finds its files in another order on another host.
     let images = source.listing.images.sorted { $0.key < $1.key }
     let communicator = context.communicator

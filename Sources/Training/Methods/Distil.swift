@@ -36,6 +36,7 @@ package struct Distil: MethodRecipe {
 
   package var teachers: [StageStart.Source] { [teacher] }
   package var labels: LabelUse { alpha < 1 ? .some : .none }
+  package var labelRemedy: String { "leave it out, or learn from labels as well by method.alpha below 1" }
   package var classScores: Network.Tap? { ClassifierHead.tap }
 
   package func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String] {
@@ -50,6 +51,11 @@ package struct Distil: MethodRecipe {
       throw RecipeError(
         "teacher \(source) tells no classes: give a run or a stage that was trained to, by apus finetune or the method "
           + "supervised")
+    }
+    guard !classes.isEmpty else {
+      throw RecipeError(
+        "teacher \(source) tells the classes \(listed(teacher.classNames)), and the data know of no classes: pack the "
+          + "images with --like DATA, where DATA is what the teacher was trained on")
     }
     guard teacher.classNames == classes else {
       throw RecipeError(

@@ -12,6 +12,8 @@ package protocol MethodRecipe: Options, Sendable {
   func validate(_ stage: Stage, images: Int) throws(RecipeError) -> [String]
   /// Which labels it learns from.
   var labels: LabelUse { get }
+  /// What to do where labels are given to a method that learns from none.
+  var labelRemedy: String { get }
   /// Where the scores of the data set's classes come out of the result's network; nil for a method that tells none.
   var classScores: Network.Tap? { get }
   /// Refuses labels that it cannot learn from. Called where `labels` is not `.none`.
@@ -41,6 +43,7 @@ package protocol MethodRecipe: Options, Sendable {
 extension MethodRecipe {
   package static var title: String { name }
   package var labels: LabelUse { .none }
+  package var labelRemedy: String { "leave it out" }
   package var classScores: Network.Tap? { nil }
   package func check(_ labels: LabelSelection, classes: [String]) throws(RecipeError) {}
   package var teachers: [StageStart.Source] { [] }

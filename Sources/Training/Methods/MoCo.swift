@@ -52,8 +52,8 @@ package struct MoCo: MethodRecipe {
     var warnings: [String] = []
     if queue >= images {
       warnings.append(
-        "the queue of \(queue) keys holds each of the \(images) images about \(queue / images) times, so old keys "
-          + "of an image are its own negatives; take a shorter queue")
+        "the queue of \(queue) keys is as long as the \(images) images or longer, so old keys of an image are its own "
+          + "negatives; take a shorter queue")
     }
     return warnings + StepGroups.leaks(Self.name, stage)
   }

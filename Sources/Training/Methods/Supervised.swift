@@ -39,6 +39,11 @@ package struct Supervised: MethodRecipe {
     guard classes.count >= 2 else {
       throw RecipeError("supervised: the data have \(classes.count) class; there is nothing to tell apart")
     }
+    guard labels.counts.count(where: { $0 > 0 }) >= 2 else {
+      throw RecipeError(
+        "supervised: the labels that may be seen are of one class alone; give labels of the others among "
+          + "\(listed(classes)) as well")
+    }
     try classWeights.check(labels.counts, classes: classes)
   }
 

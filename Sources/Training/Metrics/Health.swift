@@ -54,11 +54,7 @@ package struct EmbeddingHealth: Sendable, Equatable {
   package func warnings(_ outcome: Outcome, method: any MethodRecipe) -> [String] {
     var found: [(symptom: Symptom, words: String)] = []
     let candidates = outcome.figures[.candidates]
-    if let chance = outcome.chance, chance > 0, abs(outcome.loss - chance) < 0.01 * chance {
-      let logarithm = candidates.map { chance == log($0) ? "ln(\(Int($0))) = " : "" } ?? ""
-      found.append(
-        (.guessing, "the loss \(fixed(outcome.loss, 3)) sits at \(logarithm)\(fixed(chance, 3)), what guessing gives"))
-    }
+    if let words = outcome.guessing { found.append((.guessing, words)) }
     if deviation < 0.1 {
       found.append(
         (.point, "the embeddings are collapsing: their deviation is \(fixed(deviation, 3)) of an even spread's"))
@@ -72,6 +68,24 @@ package struct EmbeddingHealth: Sendable, Equatable {
         (.prototypes, "the embeddings share \(fixed(exp(entropy), 1)) of \(Int(candidates)) prototypes"))
     }
     return found.map { "\($0.words): \(method.remedy($0.symptom))" }
+  }
+}
+
+extension Outcome {
+  /// Says that the loss is what guessing gives; nil where it is not.
+  fileprivate var guessing: String? {
+    guard let chance, chance > 0, abs(loss - chance) < 0.01 * chance else { return nil }
+    let logarithm = figures[.candidates].map { chance == log($0) ? "ln(\(Int($0))) = " : "" } ?? ""
+    return "the loss \(fixed(loss, 3)) sits at \(logarithm)\(fixed(chance, 3)), what guessing gives"
+  }
+
+  /// Warnings of a classifier, which has no embeddings, each with a remedy; empty for a healthy run.
+  package func warnings(method: any MethodRecipe) -> [String] {
+    var words = guessing
+    if let chance, loss > 2 * chance {
+      words = "the loss \(fixed(loss, 3)) is far above \(fixed(chance, 3)), what guessing gives"
+    }
+    return words.map { ["\($0): \(method.remedy(.guessing))"] } ?? []
   }
 }
 

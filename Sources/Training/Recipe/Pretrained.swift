@@ -30,9 +30,9 @@ package struct Pretrained {
   ///   - layers: of the head that stay below the classifier; nil for what the recipe says, else for 1 of a head of
   ///     several.
   ///   - labels: as in `data.labels`; nil for the recipe's.
-  ///   - data: the data set; where it has fewer labels than the recipe's batch, the batch is as small.
+  ///   - data: the data sets by name; where that of the recipe has fewer labels than its batch, the batch is as small.
   package func fineTuning(
-    _ source: String, layers: Int?, labels: String?, data: String?, overrides: [String]
+    _ source: String, layers: Int?, labels: String?, data: [String: String], overrides: [String]
   ) throws -> Recipe {
     let base = try Recipe(source)
     guard base.stages.count == 1, let method = base.stages[0].method.value as? Supervised else {
@@ -40,7 +40,7 @@ package struct Pretrained {
     }
     let features = stage.encoder.options(channels: input.channels).features
     let head = stage.method.value.heads(features: features, classes: 2).first { $0.name == .head }?.layers ?? []
-    let isSaid = try layers == nil && Recipe.text(of: source).contains(/\blayers:/)
+    let isSaid = try layers == nil && Recipe.text(of: source).replacing(/#.*/, with: "").contains(/\blayers:/)
     let kept = layers ?? (isSaid ? method.classifier.layers.count : min(1, head.count - 1))
     guard kept <= head.count else {
       throw RecipeError("\(kept) layers are to be kept, but the head of \(path) has \(head.count): take fewer --layers")
@@ -55,9 +55,9 @@ package struct Pretrained {
       own.append("method.classifier.layers=\(try json(layers))")
     }
     let recipe = try Recipe(source, overrides: own + chosen(labels) + overrides)
-    guard let data, !overrides.contains(where: { $0.hasPrefix("batch=") }) else { return recipe }
     let wanted = recipe.stages[0].data
-    let set = try DataSet(at: Trainer.paths(data, nil).train)
+    guard let path = data[wanted.set], !overrides.contains(where: { $0.hasPrefix("batch=") }) else { return recipe }
+    let set = try DataSet(at: Trainer.paths(path, nil).train)
     let count = try LabelSelection(
       set, wanted.labels ?? .all, validation: wanted.validation, seed: recipe.seed
     ).training.count

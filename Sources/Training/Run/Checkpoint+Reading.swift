@@ -17,6 +17,11 @@ extension Checkpoint {
     }
     guard let directory = opendir(folder.checkpoints) else {
       if errno == ENOENT { return [] }
+      if errno == ENOTDIR {
+        throw RunError(
+          "\(folder.path) is a file, and a run is a folder: name the run, or let a recipe take the file: "
+            + "start: {from: file PATH}")
+      }
       throw refusal(errno)
     }
     defer { closedir(directory) }
@@ -79,27 +84,41 @@ extension Checkpoint {
     }
   }
 
-  /// The best checkpoint of a stage by validation. All ranks make this call and get the same.
+  /// The manifests of a run's checkpoints that can be read, by step; nothing else of them is looked at. Read by one
+  /// process for itself.
+  static func manifests(_ folder: RunFolder) throws -> [Manifest] {
+    try list(folder).compactMap { try? readManifest(folder.checkpoints + "/" + name(step: $0)) }
+  }
+
+  /// The manifest of the best checkpoint of a stage by validation, whose files may be damaged. All ranks make this call
+  /// and get the same.
   /// - Returns: nil where nothing was validated.
   static func best(
     _ folder: RunFolder, stage: Int, _ communicator: any Communicator = SingleProcess()
   ) throws -> Manifest? {
     let step = try communicator.fromRoot {
-      let manifests = try list(folder).compactMap { try? readManifest(folder.checkpoints + "/" + name(step: $0)) }
-      return best(of: manifests.filter { $0.stage == stage }).map { "\($0.step)" } ?? ""
+      best(of: try manifests(folder).filter { $0.stage == stage }).map { "\($0.step)" } ?? ""
     }
     guard let step = Int(step) else { return nil }
-    return try verify(folder.checkpoints + "/" + name(step: step), communicator, replicatedOnly: true)
+    return try readManifest(folder.checkpoints + "/" + name(step: step), communicator)
   }
 
-  /// What a stage of a run came to: its best checkpoint by validation, else its newest.
+  /// What a stage of a run came to: its best checkpoint by validation, else its newest. A damaged best one is passed
+  /// over, and the newest taken.
   /// - Parameter stage: nil for that of the newest checkpoint.
   static func result(
     _ folder: RunFolder, stage: Int? = nil, _ communicator: any Communicator = SingleProcess()
   ) throws -> (manifest: Manifest?, damaged: [String]) {
     let (newest, damaged) = try newest(folder, communicator, stage: stage, replicatedOnly: true)
-    guard let newest else { return (nil, damaged) }
-    return (try best(folder, stage: newest.stage, communicator) ?? newest, damaged)
+    guard let newest, let best = try best(folder, stage: newest.stage, communicator) else { return (newest, damaged) }
+    do {
+      try verify(best, folder.checkpoints + "/" + name(step: best.step), communicator, replicatedOnly: true)
+      return (best, damaged)
+    } catch CheckpointFault.damaged(let reason) {
+      return (
+        newest, damaged + ["\(reason); it was the best by validation, taken is the newest, of step \(newest.step)"]
+      )
+    }
   }
 
   /// Reads a manifest and checks every file against it, the ranks sharing the files.

@@ -18,6 +18,8 @@ package struct Plan {
     package let start: Start
     package let teachers: [PlannedTeacher]
     package let steps: Int
+    /// What the user should know, in words.
+    let notices: [String]
     /// What it will take.
     package let cost: StageCost
     /// The step after which its first checkpoint is written at the latest.
@@ -46,6 +48,7 @@ package struct Plan {
   package init(_ request: PretrainRequest, _ context: Context) throws {
     recipe = request.recipe
     try Plan.checkNames(recipe)
+    try Plan.refuseOwnFolder(request)
     let sets = try Plan.open(request)
     let folder = RunFolder(request.run)
     var planned: [Planned] = []
@@ -67,7 +70,8 @@ package struct Plan {
         Planned(
           index: index, stage: stage, data: data, heldOut: heldOut,
           judgedOn: try Plan.judgedOn(stage, sets), start: start, teachers: teachers,
-          steps: stageRun.plan.totalSteps, cost: StageCost(stageRun, work: stageRun.work, rate: rate),
+          steps: stageRun.plan.totalSteps, notices: stageRun.notices,
+          cost: StageCost(stageRun, work: stageRun.work, rate: rate),
           firstCheckpoint: min(max(1, stageRun.plan.steps(stage.checkpoint.every)), stageRun.plan.totalSteps),
           networks: stageRun.method.results.map(\.network), input: stageRun.inputs[0],
           state: Plan.shapes(of: stageRun.method.state)))
@@ -94,6 +98,18 @@ package struct Plan {
     for stage in recipe.stages where !names.insert(stage.name).inserted {
       throw RecipeError(
         "two stages are named `\(stage.name)`: give each a name of its own, such as {name: \(stage.name)-2}")
+    }
+  }
+
+  /// Refuses to train in the folder of the run that is started or learned from: it would be set aside, or written over.
+  private static func refuseOwnFolder(_ request: PretrainRequest) throws(RecipeError) {
+    func resolved(_ path: String) -> String { URL(fileURLWithPath: path).resolvingSymlinksInPath().path }
+    for stage in request.recipe.stages {
+      for source in [stage.start.from] + stage.method.value.teachers {
+        guard case .run(let path) = source, resolved(path) == resolved(request.run) else { continue }
+        throw RecipeError(
+          "stage \(stage.name) takes weights of run \(path), which is also the folder to train in: give another --run")
+      }
     }
   }
 
@@ -191,6 +207,7 @@ package struct Plan {
       let found = try stage(start.from, among: earlier, for: "start.from")
       try compareAll(with: found.networks.map(shapes), of: "stage \(found.stage.name)")
       try compare(wantedState, with: found.state, of: "stage \(found.stage.name)")
+      try compareClasses(start, stageRun.data, with: found.data.classNames, of: "stage \(found.stage.name)")
       return .stage(found.index)
     case .run(let path):
       let folder = RunFolder(path)
@@ -200,6 +217,7 @@ package struct Plan {
         with: manifest.encoders.map { try Checkpoint.shapes(of: $0, in: checkpoint) }, of: "run \(path)")
       let found = try Checkpoint.shapes(of: Array(wantedState.keys), in: checkpoint)
       try compare(wantedState, with: found, of: "run \(path)")
+      if let names = manifest.classNames { try compareClasses(start, stageRun.data, with: names, of: "run \(path)") }
       return .run(folder)
     case .file(let path):
       guard start.carry == ["encoder"] else {
@@ -289,5 +307,14 @@ package struct Plan {
         "start: \(parameter) has shape \(shape) here and \(found) \(name): "
           + "what is carried over must be the same; change the encoder or head, or start.carry")
     }
+  }
+  /// A classifier tells the same classes in the same order wherever it is taken over.
+  private static func compareClasses(
+    _ start: StageStart, _ data: DataSet, with classNames: [String], of name: String
+  ) throws(RecipeError) {
+    guard start.parts.contains("classifier"), classNames != data.classNames else { return }
+    throw RecipeError(
+      "start.carry has the classifier, but \(name) tells the classes \(listed(classNames)), and \(data.path) has "
+        + "\(listed(data.classNames)): leave it out of start.carry, or pack the images with --like")
   }
 }

@@ -8,7 +8,8 @@ extension StageRun {
   static func monitorNotices(_ stage: Stage, _ data: DataSet, _ heldOut: DataSet?) -> [String] {
     let classes = data.classNames
     if stage.method.value.classScores != nil {
-      return heldOut == nil ? ["no accuracy on held-out images: it needs labelled images in --test"] : []
+      let isJudged = heldOut.map { !LabelledImages($0, classes: classes, limit: 1).isEmpty } ?? false
+      return isJudged ? [] : ["no accuracy on held-out images: it needs labelled images in --test"]
     }
     guard let heldOut, !LabelledImages(data, classes: classes, limit: 1).isEmpty else {
       return ["no kNN while training: it needs labelled images in --data and in --test"]
@@ -20,6 +21,13 @@ extension StageRun {
     }
     return test.unknown.isEmpty
       ? [] : ["kNN while training leaves out the classes \(listed(test.unknown)), which \(data.path) has not"]
+  }
+
+  /// Classes that a classifier cannot learn, in words.
+  static func labelNotices(_ labels: LabelSelection?, _ data: DataSet) -> [String] {
+    guard let labels else { return [] }
+    let without = zip(data.classNames, labels.counts).filter { $0.1 == 0 }.map(\.0)
+    return without.isEmpty ? [] : ["no image with a label of the classes \(listed(without)): they cannot be learned"]
   }
 
   /// Recipe against data and ranks.

@@ -86,7 +86,9 @@ package final class StageRun {
     var memory = StageRun.memory(method, stage, data, heldOut, labels, reads, extractor, context)
     memory.teachers = teachers.reduce(0) { $0 + $1.bytes }
     self.memory = memory
-    notices = warnings + reads.notices + stage.schedule.warnings(plan) + StageRun.monitorNotices(stage, data, heldOut)
+    notices =
+      warnings + reads.notices + stage.schedule.warnings(plan) + StageRun.labelNotices(labels, data)
+      + StageRun.monitorNotices(stage, data, heldOut)
   }
 
   /// The labels that a stage's method may see. All stages of a run choose alike.
@@ -96,7 +98,7 @@ package final class StageRun {
     if method.labels == .none {
       for (key, isGiven) in [("labels", stage.data.labels != nil), ("validation", stage.data.validation != nil)]
       where isGiven {
-        throw RecipeError("data.\(key) is given, but \(name) learns without labels: leave it out")
+        throw RecipeError("data.\(key) is given, but \(name) learns without labels: \(method.labelRemedy)")
       }
       return nil
     }

@@ -21,17 +21,19 @@ extension Trainer {
     for figure in Outcome.Figure.allCases {
       if let value = outcome.figures[figure] { values[figure.key] = .number(value) }
     }
+    let method = stageRun.stage.method.value
+    var warnings: [String] = []
     if let health {
       values["embedding_deviation"] = .number(health.deviation)
       if let rank = health.effectiveRank { values["effective_rank"] = .number(rank) }
-      // Early steps are at chance by nature.
-      let warnings =
-        done * 10 < stageRun.plan.totalSteps
-        ? []
-        : health.warnings(outcome, method: stageRun.stage.method.value)
-      if !warnings.isEmpty { values["warnings"] = .list(warnings.map(JSONValue.text)) }
-      for warning in warnings { progress.say("Warning at step \(done): \(warning)") }
+      warnings = health.warnings(outcome, method: method)
+    } else if method.classScores != nil {
+      warnings = outcome.warnings(method: method)
     }
+    // Early steps are at chance by nature.
+    if done * 10 < stageRun.plan.totalSteps { warnings = [] }
+    if !warnings.isEmpty { values["warnings"] = .list(warnings.map(JSONValue.text)) }
+    for warning in warnings { progress.say("Warning at step \(done): \(warning)") }
     var timing = progress.rates.timing
     timing["peak_memory"] = .number(Int(peakResident()))
     try metrics.append(MetricsLine(step: offset + done, values: values, timing: timing))

@@ -116,6 +116,7 @@ extension Trainer {
           + "lengthen it or choose another --run")
     }
     try refuseOtherStages(manifest)
+    try refuseOtherDataOfStages(before: manifest)
     try refuseOtherData(planned, manifest)
     if done < planned.steps { return (manifest.stage, done) }
     if manifest.stage == plan.stages.count - 1 { try refuseOtherRecipe(manifest) }
@@ -134,6 +135,19 @@ extension Trainer {
         "stage \(old.stages[index].name) of run \(folder.path) has ended, and later stages began from it, but its "
           + "recipe is another one now: \(changes.map(\.description).joined(separator: "; ")). Nothing was changed: "
           + "set it back, choose another --run, train anew with --restart, or go on by --force")
+    }
+  }
+
+  /// The present stage began from what the earlier ones learned from their data.
+  private func refuseOtherDataOfStages(before manifest: Manifest) throws {
+    try communicator.onRoot {
+      let kept = try Checkpoint.manifests(folder)
+      for planned in plan.stages[..<manifest.stage] {
+        guard let earlier = kept.last(where: { $0.stage == planned.index }) else { continue }
+        do { try refuseOtherData(planned, earlier) } catch {
+          throw RunError("stage \(planned.stage.name) has ended: \(error)")
+        }
+      }
     }
   }
 
@@ -226,7 +240,9 @@ extension Trainer {
       old.stages.indices.contains(manifest.stage), let done = manifest.knownStageSteps?.last
     else { return }
     let stage = old.stages[manifest.stage]
-    let order = Order(count: max(1, manifest.images), batch: stage.batch, seed: 0, last: stage.data.last)
+    // Labels of other images would have been refused.
+    let images = stageRun.labels == nil ? manifest.images : stageRun.images.count
+    let order = Order(count: max(1, images), batch: stage.batch, seed: 0, last: stage.data.last)
     guard order.stepsPerEpoch > 0 else { return }
     let plan = RunPlan(stepsPerEpoch: order.stepsPerEpoch, batch: stage.batch, length: stage.length)
     let scale = stage.optimizer.scaling.factor(batch: stage.batch)

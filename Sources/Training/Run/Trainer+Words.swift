@@ -14,6 +14,7 @@ extension Trainer {
         "Stage \(planned.index) \(planned.stage.name): \(type(of: planned.stage.method.value).name) on "
           + "\(planned.data.path), starts from \(planned.stage.start), \(cost.steps) steps\(time), "
           + "\(megabytes(cost.memory)) MiB a rank, checkpoints of \(megabytes(cost.checkpoint)) MiB")
+      for notice in planned.notices { say("Note: stage \(planned.stage.name): \(notice)") }
     }
     let seconds = plan.stages.compactMap(\.cost.seconds).reduce(0, +)
     say(
@@ -31,7 +32,8 @@ extension Trainer {
       stageRun, plan.stages[index].cost, index: isOnly ? nil : index, done: done, recipe: recipe, folder: folder,
       context)
     for (name, text) in facts.table { say(name.padding(toLength: 9, withPad: " ", startingAt: 0) + text) }
-    for notice in stageRun.notices + Launch.advice + missingArithmetic { say("Note: \(notice)") }
+    // Those of several stages have been told with the plan.
+    for notice in (isOnly ? stageRun.notices : []) + Launch.advice + missingArithmetic { say("Note: \(notice)") }
     try communicator.onRoot {
       try writeLabels(stageRun)
       try facts.write(to: folder)

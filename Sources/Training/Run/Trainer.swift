@@ -77,6 +77,7 @@ package final class Trainer {
   private func run(_ planned: Plan.Planned, from step: Int, _ resumed: Manifest?) throws -> Ending {
     let stageRun = try plan.make(planned.index, context)
     let offset = plan.steps(before: planned.index)
+    // Whoever reads it verifies it: another checkpoint would make another run of what follows.
     func end(of stage: Int) throws -> String {
       let best = try Checkpoint.best(folder, stage: stage, communicator)
       return folder.checkpoints + "/" + Checkpoint.name(step: best?.step ?? plan.steps(before: stage + 1))
