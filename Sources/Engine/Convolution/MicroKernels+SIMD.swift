@@ -11,12 +11,12 @@ extension MicroKernels {
       } else if a.columnStep == 6 && b.step == Panels.width {
         stripsByPanels(size, a, b, c, epilogue, &next)
       } else {
-        anyFactors(size, a, b, c, epilogue, &next)
+        columnsByRows(size, a, b, c, epilogue, &next)
       }
     })
 }
 
-// The common layouts are compiled by themselves. In one large function the compiler would stop inlining, and would
+// Each layout is compiled by itself. In one large function the compiler would stop inlining, and would
 // compute with three more instructions a row what is constant here.
 
 @inline(never)
@@ -40,12 +40,13 @@ private func stripsByPanels(
 }
 
 @inline(never)
-private func anyFactors(
+private func columnsByRows(
   _ size: ProductSize, _ a: LeftFactor, _ b: RightFactor, _ c: MutableRows, _ epilogue: Epilogue?,
   _ next: inout Prefetch
 ) {
+  precondition(a.rowStep == 1, "rows that are \(a.rowStep) floats apart, and no panels")
   let tile = Tile(
-    k: size.k, rowStep: a.rowStep, columnStep: a.columnStep, bStep: b.step, cStep: c.step, accumulate: size.accumulate)
+    k: size.k, rowStep: 1, columnStep: a.columnStep, bStep: b.step, cStep: c.step, accumulate: size.accumulate)
   forEachTile(tile, size, a, b, c, epilogue, &next)
 }
 

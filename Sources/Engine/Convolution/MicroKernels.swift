@@ -78,13 +78,13 @@ package struct LeftFactor {
   }
 }
 
-/// B: `Panels.width` columns by `Panels.width`.
+/// B, which is read `Panels.width` columns at a time.
 package struct RightFactor {
   package let first: UnsafePointer<Float>
   /// Floats from one row to the next, and from one panel to the next.
   package let step: Int, panelStep: Int
 
-  /// B in row order.
+  /// B in row order, for an A in column order.
   @inline(__always)
   package init(rows: Rows) {
     first = rows.first

@@ -124,9 +124,7 @@ package struct MethodSetting {
     let heads = recipe.heads(features: options.features, classes: classes)
     return Trained(name, Network(options, heads: heads, rules: rules), optimizer, context)
   }
-}
 
-extension MethodSetting {
   /// Calls `body` for each part of a rank's images whose gradients are accumulated one after the other, with memory
   /// that is given back after it.
   func forEachPart(of images: Int, _ body: (_ part: Int, _ range: Range<Int>, _ arena: Arena) -> Void) {

@@ -308,6 +308,7 @@ package struct Plan {
           + "what is carried over must be the same; change the encoder or head, or start.carry")
     }
   }
+
   /// A classifier tells the same classes in the same order wherever it is taken over.
   private static func compareClasses(
     _ start: StageStart, _ data: DataSet, with classNames: [String], of name: String

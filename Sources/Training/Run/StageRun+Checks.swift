@@ -2,7 +2,7 @@ import Engine
 import Limits
 import Shards
 
-/// What is refused before step 0.
+/// What is refused before step 0, and what the user is told.
 extension StageRun {
   /// What keeps the monitor from judging, in words.
   static func monitorNotices(_ stage: Stage, _ data: DataSet, _ heldOut: DataSet?) -> [String] {
